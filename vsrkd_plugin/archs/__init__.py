@@ -1,0 +1,1 @@
+"""Networks, one a file; each registers itself in BasicSR's ARCH_REGISTRY when imported."""

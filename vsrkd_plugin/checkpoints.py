@@ -1,0 +1,168 @@
+"""Reading checkpoints of any origin without running them, and writing our own so that a kill never truncates one."""
+import collections
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.zoo import resolve_weights
+
+# What a checkpoint usually keeps its weights under, in the order in which we look.
+WEIGHT_KEYS = ('params', 'params_ema', 'state_dict', 'model', 'net')
+_SAFE_GLOBALS = {
+    ('collections', 'OrderedDict'): collections.OrderedDict,
+    ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
+    ('torch._utils', '_rebuild_parameter'): torch._utils._rebuild_parameter,
+}
+
+
+class _Inert:
+    """Stands in for any class a pickle names: keeps the attributes it is given, runs nothing of theirs."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        self.attributes: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.attributes = state
+
+    # Containers that a pickle fills item by item.
+    def append(self, _item: Any) -> None: ...
+    def extend(self, _items: Any) -> None: ...
+    def __setitem__(self, _key: Any, _value: Any) -> None: ...
+
+
+class _InertUnpickler(pickle.Unpickler):
+    """Builds tensors and ordered dicts; every other global becomes an inert object, so no code of the file runs."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _SAFE_GLOBALS:
+            return _SAFE_GLOBALS[module, name]
+        if module == 'torch' and name.endswith('Storage'):
+            return getattr(torch, name)
+        return type(name, (_Inert,), {})
+
+
+class _InertPickle:
+    """The interface `torch.load(pickle_module=…)` asks for."""
+
+    __name__ = 'inert_pickle'
+    Unpickler = _InertUnpickler
+    UnpicklingError = pickle.UnpicklingError
+
+    @staticmethod
+    def load(file: Any, **kwargs: Any) -> Any:
+        return _InertUnpickler(file, **kwargs).load()
+
+
+def _module_weights(module: dict[str, Any], prefix: str = '') -> dict[str, Tensor]:
+    """The state dict of an unpickled `nn.Module`'s attributes."""
+    weights = {}
+    for group in ('_parameters', '_buffers'):
+        for name, value in (module.get(group) or {}).items():
+            if isinstance(value, Tensor):
+                weights[prefix + name] = value.detach()
+    for name, child in (module.get('_modules') or {}).items():
+        if isinstance(child, _Inert):
+            weights.update(_module_weights(child.attributes, f'{prefix}{name}.'))
+    return weights
+
+
+def _find_weights(content: Any, param_key: str | None) -> dict[str, Tensor] | None:
+    if isinstance(content, _Inert):
+        return _module_weights(content.attributes) or None
+    if not isinstance(content, dict):
+        return None
+    for key in (param_key, *WEIGHT_KEYS):
+        if key in content and not isinstance(content[key], Tensor):
+            return _find_weights(content[key], param_key)
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return dict(content)
+    return None
+
+
+def read_weights(path: str | os.PathLike, param_key: str | None = 'params') -> dict[str, Tensor]:
+    """The state dict in a checkpoint file, on the CPU, without running any code of the file.
+
+    Reads plain state dicts, BasicSR's `{'params': …}`, `{'state_dict': …}` and files that hold a whole pickled
+    `nn.Module` (also in torch's format from before 1.6).
+
+    Args:
+        path: a file, or `zoo:NAME` for weights that come with this package.
+        param_key: the entry to prefer; the usual ones are tried after it.
+
+    Raises:
+        UserError: no such file, unreadable or truncated, or no weights in it.
+    """
+    file = resolve_weights(path)
+    if not file.is_file():
+        raise UserError(f'{path}: no such checkpoint file')
+    try:
+        content = torch.load(file, map_location='cpu', weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as safe_error:
+        try:
+            content = torch.load(file, map_location='cpu', weights_only=False, pickle_module=_InertPickle())
+        except Exception as error:  # whatever a broken file makes an unpickler raise, the file is what is wrong
+            raise UserError(
+                f'{path}: cannot be read as a checkpoint, it is truncated or not one ({_first_line(safe_error, error)})'
+            ) from error
+    weights = _find_weights(content, param_key)
+    if weights is None:
+        raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
+    return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def load_weights(
+    network: torch.nn.Module, path: str | os.PathLike, param_key: str | None = 'params', strict: bool = True
+) -> None:
+    """Load a checkpoint into `network`, with one error that names the file and the first mismatch.
+
+    Raises:
+        UserError: as `read_weights`; or keys are missing, unexpected, or of another shape.
+    """
+    weights = read_weights(path, param_key)
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    name = type(network).__name__
+    for key in expected.keys() & found.keys():
+        if expected[key] != found[key]:
+            raise UserError(
+                f'{path}: {key} has shape {found[key]}, but the {name} of the options has {expected[key]}; '
+                "check the network's options (num_feat, num_in_ch, …) against the checkpoint"
+            )
+    if strict:
+        if missing := [key for key in expected if key not in found]:
+            raise UserError(f'{path}: lacks {missing[0]} ({len(missing)} keys missing) of the {name} of the options')
+        if extra := [key for key in found if key not in expected]:
+            raise UserError(f'{path}: holds {extra[0]} ({len(extra)} keys more) that the {name} of the options has not')
+    network.load_state_dict(weights, strict=strict)
+
+
+def save_atomically(content: Any, path: str | os.PathLike) -> None:
+    """`torch.save` to a temporary file beside `path`, synced, then renamed: `path` is the old file or the whole new."""
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(temporary, 'wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_atomically(text: str, path: str | os.PathLike) -> None:
+    """As `save_atomically`, for a text file (UTF-8)."""
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary.write_text(text, encoding='utf-8')
+    os.replace(temporary, path)
+
+
+def _first_line(*errors: BaseException) -> str:
+    return '; '.join(dict.fromkeys(str(error).strip().splitlines()[0][:120] for error in errors if str(error).strip()))

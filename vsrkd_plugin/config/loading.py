@@ -1,0 +1,114 @@
+"""Options files: YAML, loaded safely, in which `1e-4` is a number."""
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vsrkd_plugin.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's floats, and an error for a key given twice."""
+
+
+# YAML 1.1 wants a dot and a signed exponent: it reads 1e-4 as a string.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != 'tag:yaml.org,2002:float']
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    'tag:yaml.org,2002:float',
+    re.compile(r'^[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$'),
+    list('-+0123456789.'),
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        if key_node.tag == 'tag:yaml.org,2002:merge':
+            continue
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.MarkedYAMLError(problem=f'key {key!r} is given twice', problem_mark=key_node.start_mark)
+        seen.add(key)
+    loader.flatten_mapping(node)
+    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+
+_Loader.add_constructor('tag:yaml.org,2002:map', _mapping)
+
+
+def parse_yaml(text: str, origin: str) -> Any:
+    """Parse YAML; `origin` names it in errors.
+
+    Raises:
+        UserError: a syntax error, a tag (`!!python/…`), a key given twice; with the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.constructor.ConstructorError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else '?'
+        raise UserError(f'{origin}, line {line}: {error.problem} (tags that build objects are not allowed)') from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else '?'
+        raise UserError(f'{origin}, line {line}: not valid YAML: {error.problem}') from error
+    except yaml.YAMLError as error:
+        raise UserError(f'{origin}: not valid YAML: {str(error).splitlines()[0]}') from error
+
+
+def load_options(path: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    """An options file as a dictionary, `--force_yml` applied.
+
+    Args:
+        path: the YAML file.
+        overrides: `section:key=value` entries; values are YAML (`1e-4`, `[1, 2]`, `~`). A list is entered by position.
+
+    Raises:
+        UserError: no such file, not YAML, not a mapping, an override whose section does not exist.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding='utf-8')
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: no such options file') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'{path}: cannot be read ({error})') from error
+    options = parse_yaml(text, path)
+    if not isinstance(options, dict):
+        raise UserError(f'{path}: expected a mapping of options, found {type(options).__name__}')
+    for entry in overrides or []:
+        _override(options, entry)
+    return options
+
+
+def _override(options: dict[str, Any], entry: str) -> None:
+    where, equals, text = entry.partition('=')
+    if not equals:
+        raise UserError(f'--force_yml {entry}: expected section:key=value')
+    *sections, key = (part.strip() for part in where.split(':'))
+    target: Any = options
+    for section in sections:
+        target = _enter(target, section, entry)
+    value = parse_yaml(text, f'--force_yml {entry}')
+    if isinstance(target, list):
+        _enter(target, key, entry)
+        target[int(key)] = value
+    elif isinstance(target, dict):
+        target[_as_key(target, key)] = value
+    else:
+        raise UserError(f'--force_yml {entry}: {":".join(sections)} is a value, not a section')
+
+
+def _as_key(section: dict[Any, Any], text: str) -> Any:
+    """Keys are strings but for numbers (scales): `2` finds the key 2."""
+    return int(text) if text.isdigit() and int(text) in section else text
+
+
+def _enter(target: Any, section: str, entry: str) -> Any:
+    if isinstance(target, dict) and _as_key(target, section) in target:
+        return target[_as_key(target, section)]
+    if isinstance(target, list) and section.isdigit() and int(section) < len(target):
+        return target[int(section)]
+    raise UserError(f'--force_yml {entry}: the options have no section {section!r} there')

@@ -1,0 +1,101 @@
+"""Where HR images come from: a folder, an LMDB, or the pictures of scikit-image's wheel; one clear error for each flaw."""
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from vsrkd_plugin.errors import UserError
+
+EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+BUNDLED = 'skimage'
+# Photographs in scikit-image's wheel, no drawings: what a data set of natural images looks like.
+BUNDLED_PICTURES = ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'motorcycle_left.png', 'rocket.jpg')
+
+# What belongs into the folders that our options files name, told where one is missing.
+BENCHMARKS = {
+    'Set5': 'the 5 HR images of Set5 (Bevilacqua et al. 2012)',
+    'Set14': 'the 14 HR images of Set14 (Zeyde et al. 2010)',
+    'B100': 'the 100 HR test images of BSD (Martin et al. 2001)',
+    'Urban100': 'the 100 HR images of Urban100 (Huang et al. 2015)',
+    'T91': 'the 91 images of Yang et al. 2010',
+    'BSD200': "the 200 training images of Berkeley's segmentation data set",
+}
+_ORIGIN = 'Set5, Set14, B100 and Urban100 come with github.com/jbhuang0604/SelfExSR, T91 and BSD200 with VDSR'
+
+Reader = Callable[[], np.ndarray]
+
+
+def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
+    """The images below `root`, in the order of their names.
+
+    Args:
+        root: a folder, a BasicSR LMDB (`*.lmdb`), or `skimage` for a few photographs of scikit-image's wheel.
+        key: the option that named `root`, for errors.
+
+    Returns:
+        `(name, reader)` pairs; a reader gives uint8 BGR `(h, w, 3)` and raises `UserError` on a corrupt image.
+
+    Raises:
+        UserError: `root` is missing, unreadable or holds no image.
+    """
+    if root == BUNDLED:
+        import skimage
+
+        folder = Path(skimage.__file__).parent / 'data'
+        return [(Path(name).stem, _file_reader(folder / name)) for name in BUNDLED_PICTURES]
+    path = Path(root).expanduser()
+    if path.suffix == '.lmdb':
+        return _list_lmdb(path, key)
+    if not path.is_dir():
+        what = BENCHMARKS.get(path.name)
+        hint = f': put {what} there ({_ORIGIN})' if what else ': expected a folder of HR images'
+        raise UserError(f'{key}: no folder {root}{hint}')
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS)
+    except OSError as error:
+        raise UserError(f'{key}: cannot read folder {root} ({error.strerror})') from error
+    if not files:
+        raise UserError(f'{key}: folder {root} holds no image ({", ".join(EXTENSIONS)})')
+    return [(file.stem, _file_reader(file)) for file in files]
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    if image is None:
+        raise UserError(f'{name}: not a readable image (empty, truncated or of an unknown format)')
+    return image
+
+
+def _file_reader(file: Path) -> Reader:
+    def read() -> np.ndarray:
+        try:
+            return _decode(file.read_bytes(), str(file))
+        except OSError as error:
+            raise UserError(f'{file}: cannot be read ({error.strerror})') from error
+
+    return read
+
+
+def _list_lmdb(path: Path, key: str) -> list[tuple[str, Reader]]:
+    import lmdb
+
+    meta = path / 'meta_info.txt'
+    if not meta.is_file():
+        raise UserError(f'{key}: {path} is not a BasicSR LMDB: it has no meta_info.txt')
+    names = [line.split('.')[0] for line in meta.read_text(encoding='utf-8').splitlines() if line.strip()]
+    if not names:
+        raise UserError(f'{key}: {meta} lists no image')
+
+    def reader(name: str) -> Reader:
+        def read() -> np.ndarray:
+            # Opened for each read: an environment must not cross a fork, and images are cached decoded anyway.
+            with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as env, env.begin() as transaction:
+                content = transaction.get(name.encode('ascii'))
+            if content is None:
+                raise UserError(f'{path}: has no key {name!r}, which its meta_info.txt lists')
+            return _decode(content, f'{path}:{name}')
+
+        return read
+
+    return [(name, reader(name)) for name in names]

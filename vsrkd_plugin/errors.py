@@ -1,0 +1,12 @@
+"""The errors that a person can mend, told apart from bugs."""
+
+
+class UserError(Exception):
+    """Bad input: an option, a file, a folder. One line that says which, what was wrong and what was expected.
+
+    The command line prints it without a traceback and exits with status 2.
+    """
+
+
+class TrainingStopped(Exception):
+    """A training that cannot go on (a non-finite loss, say); the last good state is kept. Exit status 1."""

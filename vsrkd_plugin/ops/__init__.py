@@ -1,0 +1,1 @@
+"""Pure tensor functions: resize, blur, colour, precision."""

@@ -1,0 +1,42 @@
+"""Registers everything of ours in BasicSR's registries: an explicit list of imports."""
+import importlib
+from importlib.metadata import entry_points
+
+from vsrkd_plugin.errors import UserError
+
+GROUP = 'basicsr.plugins'
+MODULES = (
+    'vsrkd_plugin.archs.vdsr_arch',
+    'vsrkd_plugin.data.bicubic_image_dataset',
+)
+
+
+def register() -> None:
+    """Register the plugin's networks, losses, data sets and models. A second call changes nothing; logs nothing."""
+    from vsrkd_plugin import compat
+
+    compat.apply()
+    for module in MODULES:
+        importlib.import_module(module)
+
+
+def register_all(extra: list[str] | None = None) -> None:
+    """Register ours, every installed plugin of the entry-point group `basicsr.plugins`, and modules named by the user.
+
+    Args:
+        extra: names of modules to import (`--import my_archs`).
+
+    Raises:
+        UserError: a module that cannot be imported.
+    """
+    register()
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()()
+        except ImportError as error:
+            raise UserError(f'plugin {entry.name} ({entry.value}) cannot be imported: {error}') from error
+    for name in extra or []:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise UserError(f'--import {name}: cannot be imported: {error}') from error
