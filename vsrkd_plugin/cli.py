@@ -5,11 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from vsrkd_plugin.errors import TrainingStopped, UserError
+from vsrkd_plugin.memory import keep_freed_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; gives the exit status: 0, 1 (training stopped), 2 (bad input)."""
     args = _parser().parse_args(argv)
+    keep_freed_memory()
     try:
         return args.run(args)
     except UserError as error:

@@ -78,6 +78,7 @@ class VDSR(nn.Module):
             for block in self.residual_layer:
                 self.reset_block_to_identity(block, noise=0.01)
             nn.init.normal_(self.output.weight, std=0.02 / math.sqrt(num_feat))
+        self.to(memory_format=torch.channels_last)  # the layout in which bf16 convolutions are fast
 
     @staticmethod
     def reset_block_to_identity(block: ConvReLU, noise: float = 0.0) -> None:
