@@ -2,29 +2,29 @@
 import collections
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, serialization
 
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.zoo import resolve_weights
 
 # What a checkpoint usually keeps its weights under, in the order in which we look.
 WEIGHT_KEYS = ('params', 'params_ema', 'state_dict', 'model', 'net')
-_SAFE_GLOBALS = {
-    ('collections', 'OrderedDict'): collections.OrderedDict,
-    ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
-    ('torch._utils', '_rebuild_parameter'): torch._utils._rebuild_parameter,
-}
-
-
 class _Inert:
-    """Stands in for any class a pickle names: keeps the attributes it is given, runs nothing of theirs."""
+    """Stands in for any class or function a pickle names: keeps the attributes it is given, runs nothing of theirs."""
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        self.attributes: dict[str, Any] = {}
+    attributes: dict[str, Any]
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:  # not __init__, which a pickle may go round
+        instance = super().__new__(cls)
+        instance.attributes = {}
+        return instance
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None: ...
 
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
@@ -36,15 +36,43 @@ class _Inert:
     def __setitem__(self, _key: Any, _value: Any) -> None: ...
 
 
+class _BuiltTensor:
+    """What `torch._utils._rebuild_tensor` and its successor make, without the hooks and metadata of the latter."""
+
+    def __new__(cls, storage: Any, offset: int, size: tuple, stride: tuple, *_hooks: Any) -> Any:
+        return torch.empty(0, dtype=storage.dtype).set_(storage, offset, size, stride)
+
+
+class _BuiltParameter:
+    """A parameter becomes the tensor it wraps."""
+
+    def __new__(cls, data: Any, *_hooks: Any) -> Any:
+        return data
+
+
+# What a pickle may build; anything else becomes inert. `__builtin__` is Python 2's name.
+_BUILDERS: dict[tuple[str, str], type] = {
+    ('collections', 'OrderedDict'): collections.OrderedDict,
+    ('builtins', 'set'): set,
+    ('__builtin__', 'set'): set,
+    ('torch._utils', '_rebuild_tensor'): _BuiltTensor,
+    ('torch._utils', '_rebuild_tensor_v2'): _BuiltTensor,
+    ('torch._utils', '_rebuild_parameter'): _BuiltParameter,
+    ('torch._utils', '_rebuild_parameter_with_state'): _BuiltParameter,
+    ('torch.nn.parameter', 'Parameter'): _BuiltParameter,  # torch before 1.0
+}
+
+
 class _InertUnpickler(pickle.Unpickler):
-    """Builds tensors and ordered dicts; every other global becomes an inert object, so no code of the file runs."""
+    """Builds tensors, ordered dicts and sets; every other global becomes an inert object, so no code of the file runs.
+
+    torch itself answers for the storage types, before it asks here.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _SAFE_GLOBALS:
-            return _SAFE_GLOBALS[module, name]
-        if module == 'torch' and name.endswith('Storage'):
-            return getattr(torch, name)
-        return type(name, (_Inert,), {})
+        # A class made for this one occasion: a pickle can set attributes of whatever it names (opcode BUILD), and
+        # must reach nothing that outlives the reading. `__module__` hides it from torch's look for changed sources.
+        return type(name, (_BUILDERS.get((module, name), _Inert),), {'__module__': 'inert'})
 
 
 class _InertPickle:
@@ -59,12 +87,26 @@ class _InertPickle:
         return _InertUnpickler(file, **kwargs).load()
 
 
+def _load_inert(file: Path) -> Any:
+    """The content of a checkpoint, in which all but tensors and plain containers is inert."""
+    with open(file, 'rb') as opened:
+        # torch.load would hand such a file to torch.jit.load, which runs the program in it.
+        if serialization._is_zipfile(opened):
+            with serialization._open_zipfile_reader(opened) as archive:
+                if serialization._is_torchscript_zip(archive):
+                    raise pickle.UnpicklingError('a TorchScript program, not a checkpoint of weights')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', "Couldn't retrieve source code")  # of the file's classes: not wanted here
+        return torch.load(file, map_location='cpu', weights_only=False, pickle_module=_InertPickle())
+
+
 def _module_weights(module: dict[str, Any], prefix: str = '') -> dict[str, Tensor]:
     """The state dict of an unpickled `nn.Module`'s attributes."""
     weights = {}
+    not_saved = module.get('_non_persistent_buffers_set') or ()
     for group in ('_parameters', '_buffers'):
         for name, value in (module.get(group) or {}).items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and name not in not_saved:
                 weights[prefix + name] = value.detach()
     for name, child in (module.get('_modules') or {}).items():
         if isinstance(child, _Inert):
@@ -79,7 +121,9 @@ def _find_weights(content: Any, param_key: str | None) -> dict[str, Tensor] | No
         return None
     for key in (param_key, *WEIGHT_KEYS):
         if key in content and not isinstance(content[key], Tensor):
-            return _find_weights(content[key], param_key)
+            weights = _find_weights(content[key], param_key)
+            if weights is not None:
+                return weights
     if content and all(isinstance(value, Tensor) for value in content.values()):
         return dict(content)
     return None
@@ -103,14 +147,17 @@ def read_weights(path: str | os.PathLike, param_key: str | None = 'params') -> d
         raise UserError(f'{path}: no such checkpoint file')
     try:
         content = torch.load(file, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as safe_error:
+    except Exception:  # whatever a broken file makes an unpickler raise, the file is what is wrong
         try:
-            content = torch.load(file, map_location='cpu', weights_only=False, pickle_module=_InertPickle())
-        except Exception as error:  # whatever a broken file makes an unpickler raise, the file is what is wrong
+            content = _load_inert(file)
+        except Exception as error:
             raise UserError(
-                f'{path}: cannot be read as a checkpoint, it is truncated or not one ({_first_line(safe_error, error)})'
+                f'{path}: cannot be read as a checkpoint, it is truncated or not one ({_first_line(error)})'
             ) from error
-    weights = _find_weights(content, param_key)
+    try:
+        weights = _find_weights(content, param_key)
+    except (AttributeError, TypeError, RecursionError) as error:  # a forged module, or one that holds itself
+        raise UserError(f'{path}: holds no well-formed module ({_first_line(error)})') from error
     if weights is None:
         raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
     return {key.removeprefix('module.'): value for key, value in weights.items()}
@@ -128,8 +175,8 @@ def load_weights(
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     name = type(network).__name__
-    for key in expected.keys() & found.keys():
-        if expected[key] != found[key]:
+    for key in expected:
+        if key in found and expected[key] != found[key]:
             raise UserError(
                 f'{path}: {key} has shape {found[key]}, but the {name} of the options has {expected[key]}; '
                 "check the network's options (num_feat, num_in_ch, …) against the checkpoint"
@@ -160,9 +207,16 @@ def write_text_atomically(text: str, path: str | os.PathLike) -> None:
     """As `save_atomically`, for a text file (UTF-8)."""
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(text, encoding='utf-8')
-    os.replace(temporary, path)
+    try:
+        with open(temporary, 'w', encoding='utf-8') as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _first_line(*errors: BaseException) -> str:
-    return '; '.join(dict.fromkeys(str(error).strip().splitlines()[0][:120] for error in errors if str(error).strip()))
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:120] if lines else type(error).__name__

@@ -3,13 +3,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from vsrkd_plugin.errors import TrainingStopped, UserError
+from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError
 from vsrkd_plugin.memory import keep_freed_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; gives the exit status: 0, 1 (training stopped), 2 (bad input)."""
+    """Run a command line; gives the exit status: 0, 1 (training stopped), 2 (bad input), 128 + a signal."""
     args = _parser().parse_args(argv)
     keep_freed_memory()
     try:
@@ -20,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingStopped as error:
         print(f'basicsr: stopped: {error}', file=sys.stderr)
         return 1
+    except TrainingInterrupted as error:
+        print(f'basicsr: {error}', file=sys.stderr)
+        return 128 + error.signal_number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -29,34 +34,96 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, allow_abbrev=False)
         command.add_argument('-opt', required=True, metavar='FILE', help='options file (YAML)')
         command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
-        command.add_argument('--import', dest='imports', nargs='+', metavar='MODULE', help='modules of yours to register')
         command.add_argument('--root', default='.', help='where experiments/ and results/ go; default: here')
         command.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), help='default: found out by itself')
         command.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and save often")
+        _add_import(command)
         if name == 'train':
             command.add_argument('--auto_resume', action='store_true', help='go on from the newest readable state')
         command.set_defaults(run=_pipeline, is_train=name == 'train')
+    info = commands.add_parser('info', help='versions, devices, precision, what is registered')
+    _add_import(info)
+    info.set_defaults(run=_info)
+    report = commands.add_parser('report', help='make the report of an experiment again')
+    report.add_argument('folder', metavar='EXPERIMENT_FOLDER', help='experiments/NAME')
+    _add_import(report)
+    report.set_defaults(run=_report)
     return parser
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument('--import', dest='imports', nargs='+', metavar='MODULE', help='modules of yours to register')
 
 
 def _pipeline(args: argparse.Namespace) -> int:
     from vsrkd_plugin import compat
     from vsrkd_plugin.config.completing import complete
     from vsrkd_plugin.config.loading import load_options
+    from vsrkd_plugin.config.preflight import check_files
+    from vsrkd_plugin.config.validating import validate
+    from vsrkd_plugin.interruption import graceful
     from vsrkd_plugin.registration import register_all
 
     opt = load_options(args.opt, args.force_yml)
     register_all(args.imports)
+    validate(opt, args.is_train)
     compat.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
     root = os.path.abspath(args.root)
     complete(opt, root, args.is_train, getattr(args, 'auto_resume', False), args.debug)
+    check_files(opt)
 
     from basicsr.utils import set_random_seed
 
     set_random_seed(opt['manual_seed'] + opt['rank'])
-    if args.is_train:
-        from basicsr.train import train_pipeline as pipeline
-    else:
-        from basicsr.test import test_pipeline as pipeline
-    compat.run_with_options(pipeline, opt, args.opt, root)
+    if not args.is_train:
+        from basicsr.test import test_pipeline
+
+        compat.run_with_options(test_pipeline, opt, args.opt, root)
+        return 0
+
+    from basicsr.train import train_pipeline
+
+    compat.set_copy_options(lambda _file, folder: _write_options(opt, folder))
+    with graceful():
+        compat.run_with_options(train_pipeline, opt, args.opt, root)
+    if opt['rank'] == 0:
+        from vsrkd_plugin.reports.folder import make_report
+
+        make_report(Path(opt['path']['experiments_root']))
+    return 0
+
+
+def _write_options(opt: dict[str, Any], folder: str) -> None:
+    """What ran, `--force_yml` included, into the experiment folder."""
+    if opt['rank'] != 0:
+        return
+    import shlex
+
+    import yaml
+
+    from vsrkd_plugin.checkpoints import write_text_atomically
+
+    text = yaml.safe_dump(opt, sort_keys=False, allow_unicode=True)
+    command = ' '.join(shlex.quote(part) for part in [Path(sys.argv[0]).name, *sys.argv[1:]])
+    write_text_atomically(f'# The options of this run, completed. Command:\n#   {command}\n{text}', Path(folder, 'options.yml'))
+
+
+def _info(args: argparse.Namespace) -> int:
+    from vsrkd_plugin.info import describe
+    from vsrkd_plugin.registration import register_all
+
+    register_all(args.imports)
+    print(describe())
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    import logging
+
+    from vsrkd_plugin.registration import register_all
+    from vsrkd_plugin.reports.folder import make_report
+
+    register_all(args.imports)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    make_report(Path(args.folder))
     return 0

@@ -4,11 +4,13 @@
 All of them can go with the first BasicSR release that mends the symptom; 1.4.2 is the newest one on PyPI today.
 """
 import importlib.machinery
+import json
 import logging
 import os
 import pickle
 import queue
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,22 @@ from typing import Any
 
 logger = logging.getLogger('basicsr')
 _applied = False
+
+
+class _Clock:
+    """Seconds of a training, those before an interruption included."""
+
+    def __init__(self) -> None:
+        self.start(0.0)
+
+    def start(self, before: float) -> None:
+        self._before, self._since = before, time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._since
+
+
+clock = _Clock()
 
 
 def install_import_shim() -> None:
@@ -50,6 +68,8 @@ def apply() -> None:
     _mend_loading()
     _mend_distributed()
     _mend_loaders()
+    _mend_validation()
+    _mend_interruption()
 
 
 def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_file: str, root: str) -> None:
@@ -117,6 +137,9 @@ def _mend_resume() -> None:
                 raise UserError(f'path, resume_state: {file} cannot be read ({str(error).splitlines()[0]})') from error
         if state is not None:
             check_resume(opt, state['iter'])
+            clock.start(state.get('seconds', 0.0))
+        else:
+            clock.start(0.0)
         return state
 
     basicsr.train.load_resume_state = load_resume_state
@@ -144,10 +167,12 @@ def _mend_saving() -> None:
     @master_only
     def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         if current_iter == -1:
+            write_training_facts(self)
             return
         state = {
             'epoch': epoch,
             'iter': current_iter,
+            'seconds': clock.seconds(),
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
             **getattr(self, 'extra_state', dict)(),
@@ -172,6 +197,22 @@ def prune_checkpoints(opt: dict[str, Any]) -> None:
             model.unlink(missing_ok=True)
     if old:
         logger.debug('Pruned the checkpoints of iterations %s', sorted(old))
+
+
+def write_training_facts(model: Any) -> None:
+    """`training.json` in the experiment folder: what the report says of a training."""
+    from vsrkd_plugin.checkpoints import write_text_atomically
+    from vsrkd_plugin.ops.precision import describe_device
+
+    opt = model.opt
+    facts = {
+        'iterations': int(opt['train']['total_iter']),
+        'seconds': round(clock.seconds(), 1),
+        'device': describe_device(model.device),
+        'precision': getattr(model, 'precision', None) or opt['network_g'].get('precision', 'fp32'),
+        'seed': opt['manual_seed'],
+    }
+    write_text_atomically(json.dumps(facts) + '\n', Path(opt['path']['experiments_root'], 'training.json'))
 
 
 def _mend_loading() -> None:
@@ -275,3 +316,66 @@ def _mend_loaders() -> None:
         return result
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
+def _mend_validation() -> None:
+    """Symptoms: a set without GT is compared with the GT of the set before it, or ends in a traceback; what validation
+    measured is only in the log's text."""
+    from basicsr.models.sr_model import SRModel
+
+    stock_feed, stock_validate, stock_log = SRModel.feed_data, SRModel.nondist_validation, SRModel._log_validation_metric_values
+
+    def feed_data(self: Any, data: dict[str, Any]) -> None:
+        if hasattr(self, 'gt'):
+            del self.gt
+        stock_feed(self, data)
+
+    def nondist_validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        stock = self.opt['val']
+        dataset = dataloader.dataset
+        if stock.get('metrics') is not None and 'gt' not in dataset[0]:
+            logger.info('%s has no GT: no metrics.', dataset.opt['name'])
+            self.opt['val'] = {**stock, 'metrics': None}
+        try:
+            stock_validate(self, dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.opt['val'] = stock
+
+    def log_values(self: Any, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
+        stock_log(self, current_iter, dataset_name, tb_logger)
+        if self.is_train:
+            # After the last iteration stock counts one more than were trained.
+            iteration = min(int(current_iter), int(self.opt['train']['total_iter']))
+            values = {name: float(value) for name, value in self.metric_results.items()}
+            line = json.dumps({'iteration': iteration, 'dataset': dataset_name, 'metrics': values})
+            with open(Path(self.opt['path']['experiments_root'], 'metrics.jsonl'), 'a', encoding='utf-8') as file:
+                file.write(line + '\n')
+
+    SRModel.feed_data = feed_data
+    SRModel.nondist_validation = nondist_validation
+    SRModel._log_validation_metric_values = log_values
+
+
+def _mend_interruption() -> None:
+    """Symptom: Ctrl+C and SIGTERM lose everything since the last checkpoint.
+
+    `update_learning_rate` is what stock calls first in an iteration: the one before it is complete, validated and saved.
+    """
+    from basicsr.data.data_sampler import EnlargedSampler
+    from basicsr.models.base_model import BaseModel
+
+    from vsrkd_plugin.interruption import stop_if_asked
+
+    stock_epoch, stock_update = EnlargedSampler.set_epoch, BaseModel.update_learning_rate
+    current = {'epoch': 0}
+
+    def set_epoch(self: Any, epoch: int) -> None:
+        current['epoch'] = epoch
+        stock_epoch(self, epoch)
+
+    def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
+        stop_if_asked(self, current['epoch'], current_iter - 1)
+        stock_update(self, current_iter, warmup_iter)
+
+    EnlargedSampler.set_epoch = set_epoch
+    BaseModel.update_learning_rate = update_learning_rate

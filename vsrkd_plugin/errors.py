@@ -10,3 +10,11 @@ class UserError(Exception):
 
 class TrainingStopped(Exception):
     """A training that cannot go on (a non-finite loss, say); the last good state is kept. Exit status 1."""
+
+
+class TrainingInterrupted(Exception):
+    """A signal ended a training; its state is saved. Exit status 128 + the signal's number, as shells expect."""
+
+    def __init__(self, signal_number: int, iteration: int) -> None:
+        super().__init__(f'interrupted after iteration {iteration:,}; go on with the same command and --auto_resume')
+        self.signal_number = signal_number

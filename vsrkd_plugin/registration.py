@@ -6,8 +6,16 @@ from vsrkd_plugin.errors import UserError
 
 GROUP = 'basicsr.plugins'
 MODULES = (
+    'vsrkd_plugin.archs.latent_generator_arch',
+    'vsrkd_plugin.archs.progressive_student_arch',
     'vsrkd_plugin.archs.vdsr_arch',
     'vsrkd_plugin.data.bicubic_image_dataset',
+    'vsrkd_plugin.data.latent_dataset',
+    'vsrkd_plugin.losses.adversarial_distillation_loss',
+    'vsrkd_plugin.losses.distillation_loss',
+    'vsrkd_plugin.losses.reconstruction_loss',
+    'vsrkd_plugin.models.data_free_distillation_model',
+    'vsrkd_plugin.models.multi_scale_sr_model',
 )
 
 

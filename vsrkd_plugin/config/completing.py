@@ -32,14 +32,21 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
 
     there = torch.cuda.device_count()
     if opt.get('num_gpu', 'auto') == 'auto':
-        opt['num_gpu'] = there
+        # Several GPUs take a process each (torchrun); stock's DataParallel would count its iterations wrongly.
+        opt['num_gpu'] = there if opt['dist'] else min(there, 1)
     elif opt['num_gpu'] > there:
         raise UserError(f'num_gpu: asks for {opt["num_gpu"]}, but this machine has {there}; write auto, or 0 for the CPU')
+    elif opt['num_gpu'] > 1 and not opt['dist']:
+        raise UserError(
+            f'num_gpu: {opt["num_gpu"]} GPUs take a process each: torchrun --nproc_per_node {opt["num_gpu"]} -m vsrkd_plugin …'
+        )
 
     for phase, dataset in opt.get('datasets', {}).items():
         dataset['phase'] = phase.split('_')[0]
         if 'scale' in opt:
             dataset.setdefault('scale', opt['scale'])
+        if dataset['phase'] == 'train':
+            dataset.setdefault('num_worker_per_gpu', 0)
         for key in ('dataroot_gt', 'dataroot_lq'):
             if isinstance(dataset.get(key), str):
                 dataset[key] = os.path.expanduser(dataset[key])

@@ -1,5 +1,4 @@
 """HR images alone; the LR images are made by MATLAB bicubic and kept."""
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,34 +47,36 @@ class BicubicImageDataset(Dataset):
         if self.color not in ('y', 'rgb'):
             raise UserError(f'datasets, {opt.get("name")}: color must be y or rgb, got {self.color!r}')
         if self.training:
+            if not opt.get('gt_size'):
+                raise UserError('datasets, train: gt_size is missing (the side of the HR patches)')
             self.gt_size = opt['gt_size']
             if len(self.scales) > 1 and not self.interpolate:
                 raise UserError('datasets, train: several scales need interpolate: true')
             if any(self.gt_size % scale for scale in self.scales):
-                raise UserError(f'datasets, train: gt_size {self.gt_size} is not a multiple of every scale {self.scales}')
+                raise UserError(f'datasets, train: gt_size {self.gt_size} is no multiple of every scale {self.scales}')
         elif len(self.scales) > 1:
             raise UserError(f'datasets, {opt.get("name")}: validation takes one scale, got {self.scales}')
         self._cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
-    @cached_property
-    def smallest_side(self) -> int:
-        return self.gt_size if self.training else max(self.scales)
-
     def check(self) -> None:
-        """Decode every image once, so that a corrupt one is told before a training starts."""
-        for _, read in self.images:
-            read()
+        """Decode every image once, so that a corrupt or a small one is told before a training starts."""
+        for index in range(len(self.images)):
+            self._read(index)
+
+    def _read(self, index: int) -> np.ndarray:
+        """An image as uint8 RGB `(h, w, 3)`, large enough for a patch (or a pixel of LR) at every scale."""
+        name, read = self.images[index]
+        image = np.ascontiguousarray(read()[:, :, ::-1])
+        smallest = self.gt_size if self.training else max(self.scales)
+        if min(image.shape[:2]) < smallest:
+            raise UserError(f'{name}: is {image.shape[1]}x{image.shape[0]}, smaller than the {smallest} pixels needed')
+        return image
 
     def pair(self, index: int, scale: int) -> tuple[Tensor, Tensor]:
         """LR (enlarged, if so set) and HR of a whole image, `(c, h, w)`, made once."""
         if (index, scale) not in self._cache:
-            name, read = self.images[index]
-            image = np.ascontiguousarray(read()[:, :, ::-1])
+            image = self._read(index)
             height, width = (side // scale * scale for side in image.shape[:2])
-            if min(height, width) < self.smallest_side:
-                raise UserError(
-                    f'{name}: is {image.shape[1]}x{image.shape[0]}, smaller than the {self.smallest_side} pixels needed'
-                )
             gt = torch.from_numpy(image[:height, :width]).permute(2, 0, 1).unsqueeze(0).float() / 255
             if self.color == 'y':
                 gt = rgb_to_y(gt)

@@ -1,4 +1,5 @@
-"""Where HR images come from: a folder, an LMDB, or the pictures of scikit-image's wheel; one clear error for each flaw."""
+"""Where HR images come from: a folder, an LMDB, or the pictures of scikit-image's wheel; one clear error a flaw."""
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
         key: the option that named `root`, for errors.
 
     Returns:
-        `(name, reader)` pairs; a reader gives uint8 BGR `(h, w, 3)` and raises `UserError` on a corrupt image.
+        `(name, reader)` pairs, the names unique within `root`; a reader gives uint8 BGR `(h, w, 3)` (of a grey image
+        too) and raises `UserError` on a corrupt image.
 
     Raises:
         UserError: `root` is missing, unreadable or holds no image.
@@ -57,11 +59,21 @@ def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
         raise UserError(f'{key}: cannot read folder {root} ({error.strerror})') from error
     if not files:
         raise UserError(f'{key}: folder {root} holds no image ({", ".join(EXTENSIONS)})')
-    return [(file.stem, _file_reader(file)) for file in files]
+    stems = Counter(file.stem for file in files)
+    # a.png and a.jpg become a_png and a_jpg: results are saved under these names, and one would overwrite the other.
+    return [
+        (file.stem if stems[file.stem] == 1 else file.name.replace('.', '_'), _file_reader(file)) for file in files
+    ]
 
 
 def _decode(content: bytes, name: str) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # ours is the one line to read
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error:  # a size beyond OpenCV's limit, say
+        image = None
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
     if image is None:
         raise UserError(f'{name}: not a readable image (empty, truncated or of an unknown format)')
     return image
@@ -83,15 +95,20 @@ def _list_lmdb(path: Path, key: str) -> list[tuple[str, Reader]]:
     meta = path / 'meta_info.txt'
     if not meta.is_file():
         raise UserError(f'{key}: {path} is not a BasicSR LMDB: it has no meta_info.txt')
-    names = [line.split('.')[0] for line in meta.read_text(encoding='utf-8').splitlines() if line.strip()]
+    # 'KEY.png (h,w,c) compression', where KEY may hold dots.
+    lines = meta.read_text(encoding='utf-8').splitlines()
+    names = [line.split(' (')[0].strip().removesuffix('.png') for line in lines if line.strip()]
     if not names:
         raise UserError(f'{key}: {meta} lists no image')
 
     def reader(name: str) -> Reader:
         def read() -> np.ndarray:
             # Opened for each read: an environment must not cross a fork, and images are cached decoded anyway.
-            with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as env, env.begin() as transaction:
-                content = transaction.get(name.encode('ascii'))
+            try:
+                with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as env, env.begin() as reading:
+                    content = reading.get(name.encode())
+            except lmdb.Error as error:
+                raise UserError(f'{path}: cannot be read as an LMDB ({error})') from error
             if content is None:
                 raise UserError(f'{path}: has no key {name!r}, which its meta_info.txt lists')
             return _decode(content, f'{path}:{name}')

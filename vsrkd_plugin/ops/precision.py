@@ -1,5 +1,7 @@
 """Which number format convolutions run in: bf16 where the machine computes faster in it, else fp32."""
 import contextlib
+import platform
+from pathlib import Path
 
 import torch
 
@@ -35,3 +37,16 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def describe_device(device: torch.device) -> str:
+    """A device in words: the GPU's name, or the CPU's and its threads."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # only Linux has it
+        for line in Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines():
+            if line.startswith('model name'):
+                name = line.partition(':')[2].strip()
+                break
+    return f'cpu ({name}, {torch.get_num_threads()} threads)'

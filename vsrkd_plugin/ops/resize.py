@@ -45,7 +45,7 @@ def taps_to_matrix(taps: np.ndarray, weight: np.ndarray, in_length: int) -> np.n
     return matrix
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # a matrix of a 2K picture takes 8 MB, and a benchmark has many sizes
 def _cached_matrix(build: Callable[..., np.ndarray], args: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.from_numpy(build(*args)).to(device=device, dtype=dtype)
 

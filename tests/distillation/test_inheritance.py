@@ -1,0 +1,96 @@
+"""The start from the teacher."""
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vsrkd_plugin.archs.vdsr_arch import VDSR
+from vsrkd_plugin.distillation.inheritance import channel_importance, inherit, refit, spread
+
+
+def test_spread() -> None:
+    assert spread(18, 18) == list(range(18))
+    assert spread(1, 18) == [0]
+    assert spread(2, 18) == [0, 17]
+    positions = spread(14, 18)
+    assert positions[0] == 0 and positions[-1] == 17 and len(set(positions)) == 14
+
+
+@pytest.mark.parametrize('bias', [False, True])
+def test_refit_finds_a_known_convolution(bias: bool) -> None:
+    """What a convolution made, the least-squares fit of another one gives back."""
+    torch.manual_seed(0)
+    true, fitted = (nn.Conv2d(3, 4, 3, padding=1, bias=bias) for _ in range(2))
+    x = torch.randn(8, 3, 12, 12)
+    with torch.no_grad():
+        refit(fitted, x, true(x), ridge=1e-9)
+    torch.testing.assert_close(fitted.weight, true.weight, atol=1e-4, rtol=1e-4)
+    if bias:
+        torch.testing.assert_close(fitted.bias, true.bias, atol=1e-4, rtol=1e-4)
+
+
+def test_refit_is_the_minimum() -> None:
+    """A small step from the solution in any direction makes the error larger."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 2, 3, padding=1, bias=False)
+    x, target = torch.randn(4, 2, 9, 9), torch.randn(4, 2, 9, 9)
+    with torch.no_grad():
+        refit(layer, x, target, ridge=1e-9)
+        best = (layer(x) - target).square().sum()
+        for _ in range(10):
+            moved = F.conv2d(x, layer.weight + 1e-2 * torch.randn_like(layer.weight), padding=1)
+            assert (moved - target).square().sum() > best
+
+
+def test_importance_closed_form() -> None:
+    """1x1 chains: mean squared activation times squared weight that reads it."""
+    first, second = nn.Conv2d(1, 2, 1, bias=False), nn.Conv2d(2, 1, 1, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([2.0, -1.0]).view(2, 1, 1, 1))
+        second.weight.copy_(torch.tensor([0.5, 10.0]).view(1, 2, 1, 1))
+    (importance,) = channel_importance([first, second], torch.ones(1, 1, 3, 3))
+    torch.testing.assert_close(importance, torch.tensor([4 * 0.25, 0.0]))
+
+
+def test_same_width_gives_the_same_function() -> None:
+    torch.manual_seed(0)
+    teacher, student = VDSR(num_feat=6, num_block=3), VDSR(num_feat=6, num_block=3)
+    x = torch.rand(24, 1, 16, 16)
+    inherit(teacher.chain(), student.chain(), x, ridge=1e-10)
+    new = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(student(new, 1), teacher(new, 1), atol=1e-3, rtol=1e-3)
+
+
+def test_a_narrow_student_is_nearer_than_bicubic_alone(shared_data) -> None:
+    """On the real teacher: the fitted student's output is nearer to the teacher's than the bicubic input is."""
+    from vsrkd_plugin.checkpoints import load_weights
+    from vsrkd_plugin.synthesis.dead_leaves import render_images
+
+    teacher, student = VDSR(), VDSR(num_feat=32)
+    load_weights(teacher, shared_data / 'teachers' / 'vdsr_291.pth')
+    images = render_images(0, range(24), 48, 1)
+    low = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode='bicubic')
+    kept = inherit(teacher.chain(), student.chain(), low[:16])
+    assert [len(k) for k in kept] == [32] * 19
+    with torch.no_grad():
+        wanted, got = teacher(low[16:], 1), student(low[16:], 1)
+    assert (got - wanted).square().mean() < 0.5 * (low[16:] - wanted).square().mean()
+
+
+def test_inactive_blocks_are_left_alone() -> None:
+    teacher, student = VDSR(num_feat=6, num_block=4), VDSR(num_feat=3, num_block=4)
+    before = [conv.weight.clone() for conv in student.chain()]
+    inherit(teacher.chain(), student.chain(), torch.rand(4, 1, 8, 8), active=2)
+    changed = [not torch.equal(old, conv.weight) for old, conv in zip(before, student.chain(), strict=True)]
+    assert changed == [True, True, True, False, False, True]
+
+
+def test_bad_pairs() -> None:
+    x = torch.rand(2, 1, 8, 8)
+    with pytest.raises(ValueError, match='5 blocks cannot start from a teacher of 3'):
+        inherit(VDSR(num_feat=4, num_block=3).chain(), VDSR(num_feat=4, num_block=5).chain(), x)
+    with pytest.raises(ValueError, match='8 channels cannot start from a teacher of 4'):
+        inherit(VDSR(num_feat=4, num_block=3).chain(), VDSR(num_feat=8, num_block=3).chain(), x)
+    with pytest.raises(ValueError, match='channels of their input or output'):
+        inherit(VDSR(num_feat=4, num_block=3, num_in_ch=3).chain(), VDSR(num_feat=4, num_block=3).chain(), x)

@@ -1,0 +1,113 @@
+"""Bicubic resizing against BasicSR's `imresize`, and against torch's own away from the border."""
+import numpy as np
+import pytest
+import torch
+from basicsr.utils.matlab_functions import imresize
+from torch.nn import functional as F
+
+from vsrkd_plugin.ops.resize import bicubic_resize, fold_mirrored
+
+SCALES = [2, 3, 4, 1 / 2, 1 / 3, 1 / 4, 1.5]
+
+
+@pytest.mark.parametrize('scale', SCALES)
+@pytest.mark.parametrize('size', [(24, 36), (25, 37), (13, 19), (9, 16)])
+def test_equals_basicsr_border_included(size: tuple[int, int], scale: float) -> None:
+    x = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    reference = imresize(x.clone(), scale)
+    result = bicubic_resize(x, scale)
+    assert result.shape == reference.shape
+    torch.testing.assert_close(result, reference, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+@pytest.mark.parametrize('size', [(1, 1), (1, 5), (2, 3), (3, 2)])
+def test_tiny_images_are_mirrored_again_and_again(size: tuple[int, int], scale: int) -> None:
+    # The border rule makes the image one period of an endless even one: tiled by hand, far from any border, it must
+    # give the same.
+    x = torch.rand(1, 1, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for factor in (scale, 1 / scale):
+        if any(side % scale for side in size) and factor < 1:
+            continue  # the centre of the kernels would not fall on the same phase
+        tile = torch.cat([x, x.flip(-1)], -1)
+        tile = torch.cat([tile, tile.flip(-2)], -2)
+        repeats = 2 * 8 * scale + 1
+        middle = repeats // 2
+        tiled = bicubic_resize(tile.repeat(1, 1, repeats, repeats), factor)
+        height, width = (round(side * factor) for side in size)
+        top, left = round(middle * 2 * size[0] * factor), round(middle * 2 * size[1] * factor)
+        expected = tiled[..., top : top + height, left : left + width]
+        torch.testing.assert_close(bicubic_resize(x, factor), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize('scale', SCALES)
+def test_one_pixel_and_constants_stay_constant(scale: float) -> None:
+    for size in ((1, 1), (2, 7), (12, 12)):
+        x = torch.full((1, 1, *size), 0.7)
+        torch.testing.assert_close(bicubic_resize(x, scale), torch.full_like(bicubic_resize(x, scale), 0.7))
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4, 1 / 2, 1 / 3, 1 / 4])
+def test_equals_torch_away_from_the_border(scale: float) -> None:
+    # With antialias torch uses Keys' kernel with a = -0.5 too, but cuts it off at the border.
+    x = torch.rand(1, 2, 48, 60, generator=torch.Generator().manual_seed(2))
+    size = [round(side * scale) for side in x.shape[-2:]]
+    reference = F.interpolate(x, size=size, mode='bicubic', antialias=True, align_corners=False)
+    border = int(4 * max(scale, 1))
+    inside = (..., slice(border, -border), slice(border, -border))
+    torch.testing.assert_close(bicubic_resize(x, scale)[inside], reference[inside], rtol=0, atol=1e-5)
+    assert (bicubic_resize(x, scale) - reference).abs().max() > 1e-3  # at the border they differ
+
+
+@pytest.mark.parametrize('factor', [2, 3, 4, 5, 6, 7, 8])
+def test_multiples_of_the_scale_reduce_exactly(factor: int) -> None:
+    for length in (1, 2, 49, 107, 511, 1023):
+        assert bicubic_resize(torch.zeros(length * factor, factor), 1 / factor).shape == (length, 1)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 1 / 2, 1 / 3])
+def test_gradient(scale: float) -> None:
+    x = torch.rand(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda t: bicubic_resize(t, scale), x)
+
+
+def test_autocast_and_half_inputs_are_computed_in_fp32() -> None:
+    x = torch.rand(1, 1, 16, 16)
+    expected = bicubic_resize(x, 2)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        result = bicubic_resize(x, 2)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, expected)
+    assert bicubic_resize(x.bfloat16(), 1 / 2).dtype == torch.float32
+    assert bicubic_resize(x.bfloat16(), 1).dtype == torch.float32
+    assert bicubic_resize(x.double(), 2).dtype == torch.float64
+
+
+def test_matrix_made_in_inference_mode_serves_training() -> None:
+    x = torch.rand(1, 1, 23, 29)  # sizes of no other test: the matrix must be made here
+    with torch.inference_mode():
+        bicubic_resize(x, 2)
+    x.requires_grad_()
+    bicubic_resize(x, 2).sum().backward()
+    torch.testing.assert_close(x.grad.sum(), torch.tensor(46.0 * 58.0))
+
+
+def test_layouts_of_any_leading_axes() -> None:
+    x = torch.rand(2, 3, 5, 8, 10)
+    result = bicubic_resize(x, 2)
+    assert result.shape == (2, 3, 5, 16, 20)
+    torch.testing.assert_close(result[1, 2, 4], bicubic_resize(x[1, 2, 4], 2))
+
+
+def test_errors() -> None:
+    for scale in (0, -2):
+        with pytest.raises(ValueError, match='positive'):
+            bicubic_resize(torch.zeros(1, 1, 4, 4), scale)
+    with pytest.raises(ValueError, match='shape'):
+        bicubic_resize(torch.zeros(4), 2)
+
+
+def test_mirror_repeats_the_edge() -> None:
+    index = np.arange(-7, 8)
+    expected = np.pad(np.arange(3), 9, mode='symmetric')[9 - 7 : 9 + 8]
+    assert np.array_equal(fold_mirrored(index, 3), expected)

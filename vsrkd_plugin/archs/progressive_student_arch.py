@@ -1,0 +1,130 @@
+"""A network that is grown block by block (section 3.3 of the paper) while its shapes stay constant."""
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+# The sequence of equal blocks of BasicSR's networks that can grow; a network of yours says it by `growing_body`.
+_BODIES = {'EDSR': 'body', 'MSRResNet': 'body'}
+
+
+class GrowingSequential(nn.Sequential):
+    """An `nn.Sequential` that runs its first `active` blocks only; its state dict holds them all."""
+
+    active: int
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in list(self)[: self.active]:
+            x = block(x)
+        return x
+
+
+@ARCH_REGISTRY.register()
+class ProgressiveStudent(nn.Module):
+    """Allocates a network at full depth and skips the blocks that are not grown yet.
+
+    Optimiser, EMA, resume and checkpoint see constant shapes. Its state dict is the inner network's, so a checkpoint
+    loads in the plain network, and the other way round.
+
+    Args:
+        network: options of the network, with `type`: one of ours, BasicSR's EDSR or MSRResNet, or any with an
+            attribute `growing_body` that names its `nn.Sequential` of equal blocks; or a built network.
+        active: blocks that run at the start. Default all.
+        block_start: how blocks that are not grown yet begin: `identity` (growing leaves the function unchanged),
+            `random` (the paper) or `keep` (as the network made them).
+
+    Raises:
+        ValueError: the network has no such body, `active` is not in 1..depth, or a block cannot be made an identity.
+    """
+
+    def __init__(
+        self, *, network: Mapping[str, Any] | nn.Module, active: int | None = None, block_start: str = 'identity'
+    ) -> None:
+        super().__init__()
+        if block_start not in ('identity', 'random', 'keep'):
+            raise ValueError(f'block_start must be identity, random or keep, got {block_start!r}')
+        if not isinstance(network, nn.Module):
+            arguments = dict(network)
+            network = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+        self.network = network
+        name = getattr(network, 'growing_body', _BODIES.get(type(network).__name__))
+        body = getattr(network, name or '', None)
+        if not isinstance(body, nn.Sequential):
+            raise ValueError(
+                f'{type(network).__name__} cannot grow: it names no nn.Sequential of equal blocks in `growing_body`'
+            )
+        growing = GrowingSequential(*body)
+        growing.active = len(body)
+        setattr(network, name, growing)
+        self.body_name = name
+        self.multi_scale = getattr(network, 'multi_scale', False)
+        self.pre_upsampling = getattr(network, 'pre_upsampling', False)
+        self.active = len(body) if active is None else active
+        if block_start == 'identity':
+            for block in growing[self.active :]:
+                make_identity(network, block)
+        elif block_start == 'random':
+            for block in growing[self.active :]:
+                make_random(block)
+
+    @property
+    def body(self) -> GrowingSequential:
+        return getattr(self.network, self.body_name)
+
+    @property
+    def depth(self) -> int:
+        """How many blocks there are, grown or not."""
+        return len(self.body)
+
+    @property
+    def active(self) -> int:
+        """How many blocks run."""
+        return self.body.active
+
+    @active.setter
+    def active(self, count: int) -> None:
+        if not 1 <= count <= self.depth:
+            raise ValueError(f'active blocks must be 1 to {self.depth}, got {count}')
+        self.body.active = count
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As the inner network."""
+        return self.network(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.network.load_state_dict(*args, **kwargs)
+
+
+def make_identity(network: nn.Module, block: nn.Module) -> None:
+    """Make a block pass its input on exactly: by the network's own `reset_block_to_identity`, or, for a residual
+    block (`x + …`), by zeros in its last convolution.
+
+    Raises:
+        ValueError: neither is possible.
+    """
+    own = getattr(network, 'reset_block_to_identity', None)
+    if own is not None:
+        own(block)
+        return
+    convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
+    last = convolutions[-1] if convolutions else None
+    if last is None or not hasattr(block, 'res_scale'):  # the mark of BasicSR's residual blocks
+        raise ValueError(f'a block {type(block).__name__} cannot be started as identity; use block_start: random')
+    nn.init.zeros_(last.weight)
+    if last.bias is not None:
+        nn.init.zeros_(last.bias)
+
+
+def make_random(block: nn.Module) -> None:
+    """Start a block's convolutions afresh by He's normal distribution (fan-out), biases at zero."""
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+            if module.bias is not None:
+                with torch.no_grad():
+                    module.bias.zero_()

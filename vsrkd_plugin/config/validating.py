@@ -1,0 +1,247 @@
+"""Options checked as a whole, before anything is created: keys, types, ranges, registered names, and what must agree."""
+import inspect
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from vsrkd_plugin.config import schema
+from vsrkd_plugin.config.components import (
+    Model,
+    check_component,
+    check_kind,
+    check_metric,
+    check_optimizer,
+    check_scheduler,
+    find_registered,
+    nearest,
+    need,
+    place_of,
+    registered,
+    show,
+)
+from vsrkd_plugin.config.schema import Field, Fields
+from vsrkd_plugin.errors import UserError
+
+_TYPO = 0.85  # how like a known key one of somebody else's model must be, to be taken for a mistyped one
+
+
+def validate(opt: dict[str, Any], is_train: bool) -> None:
+    """Check loaded options. Nothing is changed, created or logged; what they name must be registered before.
+
+    Args:
+        opt: options as `load_options` gives them.
+        is_train: for `train` or for `test`.
+
+    Raises:
+        UserError: an unknown key, a wrong type, an impossible value, a missing key, a name that is not registered, an
+            argument that a network, loss, optimiser, scheduler or metric does not take, or options that disagree.
+    """
+    _Validator(opt, is_train).run()
+
+
+def _lookup(fields: Fields, key: Any) -> Field | None:
+    if key in fields:
+        return fields[key]
+    return next((field for name, field in fields.items() if '*' in name and fnmatchcase(str(key), name)), None)
+
+
+class _Validator:
+    """One pass over the options of one run."""
+
+    def __init__(self, opt: dict[str, Any], is_train: bool) -> None:
+        self.opt, self.is_train = opt, is_train
+        self.model = Model.of(opt)
+        self.top = schema.schema_of(self.model.kind)
+
+    def run(self) -> None:
+        self.check_fields(self.opt, self.top, schema.TOP, self.model.foreign)
+        registered('model', self.opt['model_type'], 'model_type')
+        for key in self.required_sections():
+            need(self.opt, key, schema.TOP, why=getattr(_lookup(self.top, key), 'help', ''))
+        for phase, dataset in self.opt['datasets'].items():
+            self.check_dataset(str(phase), dataset)
+        self.check_val()
+        if self.is_train:
+            self.check_training()
+        if self.model.distils:
+            self.check_synthesis()
+            self.check_growth()
+
+    def required_sections(self) -> list[str]:
+        """Top-level keys that this run cannot do without."""
+        sections = ['network_g'] if self.model.ours or self.model.uses_stock('__init__') else []
+        if self.is_train:
+            sections.append('train')
+            if self.model.distils:
+                sections += ['network_t', 'scales', 'synthesis', 'path']
+        return sections
+
+    # Keys, types, ranges
+
+    def check_fields(self, options: Mapping, fields: Fields, place: str, lenient: bool = False) -> None:
+        for key, value in options.items():
+            field = _lookup(fields, key)
+            if field is None:
+                self.unknown_key(key, fields, place, lenient)
+            else:
+                self.check_value(value, field, place_of(place, key))
+        if self.is_train or not place.startswith('train'):
+            for key, field in fields.items():
+                if field.required:
+                    need(options, key, place, field.kind, field.help)
+
+    def unknown_key(self, key: Any, fields: Fields, place: str, lenient: bool) -> None:
+        """Raise the error; with `lenient` only for a key that is nearly a known one."""
+        networks = [name.removeprefix('network_') for name in map(str, self.opt) if name.startswith('network_')]
+        known = [name.replace('*', network) for name in fields for network in {*networks, 'g'}]
+        near = nearest(key, known, _TYPO if lenient else 0.6)
+        if lenient and near is None:
+            return
+        homes = (home for home, inner in self.sections().items() if home != place and key in inner)
+        home = None if lenient else next(homes, None)
+        if home is not None:
+            hint = f'it belongs {"at the top level" if home == schema.TOP else f"under {home}"}'
+        elif near is not None:
+            hint = f'did you mean {near!r}?'
+        else:
+            hint = f'known are {", ".join(fields)}'
+        raise UserError(f'{place}: unknown key {key!r}; {hint}')
+
+    def sections(self) -> dict[str, Fields]:
+        """The keys of every section, to tell where a misplaced one belongs."""
+        found = {schema.TOP: self.top, 'datasets, train': schema.DATASETS['LatentDataset']}
+        for key, field in self.top.items():
+            if field.fields:
+                found[key] = field.fields
+                found.update({f'{key}, {name}': inner.fields for name, inner in field.fields.items() if inner.fields})
+        found['path'] = {**found['path'], **{f'pretrain_{key}': schema.PATH['pretrain_network_*'] for key in self.opt}}
+        return found
+
+    def check_value(self, value: Any, field: Field, place: str) -> None:
+        if value is None and field.null:
+            return
+        check_kind(value, field.kind, place)
+        if field.fields is not None:
+            # What a model that is not ours reads in `train` is its own business.
+            theirs = place == 'train' and not self.model.distils
+            self.check_fields(value, field.fields, place, theirs or self.model.foreign and place in ('train', 'val'))
+        if field.component == 'optimizer':
+            check_optimizer(value, place, self.model)
+        elif field.component == 'scheduler':
+            check_scheduler(value, place, self.model, (self.opt.get('train') or {}).get('total_iter'))
+        elif field.component and not (self.model.foreign and field.component == 'loss' and 'type' not in value):
+            check_component(field.component, value, place)
+
+    # Data sets and validation
+
+    def check_dataset(self, phase: str, options: Any) -> None:
+        place = place_of('datasets', phase)
+        kind = phase.split('_')[0]
+        if kind not in (('train', 'val') if self.is_train else ('val', 'test')) or phase.startswith('train_'):
+            use, expected = ('training', 'train, val, val_…') if self.is_train else ('a test', 'test, test_…, val, val_…')
+            raise UserError(f'datasets: {phase!r} has no use in {use}; expected {expected}')
+        check_kind(options, schema.MAPPING, place)
+        cls = registered('data set', need(options, 'type', place), f'{place}, type')
+        ours = schema.DATASETS.get(options['type'])
+        self.check_fields(options, ours or schema.LOADER, place, lenient=ours is None)
+        if kind != 'train':
+            check_kind(options['name'], schema.TEXT, f'{place}, name')
+        if cls.__module__.startswith('basicsr.'):
+            backend = need(options, 'io_backend', place, schema.MAPPING, 'how files are read: {type: disk}')
+            need(backend, 'type', f'{place}, io_backend', schema.one_of('disk', 'lmdb', 'memcached'))
+        if options['type'] == 'BicubicImageDataset':
+            self.check_pairs(options, place, kind == 'train')
+        if kind == 'train':
+            need(options, 'batch_size_per_gpu', place, schema.whole(1), 'samples of a step in each process')
+            if options.get('prefetch_mode') == 'cuda' and not options.get('pin_memory'):
+                raise UserError(f'{place}: prefetch_mode: cuda needs pin_memory: true')
+        if options.get('persistent_workers') and (kind != 'train' or not options.get('num_worker_per_gpu')):
+            raise UserError(f'{place}: persistent_workers: true needs num_worker_per_gpu > 0, and is for training alone')
+
+    def check_pairs(self, options: Mapping, place: str, training: bool) -> None:
+        scale = options.get('scale') or self.opt.get('scale') or need(options, 'scale', place, why='the scale')
+        scales = scale if isinstance(scale, list) else [scale]
+        if not training:
+            if len(scales) > 1:
+                raise UserError(f'{place}, scale: expected one scale in validation, got {scales}; one data set for each')
+            return
+        size = need(options, 'gt_size', place, schema.whole(1), 'side of the HR patches')
+        if len(scales) > 1 and not options.get('interpolate'):
+            raise UserError(f'{place}, scale: several scales need interpolate: true, or sizes would differ')
+        _check_multiple(size, scales, f'{place}, gt_size')
+
+    def check_val(self) -> None:
+        sets = {phase: dataset for phase, dataset in self.opt['datasets'].items() if phase != 'train'}
+        if not self.is_train and not sets:
+            raise UserError('datasets: holds no data set; expected test_1, …')
+        names: dict[str, str] = {}
+        for phase, dataset in sets.items():
+            other = names.setdefault(dataset['name'], phase)
+            if other != phase:
+                raise UserError(f'datasets, {phase}, name: {dataset["name"]!r} is the name of {other} too; expected another')
+        val = self.opt.get('val') or {}
+        if self.is_train and 'val' in self.opt:
+            need(val, 'val_freq', 'val', schema.count(), schema.VAL['val_freq'].help)
+        for name, metric in (val.get('metrics') or {}).items():
+            check_metric(metric, place_of('val, metrics', name), self.model, self.opt['datasets'])
+        logger = self.opt.get('logger') or {}
+        if (logger.get('wandb') or {}).get('project') and not logger.get('use_tb_logger', True):
+            raise UserError('logger, wandb: needs use_tb_logger: true')
+
+    # What training needs, and what must agree
+
+    def check_training(self) -> None:
+        need(self.opt['datasets'], 'train', 'datasets', why='the data set to train on')
+        train = self.opt['train']
+        if not self.model.ours or not self.model.distils:
+            for method, key in (('setup_optimizers', 'optim_g'), ('setup_schedulers', 'scheduler')):
+                if self.model.uses_stock(method):
+                    need(train, key, 'train', schema.MAPPING)
+            stock = getattr(self.model.cls, 'init_training_settings', None)
+            if getattr(stock, '__module__', '') == 'basicsr.models.sr_model' and not (
+                train.get('pixel_opt') or train.get('perceptual_opt')
+            ):
+                raise UserError('train: no loss is given; expected pixel_opt, perceptual_opt or both')
+            return
+        if self.opt['datasets']['train']['type'] != 'LatentDataset':
+            raise UserError(f'datasets, train, type: expected LatentDataset, got {show(self.opt["datasets"]["train"]["type"])}')
+        need(self.opt['path'], 'pretrain_network_t', 'path', schema.TEXT, 'checkpoint of the teacher, or zoo:NAME')
+
+    def check_synthesis(self) -> None:
+        synthesis = self.opt.get('synthesis') or {}
+        for index, source in enumerate(synthesis.get('sources') or []):
+            place = place_of('synthesis, sources', index)
+            need(source, 'type', place, schema.SOURCES['learned']['type'].kind)
+            self.check_fields(source, schema.SOURCES[source['type']], place)
+            if source['type'] == 'learned' and self.is_train:
+                why = f'synthesis, sources, {index} is learned'
+                need(self.opt, 'network_z', schema.TOP, why=why)
+                for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt'):
+                    need(self.opt['train'], key, 'train', why=why)
+        scales = self.opt.get('scales')
+        if synthesis and scales:
+            _check_multiple(synthesis['hr_size'], scales if isinstance(scales, list) else [scales], 'synthesis, hr_size')
+
+    def check_growth(self) -> None:
+        growth = (self.opt.get('train') or {}).get('growth')
+        if growth is None:
+            return
+        if (growth.get('every') is None) == (growth.get('milestones') is None):
+            raise UserError('train, growth: expected either every or milestones, and not both')
+        depth = _depth(self.opt['network_g'])
+        if depth is not None and growth['start'] > depth:
+            raise UserError(f'train, growth, start: expected at most the {depth} blocks of network_g, got {growth["start"]}')
+
+
+def _check_multiple(size: int, scales: list[int], place: str) -> None:
+    for scale in scales:
+        if size % scale:
+            raise UserError(f'{place}: expected a multiple of every scale, but {size} is none of {scale}')
+
+
+def _depth(network: Mapping) -> int | None:
+    """The number of blocks that a network's options ask for, if they say it by `num_block`."""
+    network = network['network'] if isinstance(network.get('network'), Mapping) else network
+    parameter = inspect.signature(find_registered('network', network['type'])).parameters.get('num_block')
+    depth = network.get('num_block', parameter.default if parameter else None)
+    return depth if schema.is_whole(depth) else None

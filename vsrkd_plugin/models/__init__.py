@@ -1,0 +1,1 @@
+"""BasicSR models: they wire the method into BasicSR's loop; thin."""

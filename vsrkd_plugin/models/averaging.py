@@ -1,0 +1,73 @@
+"""Averages kept on the device: losses between two log lines, and the student's weights."""
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.errors import TrainingStopped
+from vsrkd_plugin.ops.parallel import average
+
+_ADVICE = {
+    'l_kd': "lower train, optim_g, lr, set train, grad_clip, or precision: fp32",
+    'l_adv': 'lower train, optim_z, lr or train, adversarial_opt, loss_weight',
+    'l_rec': 'lower train, optim_z, lr',
+}
+
+
+class LossMeter:
+    """Sums named losses without reading them, so that a training step never waits for the device.
+
+    Args:
+        device: where the losses are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._first_bad: dict[str, Tensor] = {}
+        self._last: dict[str, float] = {}
+
+    def add(self, losses: dict[str, Tensor], iteration: int) -> None:
+        """Add the losses of an iteration (scalars on the device)."""
+        for name, value in losses.items():
+            value = value.detach().float()
+            bad = torch.where(torch.isfinite(value), torch.inf, float(iteration))
+            if name not in self._sums:
+                self._sums[name], self._counts[name] = torch.zeros_like(value), 0
+            self._sums[name] += value
+            self._counts[name] += 1
+            self._first_bad[name] = torch.minimum(self._first_bad[name], bad) if name in self._first_bad else bad
+
+    def read(self) -> dict[str, float]:
+        """Means since the last call, over all processes; a loss without a new value keeps its last one."""
+        for name, total in self._sums.items():
+            self._last[name] = float(average(total / self._counts[name]))
+        self._sums, self._counts = {}, {}
+        return dict(self._last)
+
+    def check(self, opt: dict[str, Any]) -> None:
+        """Raise where a loss was not finite.
+
+        Raises:
+            TrainingStopped: with the iteration, the loss, what to try and where the last good state is.
+        """
+        for name, first in self._first_bad.items():
+            iteration = float(first)
+            if iteration != float('inf'):
+                states = Path(opt['path']['training_states'])
+                good = max((int(s.stem) for s in states.glob('*.state') if s.stem.isdigit()), default=None)
+                kept = f'the last good state is {states / f"{good}.state"}' if good else 'no state had been saved'
+                raise TrainingStopped(
+                    f'iteration {iteration:.0f}: loss {name} is not finite; {_ADVICE.get(name, "lower the learning rate")}; '
+                    f'{kept}'
+                )
+
+
+@torch.no_grad()
+def update_ema(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the parameters of `averaged` towards those of `network` by `1 - decay`; buffers are copied."""
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
+    for mean, current in zip(averaged.buffers(), network.buffers(), strict=True):
+        mean.copy_(current)

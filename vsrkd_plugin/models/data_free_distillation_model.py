@@ -1,0 +1,238 @@
+"""Data-free distillation in BasicSR's training loop."""
+import time
+from collections import OrderedDict
+from functools import partial
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+
+from vsrkd_plugin.checkpoints import load_weights
+from vsrkd_plugin.distillation.growth import GrowthSchedule
+from vsrkd_plugin.distillation.inheritance import inherit
+from vsrkd_plugin.distillation.steps import GeneratorObjective, Pair, student_step
+from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, keep_tail_in_fp32
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.averaging import LossMeter, update_ema
+from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
+from vsrkd_plugin.models.optimizers import make_optimizer, make_scheduler
+from vsrkd_plugin.models.pictures import synthesis_picture
+from vsrkd_plugin.models.sources import build_source, lr_sizes
+from vsrkd_plugin.ops.parallel import broadcast_parameters
+from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+_INIT_PATCHES = 96  # for the start from the teacher: about a hundred, shared out among the scales
+
+
+@MODEL_REGISTRY.register()
+class DataFreeDistillationModel(MultiScaleSRModel):
+    """Distils `network_t` into `network_g` on synthesised inputs (Zhang et al., CVPR 2021, and beyond).
+
+    Every `train.generator_freq` iterations the learning sources take a step; in every iteration the student takes one
+    on new inputs of one scale. Exported is the student alone (its moving average where `train.ema_decay` is set);
+    everything else that a bit-exact resume needs is in the training state. See `options/dfkd_vdsr.yml`.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        growth = opt['train'].get('growth') if opt['is_train'] else None
+        if growth:
+            student = {'type': 'ProgressiveStudent', 'network': opt['network_g'], 'active': growth.get('start', 1)}
+            opt = {**opt, 'network_g': {**student, 'block_start': growth.get('block_start', 'identity')}}
+        super().__init__(opt)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """No DistributedDataParallel: the steps average gradients themselves, whichever blocks are active."""
+        net = net.to(device=self.device, memory_format=torch.channels_last)
+        broadcast_parameters(net)
+        return net
+
+    def init_training_settings(self) -> None:
+        """Teacher, sources, the student's start, optimisers and schedulers."""
+        train = self.opt['train']
+        scales = self.opt['scales']
+        self.scales = scales if isinstance(scales, list) else [scales]
+        self.batch = self.opt['datasets']['train']['batch_size_per_gpu']
+        dtype = resolve_precision(self.opt.get('precision', 'auto'), self.device)
+        self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'
+        self.autocast = partial(autocast, self.device, dtype)
+        self.log_dict: dict[str, float] = OrderedDict()
+        self.meter = LossMeter(self.device)
+        self._clock = (time.monotonic(), None)
+
+        teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
+        path = self.opt['path']
+        load_weights(teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True))
+        channels = self.opt['network_t'].get('num_in_ch', 3)
+        self.pair = Pair(
+            SuperResolver(keep_tail_in_fp32(freeze(teacher)), channels),
+            SuperResolver(keep_tail_in_fp32(self.net_g), channels),
+            self.autocast,
+        )
+        self.rng = torch.Generator().manual_seed(self.opt['manual_seed'])
+        self.source = build_source(self.opt, channels, self.device, self.autocast)
+        growth = train.get('growth')
+        self.growth = None
+        if growth:
+            plan = {key: value for key, value in growth.items() if key != 'block_start'}
+            self.growth = GrowthSchedule(depth=self.net_g.depth, **plan)
+        if train.get('init') == 'teacher' and not self.opt['path'].get('resume_state'):
+            self._inherit(teacher)
+        broadcast_parameters(self.net_g)
+
+        self.net_g.train()
+        self.ema_decay = train.get('ema_decay') or 0
+        if self.ema_decay:
+            self.net_g_ema = build_network(self.opt['network_g']).to(
+                device=self.device, memory_format=torch.channels_last
+            )
+            self.net_g_ema.load_state_dict(self.net_g.state_dict())
+            freeze(self.net_g_ema)
+        self.distillation = build_loss(train['distill_opt']).to(self.device)
+        self.objective = None
+        if self.source.optimizers:
+            self.objective = GeneratorObjective(
+                self.pair, build_loss(train['adversarial_opt']), build_loss(train['reconstruction_opt'])
+            )
+        self.setup_optimizers()
+        self.setup_schedulers()
+
+    def _inherit(self, teacher: nn.Module) -> None:
+        student = self.net_g.network if self.growth else self.net_g
+        for name, network in (('network_t', teacher), ('network_g', student)):
+            if not hasattr(network, 'chain'):
+                raise UserError(f'train, init: teacher needs networks that name their chain of layers; {name} does not')
+        lr = [self.source.sample(_INIT_PATCHES // len(self.scales), scale) for scale in self.scales]
+        x = torch.cat([bicubic_resize(part, scale) if teacher.pre_upsampling else part
+                       for part, scale in zip(lr, self.scales, strict=True)])
+        started = time.monotonic()
+        try:
+            inherit(teacher.chain(), student.chain(), x, self.growth.active(1) if self.growth else None)
+        except ValueError as error:
+            raise UserError(f'train, init: teacher: {error}') from error
+        get_root_logger().info(f"Student starts from the teacher's channels ({time.monotonic() - started:.1f} s).")
+
+    def setup_optimizers(self) -> None:
+        """The student's optimiser first, then the sources' own."""
+        self.parameters_g = [parameter for parameter in self.net_g.parameters() if parameter.requires_grad]
+        self.optimizer_g = make_optimizer(self.opt['train']['optim_g'], self.parameters_g)
+        self.optimizers = [self.optimizer_g, *self.source.optimizers]
+
+    def setup_schedulers(self) -> None:
+        """`scheduler` for the student, `scheduler_z` (default: the same) for the generators."""
+        train = self.opt['train']
+        for_z = train.get('scheduler_z') or train['scheduler']
+        self.schedulers = [make_scheduler(train['scheduler'], self.optimizer_g)]
+        self.schedulers += [make_scheduler(for_z, optimizer) for optimizer in self.source.optimizers]
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """A training batch holds nothing; a validation batch is taken as by MultiScaleSRModel."""
+        if 'lq' in data:
+            super().feed_data(data)
+
+    def _set_active(self, iteration: int) -> None:
+        if not self.growth:
+            return
+        active = self.growth.active(max(iteration, 1))
+        if active != self.net_g.active:
+            get_root_logger().info(f'The student grows to {active} of {self.net_g.depth} blocks at iteration {iteration:,}.')
+        self.net_g.active = active
+        if self.ema_decay:
+            self.net_g_ema.active = active
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step of the student; before it, every `generator_freq` iterations, one of the learning sources."""
+        train = self.opt['train']
+        self._set_active(current_iter)
+        scale = self.scales[int(torch.randint(len(self.scales), (), generator=self.rng))]
+        losses: dict[str, torch.Tensor] = {}
+        if self.objective and (current_iter - 1) % train.get('generator_freq', 50) == 0:
+            losses.update(self.source.step(self.objective, self.batch, scale))
+        lr = self.source.sample(self.batch, scale)
+        losses.update(
+            student_step(
+                self.pair, lr, scale, self.distillation, self.optimizer_g, self.parameters_g, train.get('grad_clip')
+            )
+        )
+        if self.ema_decay:
+            update_ema(self.net_g_ema, self.net_g, self.ema_decay)
+        self.meter.add(losses, current_iter)
+        self.current_iter = current_iter
+
+    def get_current_log(self) -> dict[str, float]:
+        """Mean losses since the last call, blocks active, iterations per second. Raises on a non-finite loss."""
+        self.meter.check(self.opt)
+        log = OrderedDict(self.meter.read())
+        if self.source.optimizers:
+            log['lr_z'] = self.source.optimizers[0].param_groups[0]['lr']
+        if self.growth:
+            log['blocks'] = self.net_g.active
+        now, (then, iteration) = time.monotonic(), self._clock
+        if iteration is not None and now > then:
+            log['it_per_s'] = (self.current_iter - iteration) / (now - then)
+        self._clock = (now, self.current_iter)
+        return log
+
+    def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
+        """As SRModel; with the run's first validation set comes a picture of what the sources make."""
+        first = next(phase for phase in self.opt['datasets'] if phase.startswith('val'))
+        if self.is_train and self.opt['rank'] == 0 and dataloader.dataset.opt['name'] == self.opt['datasets'][first]['name']:
+            synthesis_picture(self, current_iter, tb_logger)
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+        self._clock = (time.monotonic(), getattr(self, 'current_iter', None))  # not a part of the iterations' time
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """The student as `net_g_*.pth`, everything else as the training state; never after a non-finite loss."""
+        self.meter.check(self.opt)
+        self.save_network(getattr(self, 'net_g_ema', self.net_g), 'net_g', current_iter)
+        self.save_training_state(epoch, current_iter)
+
+    def extra_state(self) -> dict[str, Any]:
+        """What the training state holds beside optimisers and schedulers."""
+        state = {
+            'student': self.net_g.state_dict(),
+            'source': self.source.state_dict(),
+            'rng': self.rng.get_state(),
+            'torch_rng': torch.get_rng_state(),
+            'best': {
+                name: {metric: {**record, 'val': float(record['val'])} for metric, record in records.items()}
+                for name, records in getattr(self, 'best_metric_results', {}).items()
+            },
+        }
+        if self.ema_decay:
+            state['ema'] = self.net_g_ema.state_dict()
+        return state
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """Go on as if never interrupted: weights, averages, sources and random states of a training state.
+
+        Raises:
+            UserError: the state belongs to other options.
+        """
+        missing = {'student', 'source', 'rng', *(['ema'] if self.ema_decay else [])} - resume_state.keys()
+        if missing:
+            raise UserError(f'{self.opt["path"]["resume_state"]}: holds no {", ".join(sorted(missing))}; not a state of '
+                            'this training (another model or other options)')
+        try:
+            super().resume_training(resume_state)
+            self.net_g.load_state_dict(resume_state['student'])
+            if self.ema_decay:
+                self.net_g_ema.load_state_dict(resume_state['ema'])
+            self.source.load_state_dict(resume_state['source'])
+        except (AssertionError, RuntimeError, KeyError, ValueError) as error:
+            raise UserError(
+                f'{self.opt["path"]["resume_state"]}: does not fit these options ({str(error).splitlines()[0]})'
+            ) from error
+        self.rng.set_state(resume_state['rng'])
+        torch.set_rng_state(resume_state['torch_rng'])
+        if resume_state['best']:
+            self.best_metric_results = resume_state['best']
+        self._set_active(resume_state['iter'])
+
+    def lr_sizes(self) -> dict[int, int]:
+        """Side of the LR patches of each scale."""
+        return lr_sizes(self.opt)

@@ -1,0 +1,42 @@
+"""Stock SRModel for networks that serve several scales."""
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import MODEL_REGISTRY
+
+
+@MODEL_REGISTRY.register()
+class MultiScaleSRModel(SRModel):
+    """SRModel that tells the network each data set's scale, and cuts that many pixels off for the metrics.
+
+    A network takes part by an attribute `multi_scale` and an argument `scale` of its `forward`; others are called as
+    SRModel does. `crop_border` of a metric may be left out: it is the data set's scale then, as in the papers.
+    """
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch; `data['scale']`, where a data set gives it, is the scale of all its images."""
+        super().feed_data(data)
+        self.scale = int(data['scale'].flatten()[0]) if 'scale' in data else None
+
+    def test(self) -> None:
+        """Super-resolve `self.lq` with the EMA network, if there is one."""
+        net = getattr(self, 'net_g_ema', None) or self.net_g
+        training = net.training
+        net.eval()
+        multi_scale = getattr(self.get_bare_model(net), 'multi_scale', False) and self.scale is not None
+        with torch.no_grad():
+            self.output = net(self.lq, scale=self.scale) if multi_scale else net(self.lq)
+        net.train(training)
+
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """As SRModel, with `crop_border` filled in."""
+        stock = self.opt['val']
+        metrics = stock.get('metrics')
+        if metrics is not None:
+            border = dataloader.dataset.opt.get('scale', 0)
+            self.opt['val'] = {**stock, 'metrics': {k: {'crop_border': border, **v} for k, v in metrics.items()}}
+        try:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.opt['val'] = stock

@@ -1,0 +1,246 @@
+"""Bicubic, teacher and student on the validation sets, measured with BasicSR's metrics as stock validation does."""
+import inspect
+import logging
+import math
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+logger = logging.getLogger('basicsr')
+
+DEFAULT_METRICS = {
+    'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
+    'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
+}
+CROP_SIZE = 48  # pixels of HR: small enough to see single ones, divisible by the usual scales
+
+
+class SuperResolver(nn.Module):
+    """Any SR network made to look alike: LR in, SR out, whatever its colours and wherever it enlarges.
+
+    Args:
+        network: a network of BasicSR's `ARCH_REGISTRY`. One with the attribute `multi_scale` is told the scale; any
+            other with `pre_upsampling` gets its input enlarged by bicubic.
+        options: the options it was built from, without `type`; they may tell the channels (`num_in_ch`).
+    """
+
+    def __init__(self, network: nn.Module, options: dict[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = _input_channels(network, options)
+
+    @property
+    def pre_upsampling(self) -> bool:
+        """True if the network itself works at HR size."""
+        return getattr(self.network, 'pre_upsampling', False)
+
+    def forward(self, lq: Tensor, scale: int) -> Tensor:
+        """Super-resolve.
+
+        Args:
+            lq: `(n, c, h, w)` in [0, 1], c = 1 or 3. A network of one channel gets the Y of RGB, and chroma is enlarged
+                by bicubic; a network of three gets Y three times.
+            scale: factor of enlargement; 1 if `lq` is at HR size already.
+
+        Returns:
+            `(n, c, scale * h, scale * w)`, not clipped.
+        """
+        if lq.shape[1] == 3 and self.channels == 1:
+            ycbcr = rgb_to_ycbcr(lq)
+            y = self._call(ycbcr[:, :1], scale)
+            chroma = bicubic_resize(ycbcr[:, 1:], scale)
+            # A wrong size is told by who knows the data set's name.
+            return ycbcr_to_rgb(torch.cat([y, chroma], 1)) if y.shape[2:] == chroma.shape[2:] else y
+        if lq.shape[1] == 1 and self.channels == 3:
+            return self._call(lq.expand(-1, 3, -1, -1), scale).mean(1, keepdim=True)
+        return self._call(lq, scale)
+
+    def _call(self, x: Tensor, scale: int) -> Tensor:
+        if getattr(self.network, 'multi_scale', False):
+            return self.network(x, scale=scale)
+        return self.network(bicubic_resize(x, scale) if self.pre_upsampling else x)
+
+
+def _input_channels(network: nn.Module, options: dict[str, Any]) -> int:
+    """Told by the network, its options or its signature, under the names that BasicSR's networks use; else 3."""
+    for name in ('num_in_ch', 'in_chans'):
+        parameter = inspect.signature(type(network).__init__).parameters.get(name)
+        for value in (getattr(network, name, None), options.get(name), getattr(parameter, 'default', None)):
+            if isinstance(value, int):
+                return value
+    return 3
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no truth value to compare by
+class Crop:
+    """A window of one image, every method beside the other."""
+
+    dataset: str
+    scale: int
+    image: str
+    error: float  # mean |HR - bicubic| of the window, in grey values of 0 to 255
+    panels: dict[str, np.ndarray]  # lr, bicubic, teacher, student, hr: uint8, `(h, w)` or BGR `(h, w, 3)`
+    psnr: dict[str, float]  # of the window, by method
+
+
+@dataclass
+class Evaluation:
+    """What one data set, or several, gave."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    crops: list[Crop] = field(default_factory=list)
+
+    def extend(self, other: 'Evaluation') -> None:
+        self.results += other.results
+        self.crops += other.crops
+
+
+def metric_options(val: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The options of PSNR and SSIM in `val.metrics`, under whatever names; the usual ones (on Y) where it has none."""
+    given = {metric.get('type'): metric for metric in ((val or {}).get('metrics') or {}).values()}
+    return {name: dict(given.get(default['type'], default)) for name, default in DEFAULT_METRICS.items()}
+
+
+@torch.no_grad()
+def evaluate(
+    samples: Dataset,
+    options: dict[str, Any],
+    networks: dict[str, SuperResolver],
+    metrics: dict[str, dict[str, Any]],
+    device: torch.device,
+) -> Evaluation:
+    """Measure bicubic and every network on one data set, in fp32, results rounded to 8 bits.
+
+    Args:
+        samples: gives dictionaries with `lq`, `gt` (`(c, h, w)` in [0, 1]) and perhaps `scale`, `lq_path`.
+        options: the data set's options (`name`, `scale`, `interpolate`).
+        networks: by method (`teacher`, `student`), on `device`, in eval mode.
+        metrics: options of the metrics by name; `crop_border` is the scale where not given.
+
+    Returns:
+        A result for each method, and each image's worst window. Empty if the data set has no ground truth.
+
+    Raises:
+        UserError: a network's output is not of HR's size.
+    """
+    label, interpolated = options.get('name', '?'), options.get('interpolate', False)
+    sums: dict[str, dict[str, list[float]]] = {
+        method: {metric: [] for metric in metrics} for method in ('bicubic', *networks)
+    }
+    crops = []
+    scale = 1
+    for index in range(len(samples)):  # iterating a Dataset ends only if it raises IndexError
+        sample = samples[index]
+        if 'gt' not in sample or sample['lq'].ndim != 3:
+            what = 'has no ground truth' if 'gt' not in sample else 'does not hold single images'
+            logger.info('Report: data set %s is left out, it %s', label, what)
+            return Evaluation()
+        scale = int(sample.get('scale', options.get('scale', 1)))
+        lq = sample['lq'].unsqueeze(0).to(device)
+        gt = sample['gt'].unsqueeze(0)
+        factor = 1 if interpolated else scale
+        outputs = {'bicubic': bicubic_resize(lq, factor)}
+        outputs.update({method: network(lq, factor) for method, network in networks.items()})
+        for method, output in outputs.items():
+            if output.shape != gt.shape:
+                raise UserError(
+                    f'data set {label}, {method}: gives {tuple(output.shape[1:])} where HR is {tuple(gt.shape[1:])}; '
+                    f'is it a network for x{scale}?'
+                )
+        images = {method: _to_image(output) for method, output in outputs.items()}
+        hr = _to_image(gt)
+        for method, image in images.items():
+            for metric, metric_opt in metrics.items():
+                settings = {'crop_border': scale, **metric_opt}
+                sums[method][metric].append(float(calculate_metric({'img': image, 'img2': hr}, settings)))
+        lr = _to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
+        crops.append(_worst_crop(short_name(label, scale), scale, _image_name(sample, index), lr, images, hr))
+    if not crops:
+        return Evaluation()
+    results = [
+        {'dataset': short_name(label, scale), 'scale': scale, 'method': method}
+        | {metric: sum(values) / len(values) for metric, values in by_metric.items()}
+        for method, by_metric in sums.items()
+    ]
+    logger.info(
+        'Report: %s x%d, %d image(s), PSNR: %s', short_name(label, scale), scale, len(crops),
+        ', '.join(f'{result["method"]} {result["psnr"]:.2f}' for result in results),
+    )  # fmt: skip
+    return Evaluation(results, crops)
+
+
+def short_name(name: str, scale: int) -> str:
+    """A data set's name without the `_x<scale>` that tells our options' entries apart."""
+    return name.removesuffix(f'_x{scale}')
+
+
+def choose_crops(crops: list[Crop], number: int = 4) -> list[Crop]:
+    """Some crops to show: spread over the data sets, of different images if there are enough, hardest first.
+
+    The hardest are those that bicubic gets most wrong; what the networks make of them has no say.
+    """
+    sets: dict[tuple[str, int], list[Crop]] = {}
+    for crop in crops:
+        sets.setdefault((crop.dataset, crop.scale), []).append(crop)
+    pools = [sorted(pool, key=lambda crop: -crop.error) for pool in sets.values()]
+    if len(pools) >= number:
+        turns = [round(position) for position in np.linspace(0, len(pools) - 1, number)]
+    else:
+        turns = sorted([*range(len(pools))] + [len(pools) - 1] * (number - len(pools))) if pools else []
+    chosen: list[Crop] = []
+    for turn in turns:
+        shown = {crop.image for crop in chosen}
+        left = [crop for crop in pools[turn] if crop not in chosen]
+        if left:
+            chosen.append(next((crop for crop in left if crop.image not in shown), left[0]))
+    return chosen
+
+
+def _to_image(tensor: Tensor) -> np.ndarray:
+    # tensor2img clamps in place, which would reach into the data set's cache.
+    return tensor2img(tensor.detach().clone())
+
+
+def _image_name(sample: dict[str, Any], index: int) -> str:
+    path = sample.get('lq_path') or sample.get('gt_path') or str(index)
+    return str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0]
+
+
+def _worst_crop(
+    dataset: str, scale: int, name: str, lr: np.ndarray, images: dict[str, np.ndarray], hr: np.ndarray
+) -> Crop:
+    """The window in which bicubic differs most from HR, its corners on LR's grid."""
+    size = max(min(CROP_SIZE, *hr.shape[:2]) // scale, 1)  # in LR pixels
+    error = np.abs(hr.astype(np.float32) - images['bicubic'].astype(np.float32))
+    error = error.mean(2) if error.ndim == 3 else error
+    total = cv2.integral(error)[::scale, ::scale]
+    window = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
+    top, left = np.unravel_index(np.argmax(window), window.shape)
+
+    def cut(image: np.ndarray, step: int) -> np.ndarray:
+        return np.ascontiguousarray(image[top * step : (top + size) * step, left * step : (left + size) * step])
+
+    panels = {'lr': cut(lr, 1)} | {method: cut(image, scale) for method, image in images.items()}
+    panels['hr'] = cut(hr, scale)
+    on_y = deepcopy(DEFAULT_METRICS['psnr']) | {'crop_border': 0}
+    psnr = {
+        method: float(calculate_metric({'img': panels[method], 'img2': panels['hr']}, on_y)) for method in images
+    }
+    return Crop(dataset, scale, name, float(window[top, left]) / (size * scale) ** 2, panels, psnr)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None for what JSON cannot hold: infinity (an exact match) and nan (an image too small for SSIM)."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,266 @@
+"""From an experiment folder to its report: `basicsr report FOLDER`, and the end of every training."""
+import json
+import logging
+import math
+import os
+import re
+import shlex
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
+from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.data.images import BUNDLED
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.registration import register_all
+from vsrkd_plugin.reports.complexity import measure_complexity
+from vsrkd_plugin.reports.evaluation import (
+    Evaluation,
+    SuperResolver,
+    choose_crops,
+    evaluate,
+    metric_options,
+    short_name,
+)
+from vsrkd_plugin.reports.picture import Curve, draw_report
+from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
+
+logger = logging.getLogger('basicsr')
+TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed')
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment folder holds, read but not yet run."""
+
+    folder: Path
+    options: dict[str, Any]
+    student_file: Path
+    training: dict[str, Any]  # TRAINING_KEYS; all None without training.json
+    validations: dict[str, dict[int, dict[str, float]]]  # data set -> iteration -> metric -> value
+    notes: list[str]  # what is missing
+
+
+def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any]:
+    """Measure what a training made, and write `report.json`, `report.md`, `report.png` and a table in the log.
+
+    Args:
+        folder: the experiment's: `options.yml`, `models/net_g_latest.pth` (or `net_g_<iteration>.pth`), and perhaps
+            `metrics.jsonl` and `training.json`.
+        imports: modules that register networks or data sets of the user's (`--import`).
+
+    Returns:
+        The report: `results`, `complexity` and `training`, as in `report.json`.
+
+    Raises:
+        UserError: the folder lacks something, its data or weights cannot be read, or it cannot be written.
+    """
+    experiment = read_experiment(Path(folder))
+    register_all(imports)
+    opt = experiment.options
+    device = _device(opt)
+    networks, described = _build_networks(experiment, device)
+
+    evaluation = Evaluation()
+    curves = []
+    shown: list[dict[str, Any]] = []
+    for dataset_opt in _validation_sets(opt):
+        outcome = evaluate(_build_dataset(dataset_opt), dataset_opt, networks, metric_options(opt.get('val')), device)
+        evaluation.extend(outcome)
+        if outcome.results:
+            shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
+            curves += _curve(experiment, dataset_opt, outcome)
+
+    first = shown[0] if shown else {'scale': _fallback_scale(opt)}
+    complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
+    results = [
+        result | {key: round(result[key], digits) for key, digits in (('psnr', 4), ('ssim', 5)) if key in result}
+        for result in evaluation.results
+    ]
+    report = json.loads(
+        to_json({'results': results, 'complexity': complexity, 'training': experiment.training})
+    )  # so that what is returned is what is written
+
+    name = opt.get('name', experiment.folder.name)
+    command = f'basicsr report {shlex.quote(_shown_folder(experiment))}'
+    try:
+        write_text_atomically(to_json(report), experiment.folder / 'report.json')
+        page = to_markdown(report, name, described, command, experiment.notes)
+        write_text_atomically(page, experiment.folder / 'report.md')
+        subtitle = headline(report, described).replace('*', '').rstrip('.')
+        draw_report(experiment.folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves)
+    except OSError as error:
+        raise UserError(f'{experiment.folder}: the report cannot be written there ({error.strerror})') from error
+    log_tables(report, name)
+    logger.info('Report written: %s', experiment.folder / 'report.md')
+    return report
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read an experiment folder.
+
+    Raises:
+        UserError: it is missing, has no `options.yml` or no student's weights, or a file is not what it should be.
+    """
+    if not folder.is_dir():
+        raise UserError(f'{folder}: no such experiment folder; expected one that a training made (experiments/NAME)')
+    if not (folder / 'options.yml').is_file():
+        raise UserError(f'{folder}: has no options.yml, expected the resolved options of the training')
+    if not (folder / 'models').is_dir():
+        raise UserError(f'{folder}: has no folder models, expected one with net_g_latest.pth or net_g_<iteration>.pth')
+    options = load_options(str(folder / 'options.yml'))
+    if not isinstance(options.get('network_g'), dict) or 'type' not in options['network_g']:
+        raise UserError(f'{folder / "options.yml"}: has no network_g with a type, expected the trained network')
+    notes: list[str] = []
+    return Experiment(
+        folder, options, _student_file(folder / 'models'), _read_training(folder / 'training.json', notes),
+        read_validations(folder / 'metrics.jsonl', notes), notes,
+    )  # fmt: skip
+
+
+def read_validations(file: Path, notes: list[str]) -> dict[str, dict[int, dict[str, float]]]:
+    """The validations of a training: data set -> iteration -> metric -> value, iterations in order.
+
+    After a resume an iteration may be there twice: the last counts. A line that a kill cut short is skipped, also in
+    the middle of the file, where the resumed training went on writing.
+    """
+    if not file.is_file():
+        notes.append('metrics.jsonl is missing, so the picture has no curves.')
+        return {}
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for line in file.read_text(encoding='utf-8', errors='replace').splitlines():
+        try:
+            entry = json.loads(line)
+            values = {key: float(value) for key, value in entry['metrics'].items() if value is not None}
+            found.setdefault(str(entry['dataset']), {})[int(entry['iteration'])] = values
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if line.strip():
+                logger.debug('%s: skipped an unreadable line', file)
+    return {dataset: dict(sorted(by_iteration.items())) for dataset, by_iteration in found.items()}
+
+
+def _read_training(file: Path, notes: list[str]) -> dict[str, Any]:
+    if not file.is_file():
+        notes.append('training.json is missing, so duration, device, precision and seed are not known.')
+        return dict.fromkeys(TRAINING_KEYS)
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(f'{file}: is not valid JSON ({error}); expected {", ".join(TRAINING_KEYS)}') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{file}: expected a JSON object with {", ".join(TRAINING_KEYS)}')
+    return {key: content.get(key) for key in TRAINING_KEYS}
+
+
+def _student_file(models: Path) -> Path:
+    latest = models / 'net_g_latest.pth'
+    if latest.is_file():
+        return latest
+    files = models.glob('net_g_*.pth')
+    numbered = [(int(match[1]), file) for file in files if (match := re.fullmatch(r'net_g_(\d+)', file.stem))]
+    if not numbered:
+        raise UserError(f'{models}: holds no weights, expected net_g_latest.pth or net_g_<iteration>.pth')
+    return max(numbered)[1]
+
+
+def _device(opt: dict[str, Any]) -> torch.device:
+    wanted = opt.get('num_gpu', 0) not in (0, None) and torch.cuda.is_available()
+    return torch.device('cuda', torch.cuda.current_device()) if wanted else torch.device('cpu')
+
+
+def _build_networks(
+    experiment: Experiment, device: torch.device
+) -> tuple[dict[str, SuperResolver], dict[str, str]]:
+    """Teacher (if there was one) and student, and a description of each."""
+    opt, paths = experiment.options, experiment.options.get('path') or {}
+    networks, described = {}, {}
+    if opt.get('network_t'):
+        weights = paths.get('pretrain_network_t')
+        if not weights:
+            raise UserError(f'{experiment.folder / "options.yml"}: network_t, but no path, pretrain_network_t')
+        weights = _from_root(weights, opt)
+        param_key, strict = paths.get('param_key_t', 'params'), paths.get('strict_load_t', True)
+        networks['teacher'] = _build_network(opt, 'network_t', weights, param_key, strict)
+    networks['student'] = _build_network(opt, 'network_g', str(experiment.student_file), 'params_ema', True)
+    for role, key in (('teacher', 'network_t'), ('student', 'network_g')):
+        if role in networks:
+            settings = ', '.join(f'{k}={v}' for k, v in opt[key].items() if k not in ('type', 'precision', 'start'))
+            described[role] = f'{opt[key]["type"]}({settings})'
+            networks[role].to(device).eval()
+    return networks, described
+
+
+def _build_network(
+    opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool
+) -> SuperResolver:
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    settings = deepcopy(opt[key])
+    try:
+        network = ARCH_REGISTRY.get(settings.pop('type'))(**settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'options.yml, {key}: cannot be built: {str(error).strip(chr(34))}') from error
+    if hasattr(network, 'precision'):
+        network.precision = 'fp32'  # figures of the weights, not of the number format they were trained in
+    load_weights(network, weights, param_key, strict)
+    return SuperResolver(network, settings)
+
+
+def _validation_sets(opt: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {'name': key, 'phase': 'val'}
+        | {k: _from_root(v, opt) if k.startswith('dataroot_') else deepcopy(v) for k, v in dataset.items()}
+        for key, dataset in (opt.get('datasets') or {}).items()
+        if key.startswith('val') and isinstance(dataset, dict)
+    ]
+
+
+def _build_dataset(dataset_opt: dict[str, Any]) -> Any:
+    from basicsr.utils.registry import DATASET_REGISTRY
+
+    dataset_opt = deepcopy(dataset_opt)
+    try:
+        return DATASET_REGISTRY.get(dataset_opt['type'])(dataset_opt)
+    except (KeyError, OSError, AssertionError) as error:
+        reason = str(error).strip('"\'')
+        raise UserError(f'options.yml, datasets, {dataset_opt["name"]}: cannot be built: {reason}') from error
+
+
+def _from_root(value: Any, opt: dict[str, Any]) -> Any:
+    """A path as the training saw it: relative ones lie below its root, wherever the report is made."""
+    if isinstance(value, list):
+        return [_from_root(entry, opt) for entry in value]
+    if not isinstance(value, str) or value == BUNDLED or not opt.get('root_path'):
+        return value
+    below = Path(opt['root_path'], value)
+    return str(below) if below.exists() else value
+
+
+def _fallback_scale(opt: dict[str, Any]) -> int:
+    scales = opt.get('scales') or [opt.get('scale') or 1]
+    return int(scales[0] if isinstance(scales, list) else scales)
+
+
+def _curve(experiment: Experiment, dataset_opt: dict[str, Any], outcome: Evaluation) -> list[Curve]:
+    """The curve of a data set; none if it was never validated on."""
+    metrics = (experiment.options.get('val') or {}).get('metrics') or {}
+    key = next((name for name, metric in metrics.items() if metric.get('type') == 'calculate_psnr'), 'psnr')
+    by_iteration = experiment.validations.get(dataset_opt['name'], {})
+    points = [(i, values[key]) for i, values in by_iteration.items() if math.isfinite(values.get(key, math.nan))]
+    if not points:
+        return []
+    scale = outcome.results[0]['scale']
+    levels = {r['method']: r['psnr'] for r in outcome.results if r['method'] != 'student' and math.isfinite(r['psnr'])}
+    return [Curve(f'{short_name(dataset_opt["name"], scale)} x{scale}', points, levels)]
+
+
+def _shown_folder(experiment: Experiment) -> str:
+    """The folder as somebody at the training's root would write it."""
+    folder, root = experiment.folder.resolve(), experiment.options.get('root_path')
+    if root and folder.is_relative_to(Path(root).resolve()):
+        return os.fspath(folder.relative_to(Path(root).resolve()))
+    return str(folder)

@@ -1,0 +1,119 @@
+"""The report's picture: crops by every method above, PSNR over the training below."""
+import math
+import os
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from vsrkd_plugin.reports.evaluation import Crop
+
+TITLES = {'lr': 'LR', 'bicubic': 'bicubic', 'teacher': 'teacher', 'student': 'student', 'hr': 'HR'}
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = {'bicubic': '#7f7f7f', 'teacher': '#0072b2', 'student': '#d55e00'}
+WIDTH = 12.0  # inches
+DPI = 120
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The student's PSNR on one data set over the training, and the levels to hold it against."""
+
+    title: str
+    points: list[tuple[int, float]]  # (iteration, dB), in order
+    levels: dict[str, float]  # dB by method (`bicubic`, `teacher`)
+
+
+def draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves: list[Curve]) -> None:
+    """Draw the picture and put it at `path` as a whole (PNG).
+
+    Args:
+        title, subtitle: what stands on top; the subtitle is wrapped.
+        crops: a row each; a method that none of them has gets no column.
+        curves: a small diagram each.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    curve_columns = min(max(len(curves), 1), 4)
+    curve_rows = math.ceil(len(curves) / curve_columns)
+    subtitle = textwrap.fill(subtitle, 125)
+    heights = [0.75 + 0.2 * subtitle.count('\n'), 2.55 * len(crops) or 0.5, 0.45 + 2.7 * curve_rows]
+    # A Figure without pyplot: no global state, no display, drawn by Agg.
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout='constrained', facecolor='white')
+    head, above, below = figure.subfigures(3, 1, height_ratios=heights)
+    head.text(0.5, 0.92, title, ha='center', va='top', fontsize=15, weight='bold')
+    head.text(0.5, 0.08, subtitle, ha='center', va='bottom', fontsize=11)
+    if crops:
+        _draw_crops(above, crops)
+    else:
+        above.text(0.5, 0.5, 'no data set with ground truth: no crops', ha='center', va='center')
+    if curves:
+        below.suptitle('PSNR of the student over the training', fontsize=12)
+        for axes, curve in zip(below.subplots(curve_rows, curve_columns, squeeze=False).flat, curves, strict=False):
+            _draw_curve(axes, curve)
+        for axes in below.axes[len(curves) :]:
+            axes.set_axis_off()
+    else:
+        below.text(0.5, 0.5, 'no validation recorded during the training: no curves', ha='center', va='center')
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        figure.savefig(temporary, format='png')
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _draw_crops(figure: Figure, crops: list[Crop]) -> None:
+    columns = [key for key in TITLES if any(key in crop.panels for crop in crops)]
+    grid = figure.subplots(len(crops), len(columns), squeeze=False)
+    for row, crop in zip(grid, crops, strict=True):
+        for axes, key in zip(row, columns, strict=True):
+            axes.set(xticks=[], yticks=[])
+            if key not in crop.panels:
+                axes.set_axis_off()
+                continue
+            _show(axes, crop.panels[key])
+            if key in crop.psnr:
+                axes.set_xlabel(_decibels(crop.psnr[key]), fontsize=11)
+                # As many digits as are shown decide what is best.
+                best = max(round(crop.psnr[other], 2) for other in crop.psnr)
+                if round(crop.psnr[key], 2) == best:
+                    axes.xaxis.label.set_weight('bold')
+        row[0].set_ylabel(f'{crop.dataset} x{crop.scale}\n{crop.image}', fontsize=11)
+    for axes, key in zip(grid[0], columns, strict=True):
+        axes.set_title(TITLES[key], fontsize=12)
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    if image.ndim == 3:
+        axes.imshow(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), interpolation='nearest')
+    else:
+        axes.imshow(image, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+
+
+def _draw_curve(axes: Axes, curve: Curve) -> None:
+    iterations, values = zip(*curve.points, strict=True)
+    for method, level in curve.levels.items():
+        axes.axhline(level, color=COLOURS[method], linestyle='--', linewidth=1.3, label=f'{method} {level:.2f}')
+    label = f'student {values[-1]:.2f}'
+    axes.plot(iterations, values, color=COLOURS['student'], marker='o', markersize=3.5, linewidth=1.6, label=label)
+    axes.set_title(curve.title, fontsize=11)
+    axes.set_xlabel('iteration', fontsize=10)
+    axes.set_ylabel('PSNR (dB)', fontsize=10)
+    axes.tick_params(labelsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.0f}'))
+    axes.grid(alpha=0.25)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.margins(y=0.12)
+    axes.legend(fontsize=8.5, framealpha=0.85, loc='best')
+
+
+def _decibels(value: float) -> str:
+    return f'{value:.2f} dB' if math.isfinite(value) else 'exact'

@@ -1,0 +1,198 @@
+"""The report as JSON, as a page of Markdown and as a table in the log."""
+import json
+import logging
+from typing import Any
+
+from vsrkd_plugin.reports.evaluation import finite
+
+logger = logging.getLogger('basicsr')
+
+Rows = list[list[str]]
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """The report as JSON. Infinity and nan, which JSON has not, become null."""
+    return json.dumps(_finite_only(report), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+
+
+def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], command: str, notes: list[str]) -> str:
+    """The report as a page for a reader who was not there.
+
+    Args:
+        report: as `make_report` returns it.
+        name: the experiment's.
+        networks: a description by role (`teacher` if there was one, `student`), as `VDSR(num_feat=64)`.
+        command: makes the report again.
+        notes: what could not be told, and why.
+    """
+    metrics = 'PSNR in dB / SSIM, results rounded to 8 bits; higher is better.'
+    if 'teacher' not in networks:
+        metrics += ' This training had no teacher; *student* is the network that it trained.'
+    return '\n'.join([
+        f'# {name}',
+        '',
+        headline(report, networks),
+        '',
+        '## Quality',
+        '',
+        *_markdown_table(result_rows(report)),
+        '',
+        metrics,
+        '',
+        '![Crops by every method, and PSNR over the training](report.png)',
+        '',
+        '## Cost',
+        '',
+        *_markdown_table(complexity_rows(report)),
+        '',
+        _complexity_note(report),
+        '',
+        '## Training',
+        '',
+        training_line(report['training']),
+        '',
+        *(f'Note: {note}\n' for note in notes),
+        'Figures for programs are in [report.json](report.json). This report was made, and is made again, by',
+        '',
+        f'    {command}',
+        '',
+    ])  # fmt: skip
+
+
+def log_tables(report: dict[str, Any], name: str) -> None:
+    """The tables of the report in the log, columns aligned."""
+    lines = [f'Report of {name}', *_aligned(result_rows(report)), '', *_aligned(complexity_rows(report))]
+    logger.info('\n  '.join([*lines, '', training_line(report['training'])]))
+
+
+def headline(report: dict[str, Any], networks: dict[str, str]) -> str:
+    """What was made of what, and by how much it is smaller, in a sentence."""
+    cost = {entry['network']: entry for entry in report['complexity']}
+    described = {
+        role: f'**{text}**' + (f' ({cost[role]["params"]:,} weights)' if role in cost else '')
+        for role, text in networks.items()
+    }
+    if 'teacher' not in networks:
+        return f'{described["student"]}, trained.'
+    text = f'{described["teacher"]} → {described["student"]}'
+    if {'teacher', 'student'} <= cost.keys():
+        ratios = [
+            _ratio_text(cost['teacher'][key], cost['student'][key], better, worse)
+            for key, better, worse in (
+                ('params', 'fewer weights', 'more weights'),
+                ('macs', 'fewer multiply-accumulates', 'more multiply-accumulates'),
+                ('seconds_per_image', 'faster', 'slower'),
+            )
+        ]
+        text += ': ' + ', '.join(ratio for ratio in ratios if ratio)
+    return text + '.'
+
+
+def result_rows(report: dict[str, Any]) -> Rows:
+    """A header, then a row for each data set and scale: PSNR/SSIM by method, and the student's difference."""
+    groups: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for result in report['results']:
+        groups.setdefault((result['dataset'], result['scale']), {})[result['method']] = result
+    has_teacher = any(result['method'] == 'teacher' for result in report['results'])
+    methods = ['bicubic', 'teacher', 'student'] if has_teacher else ['bicubic', 'student']
+    rival = 'teacher' if has_teacher else 'bicubic'
+    rows = [['data set', 'scale', *methods, f'student - {rival}']]
+    for (dataset, scale), by_method in groups.items():
+        values = [_quality(by_method[method]['psnr'], by_method[method]['ssim']) for method in methods]
+        psnr, ssim = (_difference(by_method['student'][key], by_method[rival][key]) for key in ('psnr', 'ssim'))
+        rows.append([dataset, f'x{scale}', *values, _quality(psnr, ssim, sign='+')])
+    if len(rows) == 1:
+        rows.append(['no data set with ground truth', *[''] * (len(rows[0]) - 1)])
+    return rows
+
+
+def complexity_rows(report: dict[str, Any]) -> Rows:
+    """A header, then weights, multiply-accumulates and time of each network, and teacher : student."""
+    entries = report['complexity']
+    rows = [['', *(entry['network'] for entry in entries)]]
+    for key, title, show in (
+        ('params', 'weights', '{:,}'.format),
+        ('macs', 'multiply-accumulates', _with_prefix),
+        ('seconds_per_image', 'time per image', lambda seconds: f'{1000 * seconds:.1f} ms'),
+    ):
+        rows.append([title, *('-' if entry[key] is None else show(entry[key]) for entry in entries)])
+    if len(entries) == 2:
+        rows[0].append('ratio')
+        for row, key in zip(rows[1:], ('params', 'macs', 'seconds_per_image'), strict=True):
+            large, small = entries[0][key], entries[1][key]
+            row.append(f'{large / small:.2f}' if large and small else '-')
+    return rows
+
+
+def training_line(training: dict[str, Any]) -> str:
+    """Iterations, duration, device, precision and seed in a sentence."""
+    if training['iterations'] is None:
+        return 'Not recorded: the experiment folder has no training.json.'
+    seconds = training['seconds']
+    parts = [
+        f'{training["iterations"]:,} iterations' + ('' if seconds is None else f' in {_duration(seconds)}'),
+        f'on {training["device"] or "an unknown device"}',
+    ]
+    parts += [f'{key} {training[key]}' for key in ('precision', 'seed') if training[key] is not None]
+    return ', '.join(parts) + '.'
+
+
+def _complexity_note(report: dict[str, Any]) -> str:
+    entry = report['complexity'][0]
+    shape = 'x'.join(map(str, entry['input'][2:]))
+    return (
+        f'For one image of {shape} pixels ({entry["input"][1]} channel(s)) at x{entry["scale"]}. Multiply-accumulates '
+        "are the networks' own, without the bicubic enlargement before them. Time is the median of several passes in "
+        'fp32, the networks taking turns, on the machine that made this report.'
+    )
+
+
+def _quality(psnr: float | None, ssim: float | None, sign: str = '') -> str:
+    return ' / '.join('-' if finite(v) is None else f'{v:{sign}.{d}f}' for v, d in ((psnr, 2), (ssim, 4)))
+
+
+def _difference(a: float | None, b: float | None) -> float | None:
+    return None if finite(a) is None or finite(b) is None else a - b
+
+
+def _ratio_text(large: float | None, small: float | None, better: str, worse: str) -> str:
+    if not large or not small:
+        return ''
+    return f'{large / small:.2f}x {better}' if large >= small else f'{small / large:.2f}x {worse}'
+
+
+def _with_prefix(number: float) -> str:
+    for factor, prefix in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
+        if number >= factor:
+            return f'{number / factor:.2f} {prefix}'
+    return f'{number:.0f}'
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f'{hours} h {minutes} min'
+    return f'{minutes} min {rest} s' if minutes else f'{seconds:.1f} s'
+
+
+def _markdown_table(rows: Rows) -> list[str]:
+    header, *body = [f'| {" | ".join(row)} |' for row in rows]
+    rule = '|' + '|'.join(['---'] + ['---:'] * (len(rows[0]) - 1)) + '|'
+    return [header, rule, *body]
+
+
+def _aligned(rows: Rows) -> list[str]:
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        '  '.join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, others, strict=True))]).rstrip()
+        for name, *cells in rows
+    ]
+
+
+def _finite_only(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite_only(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite_only(entry) for entry in value]
+    return finite(value) if isinstance(value, float) else value

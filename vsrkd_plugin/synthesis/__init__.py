@@ -1,0 +1,1 @@
+"""Where training inputs come from when there are none. In plain PyTorch; imports no BasicSR."""

@@ -1,0 +1,94 @@
+"""The paper's source: generators that look for inputs on which student and teacher disagree."""
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.distillation.steps import Autocast
+from vsrkd_plugin.ops.parallel import average_gradients, broadcast_parameters
+from vsrkd_plugin.synthesis.source import Objective
+
+
+class LearnedSource:
+    """One generator for each scale, trained against the student (section 3.1 of the paper).
+
+    Args:
+        generators: scale → network from noise `(n, num_latent)` to LR images in [0, 1]; it has `num_latent`.
+        make_optimizer: parameters → optimiser, called for each generator.
+        seed: of the noise.
+        autocast: makes the context for the generators' layers.
+        grad_clip: largest norm of a generator's gradient; None for no limit.
+        rank, world_size: this process's place in a distributed training.
+    """
+
+    def __init__(
+        self,
+        generators: Mapping[int, nn.Module],
+        make_optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+        *,
+        seed: int,
+        autocast: Autocast,
+        grad_clip: float | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.generators = dict(generators)
+        self.autocast, self.grad_clip = autocast, grad_clip
+        self.rank, self.world_size = rank, world_size
+        self._rng = torch.Generator().manual_seed(seed)
+        self._by_scale: dict[int, torch.optim.Optimizer] = {}
+        for scale, generator in self.generators.items():
+            broadcast_parameters(generator)
+            self._by_scale[scale] = make_optimizer(list(generator.parameters()))
+        self.optimizers = list(self._by_scale.values())
+
+    def _noise(self, batch: int, scale: int) -> Tensor:
+        generator = self.generators[scale]
+        joint = torch.randn(batch * self.world_size, generator.num_latent, generator=self._rng)
+        share = joint[self.rank * batch : (self.rank + 1) * batch]
+        return share.to(next(generator.parameters()).device, non_blocking=True)
+
+    @torch.no_grad()
+    def sample(self, batch: int, scale: int) -> Tensor:
+        """The next images, `(batch, c, s, s)` in [0, 1]."""
+        with self.autocast():
+            return self.generators[scale](self._noise(batch, scale))
+
+    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
+        """One optimiser step of the generator of `scale`; the named losses, detached."""
+        generator, optimizer = self.generators[scale], self._by_scale[scale]
+        parameters = list(generator.parameters())
+        with self.autocast():
+            images = generator(self._noise(batch, scale))
+        losses = objective(images, scale)
+        # Asked for the generator's gradients alone: none is computed for the student's weights.
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(sum(losses.values()), parameters, allow_unused=True), strict=True
+        ):
+            parameter.grad = gradient
+        average_gradients(parameters)
+        if self.grad_clip:
+            nn.utils.clip_grad_norm_(parameters, self.grad_clip)
+        optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def preview(self, scale: int, count: int = 4) -> Tensor:
+        """Images to look at; the random state stays as it is."""
+        state = self._rng.get_state()
+        images = self.sample(count, scale)
+        self._rng.set_state(state)
+        return images
+
+    def state_dict(self) -> dict[str, Any]:
+        """Generators and random state; the optimisers' states are kept by who owns the training state."""
+        return {
+            'rng': self._rng.get_state(),
+            'generators': {scale: generator.state_dict() for scale, generator in self.generators.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._rng.set_state(state['rng'])
+        for scale, weights in state['generators'].items():
+            self.generators[scale].load_state_dict(weights)
