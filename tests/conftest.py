@@ -28,7 +28,7 @@ def smooth_image(height: int, width: int, seed: int) -> np.ndarray:
     return np.round(image * 255).astype(np.uint8)
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def make_images() -> Callable[..., Path]:
     """`make_images(folder, sizes)` writes `0.png`, `1.png`, … of the given `(height, width)`; gives the folder."""
 

@@ -88,16 +88,19 @@ class _InertPickle:
 
 
 def _load_inert(file: Path) -> Any:
-    """The content of a checkpoint, in which all but tensors and plain containers is inert."""
+    """The content of a checkpoint, in which all but tensors and plain containers is inert or refused."""
     with open(file, 'rb') as opened:
         # torch.load would hand such a file to torch.jit.load, which runs the program in it.
         if serialization._is_zipfile(opened):
             with serialization._open_zipfile_reader(opened) as archive:
                 if serialization._is_torchscript_zip(archive):
                     raise pickle.UnpicklingError('a TorchScript program, not a checkpoint of weights')
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', "Couldn't retrieve source code")  # of the file's classes: not wanted here
-        return torch.load(file, map_location='cpu', weights_only=False, pickle_module=_InertPickle())
+    try:
+        return torch.load(file, map_location='cpu', weights_only=True)
+    except Exception:  # whatever a module of other code, or a broken file, makes that one raise
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', "Couldn't retrieve source code")  # of the file's classes: not wanted
+            return torch.load(file, map_location='cpu', weights_only=False, pickle_module=_InertPickle())
 
 
 def _module_weights(module: dict[str, Any], prefix: str = '') -> dict[str, Tensor]:
@@ -146,14 +149,11 @@ def read_weights(path: str | os.PathLike, param_key: str | None = 'params') -> d
     if not file.is_file():
         raise UserError(f'{path}: no such checkpoint file')
     try:
-        content = torch.load(file, map_location='cpu', weights_only=True)
-    except Exception:  # whatever a broken file makes an unpickler raise, the file is what is wrong
-        try:
-            content = _load_inert(file)
-        except Exception as error:
-            raise UserError(
-                f'{path}: cannot be read as a checkpoint, it is truncated or not one ({_first_line(error)})'
-            ) from error
+        content = _load_inert(file)
+    except Exception as error:  # whatever a broken file makes an unpickler raise, the file is what is wrong
+        raise UserError(
+            f'{path}: cannot be read as a checkpoint, it is truncated or not one ({_first_line(error)})'
+        ) from error
     try:
         weights = _find_weights(content, param_key)
     except (AttributeError, TypeError, RecursionError) as error:  # a forged module, or one that holds itself

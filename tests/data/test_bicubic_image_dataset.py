@@ -179,5 +179,5 @@ def test_impossible_options(image_folder: Path, options: dict[str, Any], message
 def test_missing_and_empty_folders_name_the_data_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='datasets, set, dataroot_gt: no folder'):
         _dataset(tmp_path / 'nowhere')
-    with pytest.raises(UserError, match='datasets, set, dataroot_gt: .*holds no image'):
+    with pytest.raises(UserError, match=r'datasets, set, dataroot_gt: .*holds no image'):
         _dataset(tmp_path)

@@ -78,7 +78,7 @@ def test_grey_alpha_and_16_bit_images_become_8_bit_bgr(tmp_path: Path) -> None:
 def test_missing_folders(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f'{KEY}: no folder .*nowhere: expected a folder of HR images'):
         list_images(str(tmp_path / 'nowhere'), KEY)
-    with pytest.raises(UserError, match='put the 5 HR images of Set5 .* there .*SelfExSR'):
+    with pytest.raises(UserError, match=r'put the 5 HR images of Set5 .* there .*SelfExSR'):
         list_images(str(tmp_path / 'datasets' / 'Set5'), KEY)
     with pytest.raises(UserError, match=r'no meta_info\.txt'):
         list_images(str(tmp_path / 'nowhere.lmdb'), KEY)

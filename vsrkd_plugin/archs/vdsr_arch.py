@@ -76,7 +76,7 @@ class VDSR(nn.Module):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.out_channels)))
         if start == 'identity':
             for block in self.residual_layer:
-                self.reset_block_to_identity(block, noise=0.01)
+                self.reset_block_to_identity(block, noise=0.002)
             nn.init.normal_(self.output.weight, std=0.02 / math.sqrt(num_feat))
         self.to(memory_format=torch.channels_last)  # the layout in which bf16 convolutions are fast
 

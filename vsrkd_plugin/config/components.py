@@ -20,7 +20,7 @@ _ARGUMENTS: Fields = {
     'periods': Field(schema.COUNTS, 'length of each cosine'),
     'milestones': Field(schema.COUNTS, 'where the rate falls'),
     'restarts': Field(schema.list_of(schema.count(0), 'whole numbers >= 0'), 'where the rate starts again'),
-    'restart_weights': Field(schema.list_of(schema.NOT_NEGATIVE, 'numbers >= 0'), 'factor of the rate from each restart'),
+    'restart_weights': Field(schema.list_of(schema.NOT_NEGATIVE, 'numbers >= 0'), 'factor from each restart'),
     'gamma': Field(schema.POSITIVE, 'factor at a milestone'),
     'eta_min': Field(schema.NOT_NEGATIVE, 'the least rate'),
 }
@@ -80,7 +80,7 @@ def registries() -> dict[str, Any]:
 
 def find_registered(what: str, name: Any) -> Any | None:
     """As the registry's `get`, which prints and raises; `what` as in `registries`."""
-    found = dict(registries()[what])
+    found = {key: value for key, value in registries()[what]}  # a Registry is no mapping
     return (found.get(name) or found.get(f'{name}_basicsr')) if isinstance(name, str) else None
 
 
@@ -189,7 +189,7 @@ def check_metric(options: Any, place: str, model: Model, datasets: Mapping[str, 
     check_kind(options.get('better', 'higher'), schema.one_of('higher', 'lower'), f'{place}, better')
     metric = registered('metric', need(options, 'type', place), f'{place}, type')
     arguments = {key: value for key, value in options.items() if key not in ('type', 'better')}
-    supplied = ('img', 'img2', *(('crop_border',) if model.ours else ()))  # ours crop by the scale unless told otherwise
+    supplied = ('img', 'img2', *(('crop_border',) if model.ours else ()))  # ours crop by the scale
     # BasicSR's own metrics take any argument and ignore it: a mistyped one would go unseen.
     foreign = not metric.__module__.startswith('basicsr.')
     check_arguments(metric, options['type'], arguments, place, supplied, any_name=foreign)
@@ -197,7 +197,7 @@ def check_metric(options: Any, place: str, model: Model, datasets: Mapping[str, 
         return
     sets = {phase: dataset for phase, dataset in datasets.items() if phase != 'train'}
     blind = [phase for phase, dataset in sets.items() if _lacks_gt(dataset)]
-    if blind and (not model.ours or len(blind) == len(sets)):  # ours skip the metrics for a set without GT
+    if blind:
         raise UserError(f'{place}: {options["type"]} compares with GT, but datasets, {blind[0]} has no dataroot_gt')
 
 

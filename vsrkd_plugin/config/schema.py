@@ -97,7 +97,7 @@ def scales_from(low: int) -> Kind:
 
 
 LOADER: Fields = {
-    'name': Field(Kind('text', lambda v: TEXT.accepts(v) or is_whole(v)), 'name in the log and in reports', required=True),
+    'name': Field(Kind('text', lambda v: TEXT.accepts(v) or is_whole(v)), 'name in logs and reports', required=True),
     'type': Field(TEXT, 'the registered data set', required=True),
     'batch_size_per_gpu': Field(whole(1), 'samples of a step in each process'),
     'num_worker_per_gpu': Field(whole(0), 'processes that load data', default=0),
@@ -150,8 +150,13 @@ LOGGER: Fields = {
     'keep_checkpoints': Field(whole(1), 'how many checkpoints stay; all if not given', null=True),
     'use_tb_logger': Field(BOOL, 'write for TensorBoard', default=True),
     'wandb': Field(
-        MAPPING, 'Weights & Biases', null=True,
-        fields={'project': Field(TEXT, 'its project', null=True), 'resume_id': Field(TEXT, 'a run to go on', null=True)},
+        MAPPING,
+        'Weights & Biases',
+        null=True,
+        fields={
+            'project': Field(TEXT, 'its project; none: it is not used', null=True),
+            'resume_id': Field(TEXT, 'the run to go on with', null=True),
+        },
     ),
 }
 # What every BasicSR model reads in `train`; the rest of a foreign model's keys are not ours to know.
@@ -179,14 +184,14 @@ DISTILLATION_TRAIN: Fields = {
     'generator_freq': Field(count(), 'student steps to one step of the generator', default=50),
     'optim_g': Field(MAPPING, "the student's optimiser", required=True, component='optimizer'),
     'optim_z': Field(MAPPING, "the generator's optimiser", null=True, component='optimizer'),
-    'scheduler': Field(MAPPING, "the student's learning rate over time", null=True, component='scheduler'),
+    'scheduler': Field(MAPPING, "the student's learning rate over time", required=True, component='scheduler'),
     'scheduler_z': Field(MAPPING, "the generator's learning rate over time", null=True, component='scheduler'),
     'grad_clip': Field(POSITIVE, "largest norm of the student's gradient", null=True),
     'grad_clip_z': Field(POSITIVE, "largest norm of the generator's gradient", null=True),
     **{key: TRAIN[key] for key in ('ema_decay', 'warmup_iter', 'total_iter')},
 }
 SYNTHESIS: Fields = {
-    'hr_size': Field(whole(1), 'side of the HR patches, a multiple of every scale', required=True),
+    'hr_size': Field(whole(1), 'side of the HR patches, a multiple of every scale', default=48),
     'sources': Field(list_of(MAPPING, 'mappings with a type'), 'where inputs come from', required=True),
 }
 _SOURCE: Fields = {
@@ -197,8 +202,9 @@ SOURCES: Mapping[str, Fields] = {
     'learned': _SOURCE,
     'procedural': {
         **_SOURCE,
-        'num_images': Field(whole(1), 'images painted'),
-        'image_size': Field(whole(1), 'their side'),
+        'num_images': Field(whole(1), 'images painted', default=2000),
+        'image_size': Field(whole(1), 'their side', default=96),
+        'cache_dir': Field(TEXT, 'folder that keeps them for other runs', null=True),
     },
 }
 

@@ -1,4 +1,4 @@
-"""Options checked as a whole, before anything is created: keys, types, ranges, registered names, and what must agree."""
+"""Options checked as a whole before anything is created: keys, types, ranges, registered names, what must agree."""
 import inspect
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -54,8 +54,12 @@ class _Validator:
         self.top = schema.schema_of(self.model.kind)
 
     def run(self) -> None:
+        if self.model.cls is None:  # a mistyped key is told first: it may be model_type
+            everything = {**self.top, **schema.schema_of('DataFreeDistillationModel')}
+            for key in (key for key in self.opt if _lookup(everything, key) is None):
+                self.unknown_key(key, everything, schema.TOP, lenient=False)
+            registered('model', need(self.opt, 'model_type', schema.TOP), 'model_type')
         self.check_fields(self.opt, self.top, schema.TOP, self.model.foreign)
-        registered('model', self.opt['model_type'], 'model_type')
         for key in self.required_sections():
             need(self.opt, key, schema.TOP, why=getattr(_lookup(self.top, key), 'help', ''))
         for phase, dataset in self.opt['datasets'].items():
@@ -124,7 +128,7 @@ class _Validator:
         if field.fields is not None:
             # What a model that is not ours reads in `train` is its own business.
             theirs = place == 'train' and not self.model.distils
-            self.check_fields(value, field.fields, place, theirs or self.model.foreign and place in ('train', 'val'))
+            self.check_fields(value, field.fields, place, theirs or (self.model.foreign and place == 'val'))
         if field.component == 'optimizer':
             check_optimizer(value, place, self.model)
         elif field.component == 'scheduler':
@@ -138,8 +142,8 @@ class _Validator:
         place = place_of('datasets', phase)
         kind = phase.split('_')[0]
         if kind not in (('train', 'val') if self.is_train else ('val', 'test')) or phase.startswith('train_'):
-            use, expected = ('training', 'train, val, val_…') if self.is_train else ('a test', 'test, test_…, val, val_…')
-            raise UserError(f'datasets: {phase!r} has no use in {use}; expected {expected}')
+            use = 'training; expected train, val, val_…' if self.is_train else 'a test; expected test, test_…, val_…'
+            raise UserError(f'datasets: {phase!r} has no use in {use}')
         check_kind(options, schema.MAPPING, place)
         cls = registered('data set', need(options, 'type', place), f'{place}, type')
         ours = schema.DATASETS.get(options['type'])
@@ -156,14 +160,14 @@ class _Validator:
             if options.get('prefetch_mode') == 'cuda' and not options.get('pin_memory'):
                 raise UserError(f'{place}: prefetch_mode: cuda needs pin_memory: true')
         if options.get('persistent_workers') and (kind != 'train' or not options.get('num_worker_per_gpu')):
-            raise UserError(f'{place}: persistent_workers: true needs num_worker_per_gpu > 0, and is for training alone')
+            raise UserError(f'{place}: persistent_workers needs num_worker_per_gpu > 0, and is for training alone')
 
     def check_pairs(self, options: Mapping, place: str, training: bool) -> None:
         scale = options.get('scale') or self.opt.get('scale') or need(options, 'scale', place, why='the scale')
         scales = scale if isinstance(scale, list) else [scale]
         if not training:
             if len(scales) > 1:
-                raise UserError(f'{place}, scale: expected one scale in validation, got {scales}; one data set for each')
+                raise UserError(f'{place}, scale: expected one scale in validation, got {scales}')
             return
         size = need(options, 'gt_size', place, schema.whole(1), 'side of the HR patches')
         if len(scales) > 1 and not options.get('interpolate'):
@@ -178,7 +182,7 @@ class _Validator:
         for phase, dataset in sets.items():
             other = names.setdefault(dataset['name'], phase)
             if other != phase:
-                raise UserError(f'datasets, {phase}, name: {dataset["name"]!r} is the name of {other} too; expected another')
+                raise UserError(f'datasets, {phase}, name: {dataset["name"]!r} is the name of {other} too')
         val = self.opt.get('val') or {}
         if self.is_train and 'val' in self.opt:
             need(val, 'val_freq', 'val', schema.count(), schema.VAL['val_freq'].help)
@@ -193,7 +197,7 @@ class _Validator:
     def check_training(self) -> None:
         need(self.opt['datasets'], 'train', 'datasets', why='the data set to train on')
         train = self.opt['train']
-        if not self.model.ours or not self.model.distils:
+        if not self.model.distils:
             for method, key in (('setup_optimizers', 'optim_g'), ('setup_schedulers', 'scheduler')):
                 if self.model.uses_stock(method):
                     need(train, key, 'train', schema.MAPPING)
@@ -203,24 +207,29 @@ class _Validator:
             ):
                 raise UserError('train: no loss is given; expected pixel_opt, perceptual_opt or both')
             return
-        if self.opt['datasets']['train']['type'] != 'LatentDataset':
-            raise UserError(f'datasets, train, type: expected LatentDataset, got {show(self.opt["datasets"]["train"]["type"])}')
+        kind = self.opt['datasets']['train']['type']
+        if kind != 'LatentDataset':
+            raise UserError(f'datasets, train, type: expected LatentDataset, got {show(kind)}')
         need(self.opt['path'], 'pretrain_network_t', 'path', schema.TEXT, 'checkpoint of the teacher, or zoo:NAME')
 
     def check_synthesis(self) -> None:
         synthesis = self.opt.get('synthesis') or {}
+        scales = self.opt.get('scales') or 2
+        scales = scales if isinstance(scales, list) else [scales]
+        size = synthesis.get('hr_size', schema.SYNTHESIS['hr_size'].default)
+        _check_multiple(size, scales, 'synthesis, hr_size')
         for index, source in enumerate(synthesis.get('sources') or []):
             place = place_of('synthesis, sources', index)
             need(source, 'type', place, schema.SOURCES['learned']['type'].kind)
             self.check_fields(source, schema.SOURCES[source['type']], place)
+            least, side = size // min(scales), source.get('image_size')
+            if side is not None and side < least:
+                raise UserError(f'{place}, image_size: expected at least {least}, the side of LR patches, got {side}')
             if source['type'] == 'learned' and self.is_train:
                 why = f'synthesis, sources, {index} is learned'
                 need(self.opt, 'network_z', schema.TOP, why=why)
                 for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt'):
                     need(self.opt['train'], key, 'train', why=why)
-        scales = self.opt.get('scales')
-        if synthesis and scales:
-            _check_multiple(synthesis['hr_size'], scales if isinstance(scales, list) else [scales], 'synthesis, hr_size')
 
     def check_growth(self) -> None:
         growth = (self.opt.get('train') or {}).get('growth')
@@ -228,9 +237,9 @@ class _Validator:
             return
         if (growth.get('every') is None) == (growth.get('milestones') is None):
             raise UserError('train, growth: expected either every or milestones, and not both')
-        depth = _depth(self.opt['network_g'])
-        if depth is not None and growth['start'] > depth:
-            raise UserError(f'train, growth, start: expected at most the {depth} blocks of network_g, got {growth["start"]}')
+        depth, start = _depth(self.opt['network_g']), growth['start']
+        if depth is not None and start > depth:
+            raise UserError(f'train, growth, start: expected at most {depth}, the blocks of network_g, got {start}')
 
 
 def _check_multiple(size: int, scales: list[int], place: str) -> None:

@@ -58,18 +58,23 @@ class BicubicImageDataset(Dataset):
             raise UserError(f'datasets, {opt.get("name")}: validation takes one scale, got {self.scales}')
         self._cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
+    @property
+    def smallest_side(self) -> int:
+        """Pixels that an image must have on each side: a patch, or one pixel of LR."""
+        return self.gt_size if self.training else max(self.scales)
+
     def check(self) -> None:
         """Decode every image once, so that a corrupt or a small one is told before a training starts."""
         for index in range(len(self.images)):
             self._read(index)
 
     def _read(self, index: int) -> np.ndarray:
-        """An image as uint8 RGB `(h, w, 3)`, large enough for a patch (or a pixel of LR) at every scale."""
+        """An image as uint8 RGB `(h, w, 3)`, found to be large enough."""
         name, read = self.images[index]
         image = np.ascontiguousarray(read()[:, :, ::-1])
-        smallest = self.gt_size if self.training else max(self.scales)
-        if min(image.shape[:2]) < smallest:
-            raise UserError(f'{name}: is {image.shape[1]}x{image.shape[0]}, smaller than the {smallest} pixels needed')
+        height, width = image.shape[:2]
+        if min(height, width) < self.smallest_side:
+            raise UserError(f'{name}: is {width}x{height}, smaller than the {self.smallest_side} pixels needed')
         return image
 
     def pair(self, index: int, scale: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.inheritance import inherit
 from vsrkd_plugin.distillation.steps import GeneratorObjective, Pair, student_step
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, keep_tail_in_fp32
+from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels, keep_tail_in_fp32
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.averaging import LossMeter, update_ema
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
@@ -67,7 +67,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
         path = self.opt['path']
         load_weights(teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True))
-        channels = self.opt['network_t'].get('num_in_ch', 3)
+        channels = input_channels(teacher, self.opt['network_t'])
         self.pair = Pair(
             SuperResolver(keep_tail_in_fp32(freeze(teacher)), channels),
             SuperResolver(keep_tail_in_fp32(self.net_g), channels),

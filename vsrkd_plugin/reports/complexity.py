@@ -8,8 +8,8 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
+from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.ops.resize import bicubic_resize
-from vsrkd_plugin.reports.evaluation import SuperResolver
 
 logger = logging.getLogger('basicsr')
 LR_SIDE = 64  # pixels of the LR image that complexity is told for
@@ -46,24 +46,24 @@ def measure_complexity(
         For each network `{network, params, macs, seconds_per_image, input, scale}`; `macs` is None where the network
         cannot be traced.
     """
-    channels = min((resolver.channels for resolver in networks.values()), default=1)
-    x = torch.rand(1, channels, LR_SIDE, LR_SIDE, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.rand(1, 3, LR_SIDE, LR_SIDE, generator=torch.Generator().manual_seed(0)).to(device)
     factor = scale
     if interpolated:
         x, factor = bicubic_resize(x, scale), 1
+    inputs = {name: x[:, : resolver.in_channels] for name, resolver in networks.items()}
     times: dict[str, list[float]] = {name: [] for name in networks}
     for turn in range(WARM_UP + REPEATS):
         for name, resolver in networks.items():
-            seconds = _timed(resolver, x, factor)
+            seconds = _timed(resolver, inputs[name], factor)
             if turn >= WARM_UP:
                 times[name].append(seconds)
     return [
         {
             'network': name,
             'params': sum(parameter.numel() for parameter in resolver.network.parameters()),
-            'macs': count_macs(resolver, x, factor),
+            'macs': count_macs(resolver, inputs[name], factor),
             'seconds_per_image': statistics.median(times[name]),
-            'input': list(x.shape),
+            'input': list(inputs[name].shape),
             'scale': scale,
         }
         for name, resolver in networks.items()

@@ -1,5 +1,4 @@
 """Bicubic, teacher and student on the validation sets, measured with BasicSR's metrics as stock validation does."""
-import inspect
 import logging
 import math
 from copy import deepcopy
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
@@ -24,63 +23,7 @@ DEFAULT_METRICS = {
     'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
     'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
 }
-CROP_SIZE = 48  # pixels of HR: small enough to see single ones, divisible by the usual scales
-
-
-class SuperResolver(nn.Module):
-    """Any SR network made to look alike: LR in, SR out, whatever its colours and wherever it enlarges.
-
-    Args:
-        network: a network of BasicSR's `ARCH_REGISTRY`. One with the attribute `multi_scale` is told the scale; any
-            other with `pre_upsampling` gets its input enlarged by bicubic.
-        options: the options it was built from, without `type`; they may tell the channels (`num_in_ch`).
-    """
-
-    def __init__(self, network: nn.Module, options: dict[str, Any]) -> None:
-        super().__init__()
-        self.network = network
-        self.channels = _input_channels(network, options)
-
-    @property
-    def pre_upsampling(self) -> bool:
-        """True if the network itself works at HR size."""
-        return getattr(self.network, 'pre_upsampling', False)
-
-    def forward(self, lq: Tensor, scale: int) -> Tensor:
-        """Super-resolve.
-
-        Args:
-            lq: `(n, c, h, w)` in [0, 1], c = 1 or 3. A network of one channel gets the Y of RGB, and chroma is enlarged
-                by bicubic; a network of three gets Y three times.
-            scale: factor of enlargement; 1 if `lq` is at HR size already.
-
-        Returns:
-            `(n, c, scale * h, scale * w)`, not clipped.
-        """
-        if lq.shape[1] == 3 and self.channels == 1:
-            ycbcr = rgb_to_ycbcr(lq)
-            y = self._call(ycbcr[:, :1], scale)
-            chroma = bicubic_resize(ycbcr[:, 1:], scale)
-            # A wrong size is told by who knows the data set's name.
-            return ycbcr_to_rgb(torch.cat([y, chroma], 1)) if y.shape[2:] == chroma.shape[2:] else y
-        if lq.shape[1] == 1 and self.channels == 3:
-            return self._call(lq.expand(-1, 3, -1, -1), scale).mean(1, keepdim=True)
-        return self._call(lq, scale)
-
-    def _call(self, x: Tensor, scale: int) -> Tensor:
-        if getattr(self.network, 'multi_scale', False):
-            return self.network(x, scale=scale)
-        return self.network(bicubic_resize(x, scale) if self.pre_upsampling else x)
-
-
-def _input_channels(network: nn.Module, options: dict[str, Any]) -> int:
-    """Told by the network, its options or its signature, under the names that BasicSR's networks use; else 3."""
-    for name in ('num_in_ch', 'in_chans'):
-        parameter = inspect.signature(type(network).__init__).parameters.get(name)
-        for value in (getattr(network, name, None), options.get(name), getattr(parameter, 'default', None)):
-            if isinstance(value, int):
-                return value
-    return 3
+CROP_SIZE = 64  # pixels of HR: small enough to see single ones, large enough to see what it is
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value to compare by
@@ -133,7 +76,7 @@ def evaluate(
         A result for each method, and each image's worst window. Empty if the data set has no ground truth.
 
     Raises:
-        UserError: a network's output is not of HR's size.
+        UserError: a network does not take the set's channels or does not enlarge by its scale.
     """
     label, interpolated = options.get('name', '?'), options.get('interpolate', False)
     sums: dict[str, dict[str, list[float]]] = {
@@ -151,14 +94,18 @@ def evaluate(
         lq = sample['lq'].unsqueeze(0).to(device)
         gt = sample['gt'].unsqueeze(0)
         factor = 1 if interpolated else scale
-        outputs = {'bicubic': bicubic_resize(lq, factor)}
-        outputs.update({method: network(lq, factor) for method, network in networks.items()})
-        for method, output in outputs.items():
-            if output.shape != gt.shape:
-                raise UserError(
-                    f'data set {label}, {method}: gives {tuple(output.shape[1:])} where HR is {tuple(gt.shape[1:])}; '
-                    f'is it a network for x{scale}?'
-                )
+        base = bicubic_resize(lq, factor)
+        if base.shape != gt.shape:
+            raise UserError(
+                f'data set {label}: LR of {tuple(lq.shape[1:])}, enlarged by {factor}, does not have the size of HR, '
+                f'{tuple(gt.shape[1:])}; check its scale'
+            )
+        outputs = {'bicubic': base}
+        for method, network in networks.items():
+            try:
+                outputs[method] = network(lq, factor, base)
+            except ValueError as error:
+                raise UserError(f'data set {label}, {method}: not a network for it: {error}') from error
         images = {method: _to_image(output) for method, output in outputs.items()}
         hr = _to_image(gt)
         for method, image in images.items():

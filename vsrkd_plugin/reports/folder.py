@@ -15,17 +15,11 @@ import torch
 from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.data.images import BUNDLED
+from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.registration import register_all
 from vsrkd_plugin.reports.complexity import measure_complexity
-from vsrkd_plugin.reports.evaluation import (
-    Evaluation,
-    SuperResolver,
-    choose_crops,
-    evaluate,
-    metric_options,
-    short_name,
-)
+from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
 
@@ -207,7 +201,10 @@ def _build_network(
     if hasattr(network, 'precision'):
         network.precision = 'fp32'  # figures of the weights, not of the number format they were trained in
     load_weights(network, weights, param_key, strict)
-    return SuperResolver(network, settings)
+    try:
+        return SuperResolver(network, input_channels(network, settings))
+    except ValueError as error:
+        raise UserError(f'options.yml, {key}: {opt[key]["type"]} {error}') from error
 
 
 def _validation_sets(opt: dict[str, Any]) -> list[dict[str, Any]]:

@@ -46,6 +46,7 @@ def draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves
     heights = [0.75 + 0.2 * subtitle.count('\n'), 2.55 * len(crops) or 0.5, 0.45 + 2.7 * curve_rows]
     # A Figure without pyplot: no global state, no display, drawn by Agg.
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout='constrained', facecolor='white')
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     head, above, below = figure.subfigures(3, 1, height_ratios=heights)
     head.text(0.5, 0.92, title, ha='center', va='top', fontsize=15, weight='bold')
     head.text(0.5, 0.08, subtitle, ha='center', va='bottom', fontsize=11)

@@ -140,7 +140,7 @@ def _paint(rng: np.random.Generator, labels: np.ndarray, leaves: _Leaves, channe
     # Colours vary along one line of the picture's own, and a little around it: channels are correlated.
     grey = rng.beta(*rng.uniform(0.5, 2, 2), count)
     chroma = rng.normal(0, 0.15, channels) * rng.normal(0, 1, (count, 1)) + rng.normal(0, 0.06, (count, channels))
-    chroma *= rng.choice([0.3, 1.0, 2.0]) * (channels > 1)
+    chroma *= rng.choice([0.3, 0.8, 1.4]) * (channels > 1)
     # A gradient across a leaf, about its centre: offset + slope . position.
     shaded = rng.random(count) < rng.choice([0.1, 0.5, 0.9])
     slope = np.where(shaded[:, None], rng.normal(0, 0.1, (count, 2)), 0)

@@ -1,0 +1,272 @@
+"""What options name, tried before anything is created: networks, checkpoints, images, folders to write into.
+
+Neither the log nor a random state notices.
+"""
+import logging
+import os
+import random
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vsrkd_plugin.checkpoints import load_weights
+from vsrkd_plugin.config.components import OPTIMISERS, Model, find_registered
+from vsrkd_plugin.config.schema import SYNTHESIS
+from vsrkd_plugin.errors import UserError
+
+# Losses of BasicSR that are cheap to build; others may load a network, or download one.
+_PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss')
+
+
+def check_files(opt: dict[str, Any]) -> None:
+    """Try what the options name. Nothing is left behind; the options stay as they are.
+
+    Args:
+        opt: options that passed `validate` and `complete`.
+
+    Raises:
+        UserError: a network that cannot be built, a checkpoint that cannot be read or does not fit, a teacher and a
+            student that do not match, a data folder that is missing or empty, a corrupt image, a folder that cannot be
+            written.
+    """
+    with _unnoticed():
+        _check_networks(opt)
+        if opt['is_train']:
+            _check_training_parts(opt['train'])
+    if opt['rank'] == 0:  # the others need not decode every image again
+        _check_folders(opt)
+        _check_datasets(opt)
+
+
+@contextmanager
+def _unnoticed() -> Iterator[None]:
+    """Keep random states, logging and warnings as they are.
+
+    A network that logs while it is built would set up BasicSR's logger too early, and the run would have no log file.
+    """
+    from basicsr.utils import logger as basicsr_logger
+
+    log = logging.getLogger('basicsr')
+    ready, handlers, propagate = dict(basicsr_logger.initialized_logger), list(log.handlers), log.propagate
+    disabled, numpy_state, python_state = logging.root.manager.disable, np.random.get_state(), random.getstate()
+    logging.disable(logging.CRITICAL)
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # whatever there is to say is said when the run builds them
+            yield
+    finally:
+        logging.disable(disabled)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        basicsr_logger.initialized_logger.clear()
+        basicsr_logger.initialized_logger.update(ready)
+        log.handlers[:], log.propagate = handlers, propagate
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _build(build: Callable[..., Any], arguments: dict[str, Any], place: str) -> Any:
+    try:
+        return build(**deepcopy(arguments))
+    except Exception as error:  # whatever a constructor says of its arguments, the options are what is wrong
+        raise UserError(f'{place}: {build.__name__} cannot be built: {_first_line(error)}') from error
+
+
+def _split(options: dict[str, Any], what: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    return find_registered(what, options['type']), {key: value for key, value in options.items() if key != 'type'}
+
+
+def _scales(opt: dict[str, Any]) -> list[int]:
+    return opt['scales'] if isinstance(opt['scales'], list) else [opt['scales']]
+
+
+def _lr_size(opt: dict[str, Any], scale: int) -> int:
+    return opt['synthesis'].get('hr_size', SYNTHESIS['hr_size'].default) // scale
+
+
+# Networks
+
+
+def _check_networks(opt: dict[str, Any]) -> None:
+    distils = opt['is_train'] and Model.of(opt).distils
+    networks: dict[str, nn.Module] = {}
+    for key in (key for key in opt if key.startswith('network_')):
+        build, arguments = _split(opt[key], 'network')
+        if key == 'network_z' and distils:
+            sizes = {'lr_size': _lr_size(opt, min(_scales(opt)))}
+            arguments = {'num_out_ch': _channels(networks, opt, 'network_t'), **arguments, **sizes}
+        networks[key] = _build(build, arguments, key)
+    if distils:
+        networks['network_g'] = _grown(opt, networks['network_g'])
+    _check_weights(opt, networks)
+    if distils:
+        _check_pair(opt, networks)
+
+
+def _channels(networks: dict[str, nn.Module], opt: dict[str, Any], key: str) -> int:
+    from vsrkd_plugin.distillation.super_resolver import input_channels
+
+    if key not in networks:  # network_z may come before network_t
+        networks[key] = _build(*_split(opt[key], 'network'), key)
+    return input_channels(networks[key], opt[key])
+
+
+def _grown(opt: dict[str, Any], network: nn.Module) -> nn.Module:
+    """The student as a training with growth has it."""
+    growth = opt['train'].get('growth')
+    if not growth:
+        return network
+    arguments = {'active': growth.get('start', 1), 'block_start': growth.get('block_start', 'identity')}
+    return _build(find_registered('network', 'ProgressiveStudent'), {'network': network, **arguments}, 'train, growth')
+
+
+def _check_weights(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+    path = opt['path']
+    for key in (key for key in path if key.startswith('pretrain_network_') and path[key] is not None):
+        label = key.removeprefix('pretrain_network_')
+        network = networks.get(f'network_{label}')
+        if network is None:
+            raise UserError(f'path, {key}: the options have no network_{label} to load it into')
+        if _resumes(opt) and f'network_{label}' not in path['ignore_resume_networks']:
+            continue  # a resumed run takes its own checkpoint instead
+        param_key, strict = path.get(f'param_key_{label}', 'params'), path.get(f'strict_load_{label}', True)
+        try:
+            load_weights(network, path[key], param_key, strict)
+        except UserError as error:
+            raise UserError(f'path, {key}: {error}') from error
+
+
+def _resumes(opt: dict[str, Any]) -> bool:
+    if not opt['is_train']:
+        return False
+    states = Path(opt['path']['training_states'])
+    return bool(opt['path'].get('resume_state')) or (opt['auto_resume'] and any(states.glob('*.state')))
+
+
+def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+    """Teacher and student must take the same images, and enlarge them by every scale."""
+    from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze
+
+    channels = _channels(networks, opt, 'network_t')
+    student = _channels({'network_g': networks['network_g']}, opt, 'network_g')
+    if student != channels:
+        raise UserError(f'network_g: takes {student} channels, but the teacher (network_t) takes {channels}')
+    for scale in _scales(opt):
+        size = _lr_size(opt, scale)
+        for key in ('network_t', 'network_g'):
+            try:
+                with torch.no_grad():
+                    SuperResolver(freeze(networks[key]), channels, size)(torch.zeros(1, channels, size, size), scale)
+            except (ValueError, RuntimeError, TypeError) as error:
+                raise UserError(f'{key}: does not fit scale {scale}: {_first_line(error)}') from error
+    if opt['train'].get('init') == 'teacher':
+        _check_inheritance(networks['network_t'], networks['network_g'])
+
+
+def _check_inheritance(teacher: nn.Module, student: nn.Module) -> None:
+    from vsrkd_plugin.distillation.inheritance import inherit
+
+    bare = getattr(student, 'network', student)
+    for key, network in (('network_t', teacher), ('network_g', bare)):
+        if not hasattr(network, 'chain'):
+            raise UserError(
+                'train, init: teacher needs networks that name their chain of layers, but '
+                f'{key} ({type(network).__name__}) does not; expected random'
+            )
+    active = getattr(student, 'active', None)
+    try:
+        inherit(teacher.chain(), bare.chain(), torch.rand(1, teacher.chain()[0].in_channels, 8, 8), active)
+    except ValueError as error:
+        raise UserError(f'train, init: teacher: {_first_line(error)}') from error
+
+
+def _check_training_parts(train: dict[str, Any]) -> None:
+    """Losses and optimisers whose arguments may be wrong in value."""
+    for key, options in train.items():
+        if not isinstance(options, dict) or 'type' not in options:
+            continue
+        if key.endswith('_opt'):
+            build, arguments = _split(options, 'loss')
+            if build and (build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES):
+                _build(build, arguments, f'train, {key}')
+        elif key.startswith('optim_') and options['type'] in OPTIMISERS:
+            arguments = {name: value for name, value in options.items() if name != 'type'}
+            weights = [nn.Parameter(torch.zeros(1))]
+            _build(getattr(torch.optim, options['type']), {'params': weights, **arguments}, f'train, {key}')
+
+
+# Files
+
+
+def _check_datasets(opt: dict[str, Any]) -> None:
+    from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+
+    seen: set[str] = set()  # a folder that several sets name is decoded once
+    for phase, options in opt['datasets'].items():
+        place = f'datasets, {phase}'
+        if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
+            raise UserError(f'{place}, prefetch_mode: cuda needs a GPU; expected cpu, or leave it out')
+        build = find_registered('data set', options['type'])
+        if not issubclass(build, BicubicImageDataset):
+            _check_roots(options, place)
+            continue
+        dataset = build(deepcopy(options))
+        key = repr((options['dataroot_gt'], options.get('gt_size')))
+        if key not in seen:
+            seen.add(key)
+            try:
+                dataset.check()
+            except UserError as error:
+                raise UserError(f'{place}: {error}') from error
+
+
+def _check_roots(options: dict[str, Any], place: str) -> None:
+    """The folders of a data set that is not ours."""
+    if (options.get('io_backend') or {}).get('type', 'disk') not in ('disk', 'lmdb'):
+        return
+    for key, roots in options.items():
+        if not key.startswith('dataroot') or roots is None:
+            continue
+        for root in roots if isinstance(roots, list) else [roots]:
+            folder = Path(root).expanduser()
+            if not folder.is_dir():
+                raise UserError(f'{place}, {key}: no folder {root}')
+            try:
+                empty = next(folder.iterdir(), None) is None
+            except OSError as error:
+                raise UserError(f'{place}, {key}: cannot read folder {root} ({error.strerror})') from error
+            if empty:
+                raise UserError(f'{place}, {key}: folder {root} is empty; expected images')
+
+
+def _check_folders(opt: dict[str, Any]) -> None:
+    """Where the run writes."""
+    folders = [opt['path']['experiments_root' if opt['is_train'] else 'results_root']]
+    if opt['is_train'] and opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
+        folders.append(os.path.join(opt['root_path'], 'tb_logger', opt['name']))
+    for folder in map(Path, folders):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f'name: cannot write into {folder}: it is a file; expected a folder')
+        # A new run renames an old folder, for which the one above it must be writable.
+        place = folder if _resumes(opt) else folder.parent
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.is_dir():
+            raise UserError(f'name: cannot write into {folder}: {place} is not a folder')
+        try:
+            os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
+        except OSError as error:
+            raise UserError(
+                f'name: cannot write into {folder}: {place}: {error.strerror}; expected a folder that can be written '
+                '(--root names another)'
+            ) from error
