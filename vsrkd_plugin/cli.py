@@ -79,6 +79,7 @@ def _pipeline(args: argparse.Namespace) -> int:
         from basicsr.test import test_pipeline
 
         compat.run_with_options(test_pipeline, opt, args.opt, root)
+        compat.close_distributed()
         return 0
 
     from basicsr.train import train_pipeline
@@ -86,6 +87,7 @@ def _pipeline(args: argparse.Namespace) -> int:
     compat.set_copy_options(lambda _file, folder: _write_options(opt, folder))
     with graceful():
         compat.run_with_options(train_pipeline, opt, args.opt, root)
+    compat.close_distributed()
     if opt['rank'] == 0:
         from vsrkd_plugin.reports.folder import make_report
 

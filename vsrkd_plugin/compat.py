@@ -70,6 +70,7 @@ def apply() -> None:
     _mend_loaders()
     _mend_validation()
     _mend_interruption()
+    _mend_messages()
 
 
 def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_file: str, root: str) -> None:
@@ -270,6 +271,18 @@ def init_distributed(launcher: str) -> None:
         raise UserError('--launcher slurm needs GPUs; on CPUs start the processes with torchrun')
 
 
+def close_distributed() -> None:
+    """Leave torch.distributed, all processes together, before the first of them ends.
+
+    Symptom: stock leaves the group to the interpreter's end, where gloo may abort a process whose peer is gone.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _mend_loaders() -> None:
     """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises; a training set shorter than a batch trains
     zero iterations and says 'End of training'."""
@@ -379,3 +392,18 @@ def _mend_interruption() -> None:
 
     EnlargedSampler.set_epoch = set_epoch
     BaseModel.update_learning_rate = update_learning_rate
+
+
+def _mend_messages() -> None:
+    """Symptoms: the last log line of a training says `eta: -1 day, 23:59:59`; with several validation sets every
+    validation warns that only SRModel supports them, which its subclasses do too."""
+    from basicsr.utils.logger import MessageLogger
+
+    stock = MessageLogger.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        stock(self, *args, **kwargs)
+        self.max_iters += 1  # stock takes one too many off
+
+    MessageLogger.__init__ = init
+    logger.addFilter(lambda record: not str(record.msg).startswith('Multiple validation datasets'))

@@ -197,7 +197,7 @@ def check_metric(options: Any, place: str, model: Model, datasets: Mapping[str, 
         return
     sets = {phase: dataset for phase, dataset in datasets.items() if phase != 'train'}
     blind = [phase for phase, dataset in sets.items() if _lacks_gt(dataset)]
-    if blind:
+    if blind and not model.ours:  # ours leave the metrics out for such a set
         raise UserError(f'{place}: {options["type"]} compares with GT, but datasets, {blind[0]} has no dataroot_gt')
 
 
@@ -240,8 +240,11 @@ def check_scheduler(options: Mapping, place: str, model: Model, total_iter: Any)
         if not model.foreign or model.uses_stock('setup_schedulers'):
             _unknown_type(name, known, place)
         return
-    _check_keywords(known[name], options, place, ('optimizer', 'last_epoch'))
+    supplied = ('periods',) if model.distils and 'periods' not in options else ()  # ours last for the whole training
+    _check_keywords(known[name], options, place, ('optimizer', 'last_epoch', *supplied))
     key = 'periods' if name.startswith('Cosine') else 'restarts'
+    if key in supplied:
+        return
     steps, weights = options.get(key, [0]), options.get('restart_weights', [1])
     if len(steps) != len(weights):
         raise UserError(f'{place}: {key} has {len(steps)} entries but restart_weights {len(weights)}; expected as many')

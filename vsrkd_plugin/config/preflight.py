@@ -211,7 +211,7 @@ def _check_training_parts(train: dict[str, Any]) -> None:
 def _check_datasets(opt: dict[str, Any]) -> None:
     from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 
-    seen: set[str] = set()  # a folder that several sets name is decoded once
+    seen: set[str] = set()  # a folder that several sets use alike is decoded once
     for phase, options in opt['datasets'].items():
         place = f'datasets, {phase}'
         if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
@@ -221,7 +221,7 @@ def _check_datasets(opt: dict[str, Any]) -> None:
             _check_roots(options, place)
             continue
         dataset = build(deepcopy(options))
-        key = repr((options['dataroot_gt'], options.get('gt_size')))
+        key = repr((options['dataroot_gt'], options.get('gt_size'), dataset.scales))
         if key not in seen:
             seen.add(key)
             try:

@@ -176,7 +176,7 @@ GROWTH: Fields = {
     'block_start': Field(one_of('identity', 'random'), 'how a new block starts', default='identity'),
 }
 DISTILLATION_TRAIN: Fields = {
-    'init': Field(one_of('random', 'identity', 'teacher'), "the student's start", default='random'),
+    'init': Field(one_of('random', 'teacher'), "the student's start", default='random'),
     'growth': Field(MAPPING, 'blocks active over time; all from the start if not given', null=True, fields=GROWTH),
     'distill_opt': Field(MAPPING, 'what the student learns by', required=True, component='loss'),
     'adversarial_opt': Field(MAPPING, 'drives the generator to disagreement', null=True, component='loss'),

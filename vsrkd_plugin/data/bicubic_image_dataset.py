@@ -12,6 +12,8 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
 
+_CACHE_BYTES = 2 << 30  # of pairs kept; those beyond are made anew each time
+
 
 @DATASET_REGISTRY.register()
 class BicubicImageDataset(Dataset):
@@ -57,6 +59,7 @@ class BicubicImageDataset(Dataset):
         elif len(self.scales) > 1:
             raise UserError(f'datasets, {opt.get("name")}: validation takes one scale, got {self.scales}')
         self._cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        self._cached = 0
 
     @property
     def smallest_side(self) -> int:
@@ -78,7 +81,7 @@ class BicubicImageDataset(Dataset):
         return image
 
     def pair(self, index: int, scale: int) -> tuple[Tensor, Tensor]:
-        """LR (enlarged, if so set) and HR of a whole image, `(c, h, w)`, made once."""
+        """LR (enlarged, if so set) and HR of a whole image, `(c, h, w)`; made once, while there is room to keep it."""
         if (index, scale) not in self._cache:
             image = self._read(index)
             height, width = (side // scale * scale for side in image.shape[:2])
@@ -88,7 +91,11 @@ class BicubicImageDataset(Dataset):
             lq = bicubic_resize(gt, 1 / scale)
             if self.interpolate:
                 lq = bicubic_resize(lq, scale)
-            self._cache[index, scale] = lq[0], gt[0]
+            pair = lq[0], gt[0]
+            if self._cached + 4 * (pair[0].numel() + pair[1].numel()) > _CACHE_BYTES:
+                return pair
+            self._cached += 4 * (pair[0].numel() + pair[1].numel())
+            self._cache[index, scale] = pair
         return self._cache[index, scale]
 
     def __len__(self) -> int:

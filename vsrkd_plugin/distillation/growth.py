@@ -29,7 +29,7 @@ class GrowthSchedule:
             raise ValueError(f'start must be 1 to {self.depth} (the depth), got {self.start}')
         if (self.milestones is None) == (self.every is None):
             raise ValueError('give either milestones or every')
-        if self.step < 1 or min(self.milestones or [self.every or 1]) < 1:
+        if self.step < 1 or min(self.milestones if self.every is None else [self.every], default=1) < 1:
             raise ValueError('step, every and milestones must be at least 1')
 
     def active(self, iteration: int) -> int:

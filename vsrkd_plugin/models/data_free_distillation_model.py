@@ -1,5 +1,6 @@
 """Data-free distillation in BasicSR's training loop."""
 import time
+import warnings
 from collections import OrderedDict
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from vsrkd_plugin.models.averaging import LossMeter, update_ema
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.optimizers import make_optimizer, make_scheduler
 from vsrkd_plugin.models.pictures import synthesis_picture
-from vsrkd_plugin.models.sources import build_source, lr_sizes
+from vsrkd_plugin.models.sources import build_source
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -63,6 +64,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self.log_dict: dict[str, float] = OrderedDict()
         self.meter = LossMeter(self.device)
         self._clock = (time.monotonic(), None)
+        self._validated: dict[str, int] = {}  # data set → the iteration it was last validated at
+        self.current_iter: int | None = None
 
         teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
         path = self.opt['path']
@@ -106,7 +109,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         for name, network in (('network_t', teacher), ('network_g', student)):
             if not hasattr(network, 'chain'):
                 raise UserError(f'train, init: teacher needs networks that name their chain of layers; {name} does not')
-        lr = [self.source.sample(_INIT_PATCHES // len(self.scales), scale) for scale in self.scales]
+        # Previews, which every number of processes sees alike; the random states stay for the training.
+        lr = [self.source.preview(scale, _INIT_PATCHES // len(self.scales)) for scale in self.scales]
         x = torch.cat([bicubic_resize(part, scale) if teacher.pre_upsampling else part
                        for part, scale in zip(lr, self.scales, strict=True)])
         started = time.monotonic()
@@ -126,8 +130,11 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         """`scheduler` for the student, `scheduler_z` (default: the same) for the generators."""
         train = self.opt['train']
         for_z = train.get('scheduler_z') or train['scheduler']
-        self.schedulers = [make_scheduler(train['scheduler'], self.optimizer_g)]
-        self.schedulers += [make_scheduler(for_z, optimizer) for optimizer in self.source.optimizers]
+        total = train['total_iter']
+        self.schedulers = [make_scheduler(train['scheduler'], self.optimizer_g, total)]
+        self.schedulers += [make_scheduler(for_z, optimizer, total) for optimizer in self.source.optimizers]
+        # The generator of a scale may not have stepped yet when its scheduler does: torch takes that for a mistake.
+        warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """A training batch holds nothing; a validation batch is taken as by MultiScaleSRModel."""
@@ -178,12 +185,20 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         return log
 
     def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """As SRModel; with the run's first validation set comes a picture of what the sources make."""
-        first = next(phase for phase in self.opt['datasets'] if phase.startswith('val'))
-        if self.is_train and self.opt['rank'] == 0 and dataloader.dataset.opt['name'] == self.opt['datasets'][first]['name']:
+        """As SRModel; with the first set of a validation comes a picture of what the sources make."""
+        if not self.is_train:
+            return super().validation(dataloader, current_iter, tb_logger, save_img)
+        # After the last iteration stock counts one more, and validates again what may have been validated just now.
+        current_iter = min(current_iter, self.opt['train']['total_iter'])
+        name = dataloader.dataset.opt['name']
+        if self._validated.get(name) == current_iter:
+            return None
+        if self.opt['rank'] == 0 and current_iter not in self._validated.values():
             synthesis_picture(self, current_iter, tb_logger)
+        self._validated[name] = current_iter
         super().validation(dataloader, current_iter, tb_logger, save_img)
-        self._clock = (time.monotonic(), getattr(self, 'current_iter', None))  # not a part of the iterations' time
+        self._clock = (time.monotonic(), self.current_iter)  # not a part of the iterations' time
+        return None
 
     def save(self, epoch: int, current_iter: int) -> None:
         """The student as `net_g_*.pth`, everything else as the training state; never after a non-finite loss."""
@@ -232,7 +247,3 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         if resume_state['best']:
             self.best_metric_results = resume_state['best']
         self._set_active(resume_state['iter'])
-
-    def lr_sizes(self) -> dict[int, int]:
-        """Side of the LR patches of each scale."""
-        return lr_sizes(self.opt)

@@ -20,7 +20,15 @@ def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter
     return OPTIMIZERS[arguments.pop('type')](list(parameters), **arguments)
 
 
-def make_scheduler(options: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    """A scheduler of `options` (`type` and the arguments of BasicSR's class); it steps once an iteration."""
+def make_scheduler(
+    options: Mapping[str, Any], optimizer: torch.optim.Optimizer, total_iter: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A scheduler of `options` (`type` and the arguments of BasicSR's class); it steps once an iteration.
+
+    A cosine without `periods` lasts for the whole training.
+    """
     arguments = dict(options)
-    return SCHEDULERS[arguments.pop('type')](optimizer, **arguments)
+    kind = arguments.pop('type')
+    if kind.startswith('Cosine'):
+        arguments.setdefault('periods', [total_iter])
+    return SCHEDULERS[kind](optimizer, **arguments)

@@ -177,7 +177,7 @@ class ProceduralSource:
         size = self._size_of(count, scale)
         images = self.available(0)
         self._provide(images)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed + scale)
         return self._crop(torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64), size, images)
 
     def step(self, objective: Any, batch: int, scale: int) -> dict[str, Tensor]:

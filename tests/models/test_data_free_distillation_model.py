@@ -1,0 +1,189 @@
+"""The distillation model: what it trains, exports, resumes; with toy networks, in this process."""
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_training import TOTAL, advance, build, tiny_options
+
+from vsrkd_plugin.archs.vdsr_arch import VDSR
+from vsrkd_plugin.errors import TrainingStopped, UserError
+
+
+@pytest.fixture
+def options(tmp_path: Path, image_folder: Path) -> dict:
+    return tiny_options(tmp_path, image_folder)
+
+
+def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) -> None:
+    options['train'].update(total_iter=150, init='random', ema_decay=0)
+    options['network_g']['start'] = 'identity'
+    model = build(options, tmp_path)
+    lr = model.source.preview(2, 16)
+
+    def distance() -> float:
+        with torch.no_grad():
+            student, teacher = model.pair.outputs(lr, 2, through_teacher=False)
+        return float((student - teacher).abs().mean())
+
+    before = distance()
+    advance(model, 1, 150)
+    assert distance() < 0.7 * before
+
+
+def test_resuming_is_exact(options: dict, tmp_path: Path) -> None:
+    """Stopped after 11 of 24 iterations, saved, loaded into a new model and trained on: the same bits everywhere."""
+    whole = build(options, tmp_path)
+    advance(whole, 1, TOTAL)
+    first = build(options, tmp_path)
+    advance(first, 1, 11)
+    state = {
+        'iter': 11,
+        'epoch': 0,
+        'optimizers': [o.state_dict() for o in first.optimizers],
+        'schedulers': [s.state_dict() for s in first.schedulers],
+        **first.extra_state(),
+    }
+    file = tmp_path / 'state'
+    torch.save(state, file)
+    resumed_options = copy.deepcopy(options)
+    resumed_options['path']['resume_state'] = str(file)
+    second = build(resumed_options, tmp_path)
+    second.resume_training(torch.load(file, weights_only=True))
+    advance(second, 12, TOTAL)
+    for ours, theirs in ((whole.net_g, second.net_g), (whole.net_g_ema, second.net_g_ema)):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
+    learned, again = (m.source.sources[1].state_dict()['generators'] for m in (whole, second))
+    for scale, weights in learned.items():
+        assert all(torch.equal(value, again[scale][name]) for name, value in weights.items())
+    assert whole.net_g.active == second.net_g.active == 4
+
+
+def test_student_steps_leave_teacher_and_generators_alone(options: dict, tmp_path: Path) -> None:
+    options['train']['generator_freq'] = 1000  # one generator step, at the first iteration
+    model = build(options, tmp_path)
+    advance(model, 1, 1)
+    teacher = copy.deepcopy(model.pair.teacher.state_dict())
+    generators = copy.deepcopy(model.source.sources[1].state_dict()['generators'])
+    student = copy.deepcopy(model.net_g.state_dict())
+    advance(model, 2, 4)
+    assert all(torch.equal(v, teacher[k]) for k, v in model.pair.teacher.state_dict().items())
+    for scale, weights in model.source.sources[1].state_dict()['generators'].items():
+        assert all(torch.equal(v, generators[scale][k]) for k, v in weights.items())
+    assert any(not torch.equal(v, student[k]) for k, v in model.net_g.state_dict().items())
+    assert all(p.grad is None for p in model.pair.teacher.parameters())
+
+
+def test_a_generator_step_leaves_the_student_alone(options: dict, tmp_path: Path) -> None:
+    model = build(options, tmp_path)
+    student = copy.deepcopy(model.net_g.state_dict())
+    before = copy.deepcopy(model.source.sources[1].state_dict()['generators'][2])
+    losses = model.source.step(model.objective, 4, 2)
+    assert set(losses) == {'l_adv', 'l_rec'}
+    assert all(torch.equal(v, student[k]) for k, v in model.net_g.state_dict().items())
+    assert all(p.grad is None for p in model.net_g.parameters())
+    after = model.source.sources[1].state_dict()['generators'][2]
+    assert any(not torch.equal(v, before[k]) for k, v in after.items())
+
+
+def test_the_generators_gradient_by_finite_differences(options: dict, tmp_path: Path) -> None:
+    """The objective's gradient with respect to an input pixel, through teacher, student and both losses."""
+    model = build(options, tmp_path)
+    lr = model.source.preview(2, 2)[:1].clone()
+    x = lr.requires_grad_()
+    (gradient,) = torch.autograd.grad(sum(model.objective(x, 2).values()), x)
+    step = 1e-2
+    where = gradient.abs().flatten().topk(3).indices
+    for index in where.tolist():
+        moved = torch.zeros(lr.numel())
+        moved[index] = step
+        with torch.no_grad():
+            high, low = (sum(model.objective(lr + sign * moved.view_as(lr), 2).values()) for sign in (1, -1))
+        assert float(high - low) / (2 * step) == pytest.approx(float(gradient.flatten()[index]), rel=0.1, abs=1e-4)
+
+
+def test_growth_follows_the_schedule(options: dict, tmp_path: Path) -> None:
+    model = build(options, tmp_path)
+    seen = []
+    for iteration in range(1, TOTAL + 1):
+        advance(model, iteration, iteration)
+        seen.append(model.net_g.active)
+    assert seen == [2] * 8 + [3] * 8 + [4] * 8
+    assert model.net_g_ema.active == 4
+
+
+def test_the_exported_student_is_plain(options: dict, tmp_path: Path) -> None:
+    """`net_g_*.pth` loads in stock BasicSR's network, strictly, under `params`; and it is the moving average."""
+    model = build(options, tmp_path)
+    for key in ('models', 'training_states'):
+        Path(model.opt['path'][key]).mkdir(parents=True)
+    advance(model, 1, 3)
+    model.save(0, 3)
+    content = torch.load(Path(model.opt['path']['models']) / 'net_g_3.pth', weights_only=True)
+    assert list(content) == ['params']
+    plain = VDSR(num_feat=4, num_block=4)
+    plain.load_state_dict(content['params'], strict=True)
+    for name, value in model.net_g_ema.state_dict().items():
+        assert torch.equal(value, content['params'][name])
+    assert any(not torch.equal(v, content['params'][k]) for k, v in model.net_g.state_dict().items())
+
+
+def test_log_has_every_figure_once(options: dict, tmp_path: Path) -> None:
+    model = build(options, tmp_path)
+    advance(model, 1, 4)
+    model.get_current_log()
+    advance(model, 5, 8)
+    log = model.get_current_log()
+    assert {'l_kd', 'l_adv', 'l_rec', 'lr_z', 'blocks', 'it_per_s'} == set(log)
+    assert all(isinstance(value, (int, float)) for value in log.values())
+
+
+def test_a_loss_that_is_not_finite_stops_before_saving(options: dict, tmp_path: Path) -> None:
+    model = build(options, tmp_path)
+    for key in ('models', 'training_states'):
+        Path(model.opt['path'][key]).mkdir(parents=True)
+    advance(model, 1, 3)
+    model.save(0, 3)
+    with torch.no_grad():
+        model.net_g.network.output.weight[0, 0, 0, 0] = float('nan')
+    advance(model, 4, 6)
+    with pytest.raises(TrainingStopped, match=r'iteration 4: loss l_\w+ is not finite.*3\.state'):
+        model.save(0, 6)
+    assert not (Path(model.opt['path']['models']) / 'net_g_6.pth').exists()
+    with pytest.raises(TrainingStopped, match='iteration 4'):
+        model.get_current_log()
+
+
+def test_a_state_of_other_options_is_refused(options: dict, tmp_path: Path) -> None:
+    model = build(options, tmp_path)
+    with pytest.raises(UserError, match='holds no'):
+        model.resume_training({'iter': 1, 'epoch': 0, 'optimizers': [], 'schedulers': []})
+
+
+def test_edsr_of_basicsr_is_distilled(options: dict, tmp_path: Path) -> None:
+    """A post-upsampling RGB teacher into a smaller student of the same kind, grown from one block."""
+    from basicsr.archs.edsr_arch import EDSR
+
+    torch.save({'params': EDSR(3, 3, num_feat=8, num_block=3, upscale=2).state_dict()}, tmp_path / 'edsr.pth')
+    edsr = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2}
+    options.update(scales=[2], network_t={**edsr, 'num_feat': 8, 'num_block': 3})
+    options['network_g'] = {**edsr, 'num_feat': 4, 'num_block': 2}
+    options['path']['pretrain_network_t'] = str(tmp_path / 'edsr.pth')
+    options['train'].update(init='random', growth={'start': 1, 'every': 1, 'block_start': 'random'})
+    for precision in ('fp32', 'bf16'):
+        model = build({**options, 'precision': precision}, tmp_path)
+        advance(model, 1, 2)
+        assert model.net_g.active == 2
+        student, teacher = model.pair.outputs(model.source.preview(2, 2), 2, through_teacher=False)
+        assert student.shape == teacher.shape == (2, 3, 12, 12)
+        assert student.dtype == teacher.dtype == torch.float32
+        assert torch.isfinite(torch.tensor(list(model.get_current_log().values()))).all()
+
+
+@pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
+def test_optimisers(options: dict, tmp_path: Path, kind: str) -> None:
+    options['train'].update(optim_g={'type': kind, 'lr': 1e-3, 'weight_decay': 1e-4}, optim_z={'type': kind, 'lr': 1e-3})
+    model = build(options, tmp_path)
+    assert [type(o).__name__ for o in model.optimizers] == [kind] * 3
+    advance(model, 1, 2)

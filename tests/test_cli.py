@@ -1,0 +1,297 @@
+"""The command line: bad input gets one line and status 2 and creates nothing; runs, reports, two processes, kills."""
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import TOTAL, command_line, few_threads, run, tiny_options
+
+from vsrkd_plugin.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def options(tmp_path: Path, image_folder: Path) -> dict:
+    return tiny_options(tmp_path, image_folder)
+
+
+def _write(tmp_path: Path, text: str) -> list[str]:
+    (tmp_path / 'bad.yml').write_text(text, encoding='utf-8')
+    return ['-opt', str(tmp_path / 'bad.yml')]
+
+
+def _tree(folder: Path) -> dict[str, bytes | None]:
+    return {str(f.relative_to(folder)): f.read_bytes() if f.is_file() else None for f in sorted(folder.rglob('*'))}
+
+
+def _refused(arguments: list[str], tmp_path: Path, capsys: Any) -> str:
+    """The one error line of a command that must end with status 2 and change nothing on disk."""
+    before = _tree(tmp_path)
+    assert main(['train', *arguments, '--root', str(tmp_path / 'out')]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.count('\n') == 0, error
+    assert _tree(tmp_path) == before
+    return error
+
+
+def test_missing_options_file(tmp_path: Path, capsys: Any) -> None:
+    assert 'nowhere.yml: no such options file' in _refused(['-opt', str(tmp_path / 'nowhere.yml')], tmp_path, capsys)
+
+
+def test_yaml_syntax_error(tmp_path: Path, capsys: Any) -> None:
+    assert 'bad.yml, line 2: not valid YAML' in _refused(_write(tmp_path, 'name: a\n b: [1\n'), tmp_path, capsys)
+
+
+def test_python_tag_runs_nothing(tmp_path: Path, capsys: Any) -> None:
+    victim = tmp_path / 'made'
+    text = f'name: !!python/object/apply:os.mkdir ["{victim}"]\n'
+    assert 'line 1' in _refused(_write(tmp_path, text), tmp_path, capsys)
+    assert not victim.exists()
+
+
+def _set(path: str, value: Any) -> Callable[[dict, Path], None]:
+    def change(options: dict, _tmp: Path) -> None:
+        *sections, key = path.split('/')
+        for section in sections:
+            options = options[int(section) if section.isdigit() else section]
+        options[key] = value
+
+    return change
+
+
+def _truncated(options: dict, tmp: Path) -> None:
+    content = (tmp / 'teacher.pth').read_bytes()
+    (tmp / 'teacher.pth').write_bytes(content[: len(content) // 2])
+
+
+def _foreign_pickle(options: dict, tmp: Path) -> None:
+    (tmp / 'teacher.pth').write_bytes(b'cos\nsystem\n(S"touch pwned"\ntR.')
+
+
+def _corrupt_image(options: dict, tmp: Path) -> None:
+    (tmp / 'images' / '1.png').write_bytes(b'no image')
+
+
+def _empty_folder(options: dict, tmp: Path) -> None:
+    (tmp / 'empty').mkdir()
+    options['datasets']['val_x3']['dataroot_gt'] = str(tmp / 'empty')
+
+
+def _folder_is_a_file(options: dict, tmp: Path) -> None:
+    (tmp / 'out').write_text('in the way', encoding='utf-8')
+
+
+BAD = {
+    'unknown key': (_set('train/optm_g', {}), r"train.*optm_g.*'optim_g'"),
+    'unknown network': (_set('network_g/type', 'VDRS'), r"network_g.*VDRS.*'VDSR'"),
+    'unknown loss': (_set('train/distill_opt/type', 'DistilationLoss'), r"distill_opt.*'DistillationLoss'"),
+    'unknown data set': (_set('datasets/train/type', 'LatentDataSet'), r"datasets, train.*'LatentDataset'"),
+    'unknown model': (_set('model_type', 'DataFreeModel'), r"model_type.*DataFreeModel.*'DataFreeDistillationModel'"),
+    'unknown argument': (_set('network_g/num_feats', 4), r"network_g.*num_feats.*'num_feat'"),
+    'wrong type': (_set('train/total_iter', 'many'), r'train, total_iter: expected .*many'),
+    'impossible value': (_set('train/generator_freq', 0), r'generator_freq.*0'),
+    'missing teacher': (_set('path/pretrain_network_t', 'none.pth'), r'none\.pth: no such checkpoint'),
+    'truncated teacher': (_truncated, r'teacher\.pth.*truncated'),
+    'wrong-shaped teacher': (_set('network_t/num_feat', 6), r'teacher\.pth: .* has shape'),
+    'pickle with code': (_foreign_pickle, r'teacher\.pth'),
+    'other scale': (
+        _set('network_g', {'type': 'EDSR', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 4, 'num_block': 1, 'upscale': 4}),
+        r'network_g',
+    ),
+    'other channels': (_set('network_g/num_in_ch', 3), r'network_g.*3 channels.*1'),
+    'missing folder': (_set('datasets/val_x2/dataroot_gt', 'datasets/Set5'), r'pictures_x2.*Set5.*Bevilacqua'),
+    'empty folder': (_empty_folder, r'pictures_x3.*holds no image'),
+    'corrupt image': (_corrupt_image, r'1\.png.*not a readable image'),
+    'too many GPUs': (_set('num_gpu', torch.cuda.device_count() + 2), r'num_gpu'),
+    'folder in the way': (_folder_is_a_file, r'cannot write'),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_bad_input(case: str, options: dict, tmp_path: Path, capsys: Any) -> None:
+    import yaml
+
+    change, expected = BAD[case]
+    change(options, tmp_path)
+    error = _refused(_write(tmp_path, yaml.safe_dump(options)), tmp_path, capsys)
+    assert re.search(expected, error), error
+    assert not (Path.cwd() / 'pwned').exists()
+
+
+def test_force_yml_reads_numbers(options: dict, tmp_path: Path, capsys: Any) -> None:
+    import yaml
+
+    arguments = _write(tmp_path, yaml.safe_dump(options))
+    error = _refused([*arguments, '--force_yml', 'train:optim_g:lr=-1e-4'], tmp_path, capsys)
+    assert 'optim_g, lr' in error and '-0.0001' in error
+    assert 'no section' in _refused([*arguments, '--force_yml', 'trian:total_iter=3'], tmp_path, capsys)
+
+
+def test_bad_report_folder(tmp_path: Path, capsys: Any) -> None:
+    assert main(['report', str(tmp_path / 'nothing')]) == 2
+    assert 'nothing' in capsys.readouterr().err
+
+
+def test_a_run_from_start_to_report(options: dict, tmp_path: Path) -> None:
+    """Train; the files a person looks for; `basicsr test` of the student with stock SRModel; the report again."""
+    options['logger']['use_tb_logger'] = True
+    done = run(['train'], options, tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = tmp_path / 'experiments' / 'tiny'
+    report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    assert set(report) == {'results', 'complexity', 'training'}
+    rows = {(r['dataset'], r['scale'], r['method']) for r in report['results']}
+    assert rows == {('pictures', s, m) for s in (2, 3) for m in ('bicubic', 'teacher', 'student')}
+    assert report['training']['iterations'] == TOTAL and report['training']['seed'] == 7
+    for name in ('report.md', 'report.png', 'options.yml', 'visualization/synthesised/x2_24.png'):
+        assert (folder / name).stat().st_size > 0, name
+    assert list((tmp_path / 'tb_logger' / 'tiny').iterdir())
+    for text in ('l_kd', 'l_adv', 'l_rec', 'blocks', 'it_per_s', 'eta', 'grows to 4 of 4'):
+        assert text in done.stderr, text
+    assert 'eta: -1 day' not in done.stderr
+
+    stock = {
+        'name': 'stock', 'model_type': 'SRModel', 'num_gpu': 0, 'manual_seed': 0,
+        'datasets': {'test_1': {**options['datasets']['val_x2'], 'name': 'pictures'}},
+        'network_g': {**options['network_g'], 'upscale': 2},
+        'path': {'pretrain_network_g': str(folder / 'models' / 'net_g_latest.pth')},
+        'val': {'save_img': True, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}}},
+    }
+    tested = run(['test'], stock, tmp_path)
+    assert tested.returncode == 0, tested.stderr[-3000:]
+    psnr = float(re.search(r'psnr: ([\d.]+)', tested.stderr).group(1))
+    (expected,) = (r['psnr'] for r in report['results'] if r['scale'] == 2 and r['method'] == 'student')
+    assert psnr == pytest.approx(expected, abs=2e-3)
+    assert len(list((tmp_path / 'results' / 'stock' / 'visualization' / 'pictures').glob('*.png'))) == 3
+
+    again = run(['report', str(folder)], None, tmp_path)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert json.loads((folder / 'report.json').read_text(encoding='utf-8'))['results'] == report['results']
+
+
+def _weights(root: Path) -> dict[str, torch.Tensor]:
+    return torch.load(root / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth', weights_only=True)['params']
+
+
+def _kill_at(line: list[str], root: Path, number: int, after: str) -> int:
+    """Start a command, send it a signal once `after` is in its output; its exit status."""
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root, env=few_threads()
+    )
+    for text in process.stdout:
+        if after in text:
+            process.send_signal(number)
+            break
+    process.stdout.read()
+    return process.wait(timeout=120)
+
+
+def test_killed_and_resumed_equals_never_killed(options: dict, tmp_path: Path) -> None:
+    """SIGTERM, then kill -9 with the newest state truncated, then to the end: bit for bit the weights of one run."""
+    whole = tmp_path / 'whole'
+    whole.mkdir()
+    line = command_line(['train'], options, tmp_path, '--auto_resume')
+    assert subprocess.run([*line, '--root', str(whole)], env=few_threads(), capture_output=True).returncode == 0
+
+    assert _kill_at([*line, '--root', str(tmp_path)], tmp_path, signal.SIGTERM, 'iter:       4') == 128 + signal.SIGTERM
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    newest = max(int(file.stem) for file in states.glob('*.state'))
+    assert newest >= 4  # saved where it stopped, not at the last multiple of save_checkpoint_freq
+    assert _kill_at([*line, '--root', str(tmp_path)], tmp_path, signal.SIGKILL, 'iter:      16') == -signal.SIGKILL
+    newest = max(states.glob('*.state'), key=lambda file: int(file.stem))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    last = subprocess.run([*line, '--root', str(tmp_path)], env=few_threads(), capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr[-3000:]
+    assert f'Skip {newest}' in last.stdout and 'Resume from' in last.stdout
+    ours, theirs = _weights(tmp_path), _weights(whole)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    rows = (tmp_path / 'experiments' / 'tiny' / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
+    assert {json.loads(row)['iteration'] for row in rows} == {12, 24}
+    assert json.loads((tmp_path / 'experiments' / 'tiny' / 'training.json').read_text())['iterations'] == TOTAL
+
+
+@pytest.mark.slow
+def test_killed_ten_times_at_random(options: dict, tmp_path: Path) -> None:
+    """`kill -9` at ten random moments: still the weights of a run that was never interrupted."""
+    options['train'].update(total_iter=400, growth={'start': 2, 'every': 100})
+    options['logger'].update(keep_checkpoints=3, save_checkpoint_freq=10)
+    whole = tmp_path / 'whole'
+    whole.mkdir()
+    line = command_line(['train'], options, tmp_path, '--auto_resume')
+    assert subprocess.run([*line, '--root', str(whole)], env=few_threads(), capture_output=True).returncode == 0
+    chance = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen([*line, '--root', str(tmp_path)], env=few_threads(), stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(4, 9))  # imports take about five seconds
+        process.kill()
+        process.wait()
+    assert subprocess.run([*line, '--root', str(tmp_path)], env=few_threads(), capture_output=True).returncode == 0
+    ours, theirs = _weights(tmp_path), _weights(whole)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    assert len(list(states.glob('*.state'))) == 3 and not list(states.glob('.*.tmp'))
+
+
+def test_two_processes_equal_one_with_the_joint_batch(options: dict, tmp_path: Path) -> None:
+    """torchrun, gloo, two processes of 4 images each against a single one of 8."""
+    roots = [tmp_path / 'one', tmp_path / 'two']
+    for root in roots:
+        root.mkdir()
+    options['train'].update(total_iter=8, growth={'start': 2, 'every': 3})
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'vsrkd_plugin', 'train']
+    two = subprocess.run(
+        command_line(torchrun, options, roots[1], '--root', str(roots[1])), env=few_threads(), capture_output=True, text=True
+    )
+    assert two.returncode == 0, two.stderr[-3000:]
+    options['datasets']['train']['batch_size_per_gpu'] = 8
+    one = subprocess.run(
+        command_line(['train'], options, roots[0], '--root', str(roots[0])), env=few_threads(), capture_output=True, text=True
+    )
+    assert one.returncode == 0, one.stderr[-3000:]
+    joint, shared = _weights(roots[0]), _weights(roots[1])
+    for name, value in joint.items():
+        torch.testing.assert_close(shared[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f'{name}: {text}')
+
+
+def test_info(capsys: Any) -> None:
+    assert main(['info']) == 0
+    text = capsys.readouterr().out
+    for word in ('torch ', 'precision auto', 'VDSR', 'LatentGenerator', 'ProgressiveStudent', 'DistillationLoss',
+                 'BicubicImageDataset', 'DataFreeDistillationModel', 'zoo:'):
+        assert word in text, word
+
+
+def test_both_commands_are_installed() -> None:
+    from importlib.metadata import entry_points
+
+    commands = {entry.name: entry.value for entry in entry_points(group='console_scripts')}
+    assert commands.get('basicsr') == commands.get('vsrkd') == 'vsrkd_plugin.cli:main'
+    assert any(entry.value.startswith('vsrkd_plugin') for entry in entry_points(group='basicsr.plugins'))
+
+
+def test_import_option_registers_a_users_module(options: dict, tmp_path: Path) -> None:
+    (tmp_path / 'my_archs.py').write_text(
+        'from basicsr.utils.registry import ARCH_REGISTRY\nfrom torch import nn\n\n\n'
+        '@ARCH_REGISTRY.register()\nclass Shuffle(nn.Module):\n'
+        '    def __init__(self):\n        super().__init__()\n'
+        '        self.body = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2))\n\n'
+        '    def forward(self, x):\n        return self.body(x)\n',
+        encoding='utf-8',
+    )
+    options.update(scales=[2], network_g={'type': 'Shuffle'})
+    options['train'].update(init='random', total_iter=2)
+    del options['train']['growth'], options['datasets']['val_x3']
+    line = command_line(['train'], options, tmp_path, '--import', 'my_archs')
+    done = subprocess.run(
+        line, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
