@@ -1,4 +1,5 @@
 """Packaging of vsrkd_plugin; settings of the tools are in pyproject.toml."""
+
 from pathlib import Path
 
 from setuptools import find_packages, setup

@@ -2,6 +2,7 @@
 
 Run: `python benchmarks/procedural_source.py [--threads N]`. Takes half a minute on two cores.
 """
+
 import argparse
 import statistics
 import time
@@ -43,16 +44,20 @@ def main() -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         render_levels(0, range(200), 96, channels)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(f'rendering, {channels} channel(s), 96x96: {200 / wall:.0f} images/s ({5 * cpu:.1f} ms CPU an image); '
-              f'pool of 2000 alone: {10 * wall:.1f} s')
+        print(
+            f'rendering, {channels} channel(s), 96x96: {200 / wall:.0f} images/s ({5 * cpu:.1f} ms CPU an image); '
+            f'pool of 2000 alone: {10 * wall:.1f} s'
+        )
 
     small = source_of(FIRST_IMAGES)
     sampling = median_seconds(lambda: small.sample(BATCH, 2), 100)
     teacher = VDSR(num_in_ch=1).eval()  # told the size it works at: no enlargement
     x = small.sample(BATCH, 2)
     forward = median_seconds(lambda: teacher(x, 1), 15)
-    print(f'sampling {BATCH}x1x{SIZE}x{SIZE}: {1 / sampling:.0f} batches/s; '
-          f'VDSR teacher forward {1000 * forward:.1f} ms; sample / forward = {sampling / forward:.4f}')
+    print(
+        f'sampling {BATCH}x1x{SIZE}x{SIZE}: {1 / sampling:.0f} batches/s; '
+        f'VDSR teacher forward {1000 * forward:.1f} ms; sample / forward = {sampling / forward:.4f}'
+    )
 
     # The thread renders during these forwards, one sample each: does anything wait, does the forward suffer?
     start = time.perf_counter()
@@ -71,10 +76,14 @@ def main() -> None:
         forwards.append(time.perf_counter() - middle)
     wall = time.perf_counter() - start
     during = statistics.median(forwards)
-    print(f'while training: first sample after {first:.2f} s; pool of 2000 full after {wall:.1f} s and {len(forwards)} '
-          f'forwards ({2000 / wall:.0f} images/s rendered, {GROWTH * len(forwards) / wall:.0f} asked for)')
-    print(f'forward beside the thread / alone = {during / forward:.2f}; waits: {waits} of {len(samples)}; '
-          f'sample: median {1000 * statistics.median(samples):.2f} ms, longest {1000 * max(samples):.1f} ms')
+    print(
+        f'while training: first sample after {first:.2f} s; pool of 2000 full after {wall:.1f} s and {len(forwards)} '
+        f'forwards ({2000 / wall:.0f} images/s rendered, {GROWTH * len(forwards) / wall:.0f} asked for)'
+    )
+    print(
+        f'forward beside the thread / alone = {during / forward:.2f}; waits: {waits} of {len(samples)}; '
+        f'sample: median {1000 * statistics.median(samples):.2f} ms, longest {1000 * max(samples):.1f} ms'
+    )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """What several tests need: the project's shared data, where it is there, and small pictures made on the spot."""
+
 from collections.abc import Callable
 from pathlib import Path
 

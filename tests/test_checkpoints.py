@@ -1,4 +1,5 @@
 """Checkpoints of any origin are read without being run; ours are written whole or not at all."""
+
 import os
 import pickle
 import subprocess
@@ -111,8 +112,12 @@ class _Attack:
 @pytest.mark.parametrize('place', [lambda attack: attack, lambda attack: {'model': attack}, lambda attack: [attack]])
 def test_code_in_a_pickle_is_not_run(tmp_path: Path, place: Callable, zipped: bool) -> None:
     trap = tmp_path / 'trap'
-    calls = [_Attack(os.system, f'touch {trap}'), _Attack(eval, f'open({str(trap)!r}, "w")'),
-             _Attack(subprocess.call, ['touch', str(trap)]), _Attack(Path.touch, trap)]
+    calls = [
+        _Attack(os.system, f'touch {trap}'),
+        _Attack(eval, f'open({str(trap)!r}, "w")'),
+        _Attack(subprocess.call, ['touch', str(trap)]),
+        _Attack(Path.touch, trap),
+    ]
     for attack in calls:
         torch.save(place(attack), tmp_path / 'evil.pth', _use_new_zipfile_serialization=zipped)
         with pytest.raises(UserError, match=r'evil\.pth'):

@@ -1,4 +1,5 @@
 """The command line: bad input gets one line and status 2 and creates nothing; runs, reports, two processes, kills."""
+
 import json
 import os
 import random
@@ -104,7 +105,9 @@ BAD = {
     'wrong-shaped teacher': (_set('network_t/num_feat', 6), r'teacher\.pth: .* has shape'),
     'pickle with code': (_foreign_pickle, r'teacher\.pth'),
     'other scale': (
-        _set('network_g', {'type': 'EDSR', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 4, 'num_block': 1, 'upscale': 4}),
+        _set(
+            'network_g', {'type': 'EDSR', 'num_in_ch': 1, 'num_out_ch': 1, 'num_feat': 4, 'num_block': 1, 'upscale': 4}
+        ),
         r'network_g',
     ),
     'other channels': (_set('network_g/num_in_ch', 3), r'network_g.*3 channels.*1'),
@@ -160,11 +163,17 @@ def test_a_run_from_start_to_report(options: dict, tmp_path: Path) -> None:
     assert 'eta: -1 day' not in done.stderr
 
     stock = {
-        'name': 'stock', 'model_type': 'SRModel', 'num_gpu': 0, 'manual_seed': 0,
+        'name': 'stock',
+        'model_type': 'SRModel',
+        'num_gpu': 0,
+        'manual_seed': 0,
         'datasets': {'test_1': {**options['datasets']['val_x2'], 'name': 'pictures'}},
         'network_g': {**options['network_g'], 'upscale': 2},
         'path': {'pretrain_network_g': str(folder / 'models' / 'net_g_latest.pth')},
-        'val': {'save_img': True, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}}},
+        'val': {
+            'save_img': True,
+            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
+        },
     }
     tested = run(['test'], stock, tmp_path)
     assert tested.returncode == 0, tested.stderr[-3000:]
@@ -249,24 +258,41 @@ def test_two_processes_equal_one_with_the_joint_batch(options: dict, tmp_path: P
     options['train'].update(total_iter=8, growth={'start': 2, 'every': 3})
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'vsrkd_plugin', 'train']
     two = subprocess.run(
-        command_line(torchrun, options, roots[1], '--root', str(roots[1])), env=few_threads(), capture_output=True, text=True
+        command_line(torchrun, options, roots[1], '--root', str(roots[1])),
+        env=few_threads(),
+        capture_output=True,
+        text=True,
     )
     assert two.returncode == 0, two.stderr[-3000:]
     options['datasets']['train']['batch_size_per_gpu'] = 8
     one = subprocess.run(
-        command_line(['train'], options, roots[0], '--root', str(roots[0])), env=few_threads(), capture_output=True, text=True
+        command_line(['train'], options, roots[0], '--root', str(roots[0])),
+        env=few_threads(),
+        capture_output=True,
+        text=True,
     )
     assert one.returncode == 0, one.stderr[-3000:]
     joint, shared = _weights(roots[0]), _weights(roots[1])
     for name, value in joint.items():
-        torch.testing.assert_close(shared[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f'{name}: {text}')
+        torch.testing.assert_close(
+            shared[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f'{name}: {text}'
+        )
 
 
 def test_info(capsys: Any) -> None:
     assert main(['info']) == 0
     text = capsys.readouterr().out
-    for word in ('torch ', 'precision auto', 'VDSR', 'LatentGenerator', 'ProgressiveStudent', 'DistillationLoss',
-                 'BicubicImageDataset', 'DataFreeDistillationModel', 'zoo:'):
+    for word in (
+        'torch ',
+        'precision auto',
+        'VDSR',
+        'LatentGenerator',
+        'ProgressiveStudent',
+        'DistillationLoss',
+        'BicubicImageDataset',
+        'DataFreeDistillationModel',
+        'zoo:',
+    ):
         assert word in text, word
 
 

@@ -2,6 +2,7 @@
 
 BasicSR's logger and registries are global to a process: whole trainings run in processes of their own.
 """
+
 import re
 import shutil
 import subprocess
@@ -32,9 +33,18 @@ def _options(images: Path, name: str = 'tiny') -> dict[str, Any]:
         'manual_seed': 0,
         'datasets': {
             'train': {
-                'name': 'train', 'type': 'BicubicImageDataset', 'dataroot_gt': str(images), 'color': 'y',
-                'scale': [2, 3], 'interpolate': True, 'gt_size': 24, 'enlarge': 4, 'use_hflip': True, 'use_rot': True,
-                'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0,
+                'name': 'train',
+                'type': 'BicubicImageDataset',
+                'dataroot_gt': str(images),
+                'color': 'y',
+                'scale': [2, 3],
+                'interpolate': True,
+                'gt_size': 24,
+                'enlarge': 4,
+                'use_hflip': True,
+                'use_rot': True,
+                'batch_size_per_gpu': 2,
+                'num_worker_per_gpu': 0,
             },
             'val_x2': {**val, 'name': 'val_x2', 'scale': 2},
             'val_x3': {**val, 'name': 'val_x3', 'scale': 3},
@@ -50,7 +60,8 @@ def _options(images: Path, name: str = 'tiny') -> dict[str, Any]:
             'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
         },
         'val': {
-            'val_freq': ITERATIONS, 'save_img': False,
+            'val_freq': ITERATIONS,
+            'save_img': False,
             'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': False}},
         },
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 1, 'keep_checkpoints': 2, 'use_tb_logger': False},
@@ -87,7 +98,7 @@ def test_stock_model_trains_and_validates(trained: tuple[Path, dict[str, Any], s
         assert f'Validation {name}' in text
     figures = [float(value) for value in re.findall(r'psnr: ([\d.]+)', text)]
     assert len(figures) >= 2 and all(15 < value < 60 for value in figures)
-    log, = (root / 'experiments' / 'tiny').glob('train_tiny_*.log')
+    (log,) = (root / 'experiments' / 'tiny').glob('train_tiny_*.log')
     assert 'Validation val_x2' in log.read_text()  # nothing logged too early: the file has it all
 
     models = root / 'experiments' / 'tiny' / 'models'
@@ -131,7 +142,11 @@ def test_stock_test_pipeline(trained: tuple[Path, dict[str, Any], str]) -> None:
     sets = {'test_x2': options['datasets']['val_x2'], 'test_x3': options['datasets']['val_x3']}
     weights = str(root / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth')
     options = {
-        'name': 'test_tiny', 'model_type': 'SRModel', 'num_gpu': 0, 'manual_seed': 0, 'datasets': sets,
+        'name': 'test_tiny',
+        'model_type': 'SRModel',
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': sets,
         'network_g': options['network_g'],
         'path': {'pretrain_network_g': weights, 'param_key_g': 'params_ema', 'strict_load_g': True},
         'val': {'save_img': True, 'suffix': None, 'metrics': options['val']['metrics']},

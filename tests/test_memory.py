@@ -1,4 +1,5 @@
 """The allocator's setting: does what it says, in a process of its own."""
+
 import subprocess
 import sys
 

@@ -1,4 +1,5 @@
 """Registering: explicit, once, in silence; other people's modules too."""
+
 import os
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 """A distillation of toy networks: small enough for many runs, with every part of the real one."""
+
 import copy
 import os
 import subprocess

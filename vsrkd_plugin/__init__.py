@@ -1,4 +1,5 @@
 """Data-free knowledge distillation of super-resolution networks, as a plugin for BasicSR."""
+
 from vsrkd_plugin import compat as _compat
 
 __version__ = '0.1.0'

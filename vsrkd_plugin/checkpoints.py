@@ -1,4 +1,5 @@
 """Reading checkpoints of any origin without running them, and writing our own so that a kill never truncates one."""
+
 import collections
 import os
 import pickle
@@ -14,6 +15,8 @@ from vsrkd_plugin.zoo import resolve_weights
 
 # What a checkpoint usually keeps its weights under, in the order in which we look.
 WEIGHT_KEYS = ('params', 'params_ema', 'state_dict', 'model', 'net')
+
+
 class _Inert:
     """Stands in for any class or function a pickle names: keeps the attributes it is given, runs nothing of theirs."""
 

@@ -1,4 +1,5 @@
 """The command `basicsr` (alias `vsrkd`): stock BasicSR's pipelines with this plugin registered."""
+
 import argparse
 import os
 import sys
@@ -107,7 +108,9 @@ def _write_options(opt: dict[str, Any], folder: str) -> None:
 
     text = yaml.safe_dump(opt, sort_keys=False, allow_unicode=True)
     command = ' '.join(shlex.quote(part) for part in [Path(sys.argv[0]).name, *sys.argv[1:]])
-    write_text_atomically(f'# The options of this run, completed. Command:\n#   {command}\n{text}', Path(folder, 'options.yml'))
+    write_text_atomically(
+        f'# The options of this run, completed. Command:\n#   {command}\n{text}', Path(folder, 'options.yml')
+    )
 
 
 def _info(args: argparse.Namespace) -> int:

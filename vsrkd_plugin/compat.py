@@ -3,6 +3,7 @@
 `install_import_shim` runs when the package is imported, before basicsr can be; `apply` runs once, before a pipeline.
 All of them can go with the first BasicSR release that mends the symptom; 1.4.2 is the newest one on PyPI today.
 """
+
 import importlib.machinery
 import json
 import logging
@@ -336,7 +337,11 @@ def _mend_validation() -> None:
     measured is only in the log's text."""
     from basicsr.models.sr_model import SRModel
 
-    stock_feed, stock_validate, stock_log = SRModel.feed_data, SRModel.nondist_validation, SRModel._log_validation_metric_values
+    stock_feed, stock_validate, stock_log = (
+        SRModel.feed_data,
+        SRModel.nondist_validation,
+        SRModel._log_validation_metric_values,
+    )
 
     def feed_data(self: Any, data: dict[str, Any]) -> None:
         if hasattr(self, 'gt'):
@@ -372,7 +377,7 @@ def _mend_validation() -> None:
 def _mend_interruption() -> None:
     """Symptom: Ctrl+C and SIGTERM lose everything since the last checkpoint.
 
-    `update_learning_rate` is what stock calls first in an iteration: the one before it is complete, validated and saved.
+    `update_learning_rate` is what stock calls first in an iteration: the one before it is complete.
     """
     from basicsr.data.data_sampler import EnlargedSampler
     from basicsr.models.base_model import BaseModel

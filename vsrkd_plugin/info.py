@@ -1,4 +1,5 @@
 """What `basicsr info` says: versions, devices, the precision chosen, and everything of ours that is registered."""
+
 import inspect
 import platform
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,5 @@
 """Ctrl+C and SIGTERM end a training between two iterations, with its state saved."""
+
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,10 @@ def graceful() -> Iterator[None]:
         _received = number
         for each, handler in stock.items():
             signal.signal(each, handler)
-        print(f'{signal.Signals(number).name}: the training is saved after this iteration; again to stop at once.', flush=True)
+        print(
+            f'{signal.Signals(number).name}: the training is saved after this iteration; again to stop at once.',
+            flush=True,
+        )
 
     stock = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in stock:

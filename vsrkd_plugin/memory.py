@@ -1,4 +1,5 @@
 """Settings of the C library's allocator."""
+
 import ctypes
 import sys
 

@@ -1,4 +1,5 @@
 """Registers everything of ours in BasicSR's registries: an explicit list of imports."""
+
 import importlib
 from importlib.metadata import entry_points
 

@@ -1,4 +1,5 @@
 """The paper's generator."""
+
 import pytest
 import torch
 

@@ -1,4 +1,5 @@
 """Growing networks: ours and BasicSR's."""
+
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR

@@ -1,4 +1,5 @@
 """VDSR: its size, its starts, its colour path, and the published figures with the public weights."""
+
 import os
 from pathlib import Path
 
@@ -96,8 +97,14 @@ def test_bf16_is_close_and_gives_fp32() -> None:
 
 @pytest.mark.parametrize(
     ('options', 'word'),
-    [({'num_in_ch': 2}, 'num_in_ch'), ({'num_block': 0}, 'num_block'), ({'num_feat': 0}, 'num_feat'),
-     ({'upscale': 0}, 'upscale'), ({'start': 'zero'}, 'start'), ({'precision': 'fp16'}, 'precision')],
+    [
+        ({'num_in_ch': 2}, 'num_in_ch'),
+        ({'num_block': 0}, 'num_block'),
+        ({'num_feat': 0}, 'num_feat'),
+        ({'upscale': 0}, 'upscale'),
+        ({'start': 'zero'}, 'start'),
+        ({'precision': 'fp16'}, 'precision'),
+    ],
 )
 def test_errors(options: dict, word: str) -> None:
     with pytest.raises(ValueError, match=word):

@@ -1,4 +1,5 @@
 """What `complete` adds to an options file."""
+
 from typing import Any
 
 import pytest

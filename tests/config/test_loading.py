@@ -1,4 +1,5 @@
 """Options files: safe, `1e-4` a number, one line for each flaw."""
+
 import re
 from pathlib import Path
 

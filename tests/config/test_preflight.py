@@ -1,4 +1,5 @@
 """What options name is tried before anything is created: every flaw has its one line, and nothing is left behind."""
+
 import copy
 import logging
 import os

@@ -1,4 +1,5 @@
 """Pairs against BasicSR's own functions; patches that belong together; errors."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

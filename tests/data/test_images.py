@@ -1,4 +1,5 @@
 """Where images come from, and the one clear error for each flaw."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_lmdb_gives_what_the_folder_gives(image_folder: Path, image_lmdb: Path) 
 def test_lmdb_keys_with_dots(image_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / 'dots.lmdb'
     make_lmdb_from_imgs(str(image_folder), str(path), ['0.png'], ['clip.v2/0001'])
-    (name, read), = list_images(str(path), KEY)
+    ((name, read),) = list_images(str(path), KEY)
     assert name == 'clip.v2/0001'
     assert np.array_equal(read(), cv2.imread(str(image_folder / '0.png')))
 

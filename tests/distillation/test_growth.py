@@ -1,4 +1,5 @@
 """The growth schedule against a count by hand."""
+
 import pytest
 
 from vsrkd_plugin.distillation.growth import GrowthSchedule

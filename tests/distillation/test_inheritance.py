@@ -1,4 +1,5 @@
 """The start from the teacher."""
+
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,5 @@
 """Any SR network looks alike: pre- and post-upsampling, one scale or several, Y or RGB."""
+
 import copy
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 """The three losses against closed forms."""
+
 import math
 
 import pytest

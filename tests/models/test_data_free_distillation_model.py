@@ -1,4 +1,5 @@
 """The distillation model: what it trains, exports, resumes; with toy networks, in this process."""
+
 import copy
 from pathlib import Path
 
@@ -183,7 +184,9 @@ def test_edsr_of_basicsr_is_distilled(options: dict, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
 def test_optimisers(options: dict, tmp_path: Path, kind: str) -> None:
-    options['train'].update(optim_g={'type': kind, 'lr': 1e-3, 'weight_decay': 1e-4}, optim_z={'type': kind, 'lr': 1e-3})
+    options['train'].update(
+        optim_g={'type': kind, 'lr': 1e-3, 'weight_decay': 1e-4}, optim_z={'type': kind, 'lr': 1e-3}
+    )
     model = build(options, tmp_path)
     assert [type(o).__name__ for o in model.optimizers] == [kind] * 3
     advance(model, 1, 2)

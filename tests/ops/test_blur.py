@@ -1,4 +1,5 @@
 """Gaussian blur and subsampling against scipy."""
+
 import numpy as np
 import pytest
 import torch

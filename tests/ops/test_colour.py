@@ -1,4 +1,5 @@
 """Colour against BasicSR's."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,4 +1,5 @@
 """Helpers for several processes, in two gloo processes against the joint batch."""
+
 from pathlib import Path
 
 import torch
@@ -42,5 +43,7 @@ def test_two_processes_act_as_one(tmp_path: Path) -> None:
     for rank in (0, 1):
         result = torch.load(tmp_path / f'{rank}.pt')
         for name, expected in alone.items():
-            torch.testing.assert_close(result['gradients'][name], expected, msg=lambda text, name=name: f'{name}: {text}')
+            torch.testing.assert_close(
+                result['gradients'][name], expected, msg=lambda text, name=name: f'{name}: {text}'
+            )
         assert torch.equal(result['weight'], torch.ones(2, 2))

@@ -1,4 +1,5 @@
 """Which number format is chosen, and where."""
+
 import pytest
 import torch
 

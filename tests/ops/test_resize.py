@@ -1,4 +1,5 @@
 """Bicubic resizing against BasicSR's `imresize`, and against torch's own away from the border."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,4 +1,5 @@
 """A tiny experiment folder, as a training leaves it."""
+
 import json
 from pathlib import Path
 

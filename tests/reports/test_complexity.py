@@ -1,4 +1,5 @@
 """Counting and timing."""
+
 import logging
 
 import pytest

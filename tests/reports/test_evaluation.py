@@ -1,4 +1,5 @@
 """Networks made to look alike, and what is measured of them."""
+
 import math
 
 import numpy as np

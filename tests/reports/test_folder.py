@@ -1,4 +1,5 @@
 """The whole report, from a folder to its files."""
+
 import json
 import logging
 import os

@@ -1,4 +1,5 @@
 """The picture is drawn whatever there is to show."""
+
 import cv2
 import numpy as np
 import pytest

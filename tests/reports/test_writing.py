@@ -1,4 +1,5 @@
 """JSON, Markdown and log."""
+
 import json
 import math
 

@@ -1,4 +1,5 @@
 """Mixtures and the learned source."""
+
 from contextlib import nullcontext
 
 import pytest

@@ -105,13 +105,20 @@ def test_crops_are_the_pixels_of_the_images_in_eight_orientations():
     source._pool.wait_for(1)
     image = source._pool.levels[0].float() / 255
     # Contrast 1, brightness 0; every window in every orientation.
-    draws = torch.tensor([[0, (y + 0.5) / 2, (x + 0.5) / 2, (turn + 0.5) / 8, 0, 0]
-                          for y in range(2) for x in range(2) for turn in range(8)], dtype=torch.float64)
+    draws = torch.tensor(
+        [
+            [0, (y + 0.5) / 2, (x + 0.5) / 2, (turn + 0.5) / 8, 0, 0]
+            for y in range(2)
+            for x in range(2)
+            for turn in range(8)
+        ],
+        dtype=torch.float64,
+    )
     crops = {tuple(crop.flatten().mul(255).round().int().tolist()) for crop in source._crop(draws, 5, 1)}
     expected = set()
     for y in range(2):
         for x in range(2):
-            window = image[:, y:y + 5, x:x + 5]
+            window = image[:, y : y + 5, x : x + 5]
             for quarters in range(4):
                 turned = torch.rot90(window, quarters, (1, 2))
                 expected |= {tuple(crop.flatten().mul(255).round().int().tolist()) for crop in (turned, turned.flip(2))}
@@ -184,10 +191,20 @@ def test_cache_that_cannot_be_written_is_no_error(tmp_path):
     assert source.sample(4, 2).shape == (4, 1, 24, 24)
 
 
-@pytest.mark.parametrize('changes', [
-    {'image_size': 20}, {'lr_sizes': {}}, {'lr_sizes': {2: 0}}, {'channels': 0}, {'num_images': 0}, {'seed': -1},
-    {'rank': 1}, {'rank': -1}, {'world_size': 0},
-])
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'image_size': 20},
+        {'lr_sizes': {}},
+        {'lr_sizes': {2: 0}},
+        {'channels': 0},
+        {'num_images': 0},
+        {'seed': -1},
+        {'rank': 1},
+        {'rank': -1},
+        {'world_size': 0},
+    ],
+)
 def test_bad_arguments(changes):
     with pytest.raises(ValueError):
         _source(**changes)

@@ -1,4 +1,5 @@
 """Names of shipped weights."""
+
 from pathlib import Path
 
 import pytest

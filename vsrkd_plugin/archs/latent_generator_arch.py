@@ -1,4 +1,5 @@
 """The generator of Zhang et al., 'Data-Free Knowledge Distillation For Image Super-Resolution' (CVPR 2021)."""
+
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn

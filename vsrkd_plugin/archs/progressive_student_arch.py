@@ -1,4 +1,5 @@
 """A network that is grown block by block (section 3.3 of the paper) while its shapes stay constant."""
+
 from collections.abc import Mapping
 from typing import Any
 

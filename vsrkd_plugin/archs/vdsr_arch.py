@@ -1,4 +1,5 @@
 """VDSR (Kim et al., CVPR 2016, 'Accurate Image Super-Resolution Using Very Deep Convolutional Networks')."""
+
 import math
 
 import torch

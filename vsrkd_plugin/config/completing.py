@@ -1,4 +1,5 @@
 """What stock `parse_options` adds to an options file: places of files, phases of data sets, number of GPUs, seed."""
+
 import os
 import random
 from pathlib import Path
@@ -35,10 +36,13 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
         # Several GPUs take a process each (torchrun); stock's DataParallel would count its iterations wrongly.
         opt['num_gpu'] = there if opt['dist'] else min(there, 1)
     elif opt['num_gpu'] > there:
-        raise UserError(f'num_gpu: asks for {opt["num_gpu"]}, but this machine has {there}; write auto, or 0 for the CPU')
+        raise UserError(
+            f'num_gpu: asks for {opt["num_gpu"]}, but this machine has {there}; write auto, or 0 for the CPU'
+        )
     elif opt['num_gpu'] > 1 and not opt['dist']:
         raise UserError(
-            f'num_gpu: {opt["num_gpu"]} GPUs take a process each: torchrun --nproc_per_node {opt["num_gpu"]} -m vsrkd_plugin …'
+            f'num_gpu: {opt["num_gpu"]} GPUs take a process each; start them with '
+            f'torchrun --nproc_per_node {opt["num_gpu"]} -m vsrkd_plugin …'
         )
 
     for phase, dataset in opt.get('datasets', {}).items():

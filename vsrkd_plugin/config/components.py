@@ -1,4 +1,5 @@
 """What options build by name: is the name registered, and does what it names take these arguments? Nothing is built."""
+
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping

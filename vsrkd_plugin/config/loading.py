@@ -1,4 +1,5 @@
 """Options files: YAML, loaded safely, in which `1e-4` is a number."""
+
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(
     'tag:yaml.org,2002:float',
-    re.compile(r'^[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$'),
+    re.compile(
+        r'^[-+]?(\d[\d_]*\.[\d_]*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$'
+    ),
     list('-+0123456789.'),
 )
 
@@ -47,7 +50,7 @@ def parse_yaml(text: str, origin: str) -> Any:
         UserError: a syntax error, a tag (`!!python/…`), a key given twice; with the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else '?'
         raise UserError(f'{origin}, line {line}: {error.problem} (tags that build objects are not allowed)') from error

@@ -2,6 +2,7 @@
 
 Neither the log nor a random state notices.
 """
+
 import logging
 import os
 import random

@@ -1,4 +1,5 @@
 """The options, each with its kind, its range and what it is for. `validating` reads these tables, and people may."""
+
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Options checked as a whole before anything is created: keys, types, ranges, registered names, what must agree."""
+
 import inspect
 from collections.abc import Mapping
 from fnmatch import fnmatchcase

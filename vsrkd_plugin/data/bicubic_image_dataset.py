@@ -1,4 +1,5 @@
 """HR images alone; the LR images are made by MATLAB bicubic and kept."""
+
 from typing import Any
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Where HR images come from: a folder, an LMDB, or the pictures of scikit-image's wheel; one clear error a flaw."""
+
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from vsrkd_plugin.errors import UserError
 EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 BUNDLED = 'skimage'
 # Photographs in scikit-image's wheel, no drawings: what a data set of natural images looks like.
-BUNDLED_PICTURES = ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'motorcycle_left.png', 'rocket.jpg')
+BUNDLED_PICTURES = ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'rocket.jpg')
 
 # What belongs into the folders that our options files name, told where one is missing.
 BENCHMARKS = {
@@ -61,9 +62,7 @@ def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
         raise UserError(f'{key}: folder {root} holds no image ({", ".join(EXTENSIONS)})')
     stems = Counter(file.stem for file in files)
     # a.png and a.jpg become a_png and a_jpg: results are saved under these names, and one would overwrite the other.
-    return [
-        (file.stem if stems[file.stem] == 1 else file.name.replace('.', '_'), _file_reader(file)) for file in files
-    ]
+    return [(file.stem if stems[file.stem] == 1 else file.name.replace('.', '_'), _file_reader(file)) for file in files]
 
 
 def _decode(content: bytes, name: str) -> np.ndarray:

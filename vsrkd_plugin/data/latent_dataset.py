@@ -1,4 +1,5 @@
 """The training set of a training without data."""
+
 from typing import Any
 
 from basicsr.utils.dist_util import get_dist_info

@@ -1,4 +1,5 @@
 """The growth schedule: how many of the student's blocks are active at which iteration."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
 """The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
+
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -28,7 +30,7 @@ def channel_importance(chain: Sequence[nn.Conv2d], x: Tensor) -> list[Tensor]:
         A `(channels,)` tensor for each layer but the last.
     """
     importance = []
-    for layer, reader in zip(chain[:-1], chain[1:], strict=True):
+    for layer, reader in itertools.pairwise(chain):
         x = _in_chunks(lambda part, layer=layer: F.relu(_convolve(layer, part)), x)
         importance.append(x.square().mean((0, 2, 3)) * reader.weight.square().sum((0, 2, 3)))
     return importance
@@ -64,7 +66,11 @@ def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> N
 
 @torch.no_grad()
 def inherit(
-    teacher: Sequence[nn.Conv2d], student: Sequence[nn.Conv2d], x: Tensor, active: int | None = None, ridge: float = 1e-4
+    teacher: Sequence[nn.Conv2d],
+    student: Sequence[nn.Conv2d],
+    x: Tensor,
+    active: int | None = None,
+    ridge: float = 1e-4,
 ) -> list[Tensor]:
     """Start a student from the channels of its teacher.
 

@@ -1,4 +1,5 @@
 """One step of the student and what one step of the generator aims at, as dictionaries of named losses."""
+
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Any SR network made to look alike: LR in, SR out, whatever size it works at and whatever scales it knows."""
+
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,10 +1,11 @@
 """What drives the generator to inputs on which the student still disagrees with the teacher."""
+
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from vsrkd_plugin.ops.parallel import with_global_value
 from vsrkd_plugin.losses.distillation_loss import CRITERIA, disagreement
+from vsrkd_plugin.ops.parallel import with_global_value
 
 
 @LOSS_REGISTRY.register()

@@ -1,4 +1,5 @@
 """How far the student's output is from the teacher's."""
+
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 

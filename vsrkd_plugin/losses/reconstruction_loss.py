@@ -1,4 +1,5 @@
 """What keeps the generator's inputs of the kind that the teacher was trained on."""
+
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
@@ -36,5 +37,7 @@ class ReconstructionLoss(nn.Module):
         scale = sr.shape[-1] // lr.shape[-1]
         if scale < 1 or sr.shape[-2:] != (lr.shape[-2] * scale, lr.shape[-1] * scale):
             raise ValueError(f'SR {tuple(sr.shape)} is not a whole multiple of LR {tuple(lr.shape)}')
-        reduced = bicubic_resize(sr, 1 / scale) if self.degradation == 'bicubic' else blur_subsample(sr, scale, self.sigma)
+        reduced = (
+            bicubic_resize(sr, 1 / scale) if self.degradation == 'bicubic' else blur_subsample(sr, scale, self.sigma)
+        )
         return self.loss_weight * (reduced - lr.float()).abs().mean()

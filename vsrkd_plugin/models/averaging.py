@@ -1,4 +1,5 @@
 """Averages kept on the device: losses between two log lines, and the student's weights."""
+
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from vsrkd_plugin.errors import TrainingStopped
 from vsrkd_plugin.ops.parallel import average
 
 _ADVICE = {
-    'l_kd': "lower train, optim_g, lr, set train, grad_clip, or precision: fp32",
+    'l_kd': 'lower train, optim_g, lr, set train, grad_clip, or precision: fp32',
     'l_adv': 'lower train, optim_z, lr or train, adversarial_opt, loss_weight',
     'l_rec': 'lower train, optim_z, lr',
 }
@@ -60,8 +61,8 @@ class LossMeter:
                 good = max((int(s.stem) for s in states.glob('*.state') if s.stem.isdigit()), default=None)
                 kept = f'the last good state is {states / f"{good}.state"}' if good else 'no state had been saved'
                 raise TrainingStopped(
-                    f'iteration {iteration:.0f}: loss {name} is not finite; {_ADVICE.get(name, "lower the learning rate")}; '
-                    f'{kept}'
+                    f'iteration {iteration:.0f}: loss {name} is not finite; '
+                    f'{_ADVICE.get(name, "lower the learning rate")}; {kept}'
                 )
 
 

@@ -1,4 +1,5 @@
 """Data-free distillation in BasicSR's training loop."""
+
 import time
 import warnings
 from collections import OrderedDict
@@ -69,7 +70,9 @@ class DataFreeDistillationModel(MultiScaleSRModel):
 
         teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
         path = self.opt['path']
-        load_weights(teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True))
+        load_weights(
+            teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)
+        )
         channels = input_channels(teacher, self.opt['network_t'])
         self.pair = Pair(
             SuperResolver(keep_tail_in_fp32(freeze(teacher)), channels),
@@ -111,8 +114,12 @@ class DataFreeDistillationModel(MultiScaleSRModel):
                 raise UserError(f'train, init: teacher needs networks that name their chain of layers; {name} does not')
         # Previews, which every number of processes sees alike; the random states stay for the training.
         lr = [self.source.preview(scale, _INIT_PATCHES // len(self.scales)) for scale in self.scales]
-        x = torch.cat([bicubic_resize(part, scale) if teacher.pre_upsampling else part
-                       for part, scale in zip(lr, self.scales, strict=True)])
+        x = torch.cat(
+            [
+                bicubic_resize(part, scale) if teacher.pre_upsampling else part
+                for part, scale in zip(lr, self.scales, strict=True)
+            ]
+        )
         started = time.monotonic()
         try:
             inherit(teacher.chain(), student.chain(), x, self.growth.active(1) if self.growth else None)
@@ -146,7 +153,9 @@ class DataFreeDistillationModel(MultiScaleSRModel):
             return
         active = self.growth.active(max(iteration, 1))
         if active != self.net_g.active:
-            get_root_logger().info(f'The student grows to {active} of {self.net_g.depth} blocks at iteration {iteration:,}.')
+            get_root_logger().info(
+                f'The student grows to {active} of {self.net_g.depth} blocks (iteration {iteration:,}).'
+            )
         self.net_g.active = active
         if self.ema_decay:
             self.net_g_ema.active = active
@@ -230,8 +239,10 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         """
         missing = {'student', 'source', 'rng', *(['ema'] if self.ema_decay else [])} - resume_state.keys()
         if missing:
-            raise UserError(f'{self.opt["path"]["resume_state"]}: holds no {", ".join(sorted(missing))}; not a state of '
-                            'this training (another model or other options)')
+            raise UserError(
+                f'{self.opt["path"]["resume_state"]}: holds no {", ".join(sorted(missing))}; not of '
+                'this training (another model or other options)'
+            )
         try:
             super().resume_training(resume_state)
             self.net_g.load_state_dict(resume_state['student'])

@@ -1,4 +1,5 @@
 """Stock SRModel for networks that serve several scales."""
+
 from typing import Any
 
 import torch

@@ -1,4 +1,5 @@
 """Optimisers and schedulers from options, for each network its own."""
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 

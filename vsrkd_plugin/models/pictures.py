@@ -1,4 +1,5 @@
 """What the sources make, with the teacher's and the student's answers, as a picture."""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def synthesis_picture(model: Any, iteration: int, tb_logger: Any, count: int = 8, side: int = 96) -> None:
-    """Show a row of inputs for each scale, and below it the teacher's output, the student's, and four times their difference.
+    """Show inputs of each scale in a row; below it the outputs of teacher and student, and four times their difference.
 
     Written to TensorBoard (`synthesis/x<scale>`) and to `visualization/synthesised/`.
 

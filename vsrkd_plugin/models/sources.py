@@ -1,4 +1,5 @@
 """Builds the sources of training inputs that the options ask for."""
+
 from typing import Any
 
 import torch
@@ -36,7 +37,9 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
         weights.append(settings.pop('weight', 1))
         seed = opt['manual_seed'] + 1 + number
         if kind == 'procedural':
-            sources.append(ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **place))
+            sources.append(
+                ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **place)
+            )
             continue
         network = dict(opt['network_z'])
         arch = ARCH_REGISTRY.get(network.pop('type'))

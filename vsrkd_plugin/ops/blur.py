@@ -1,4 +1,5 @@
 """The 'BD' degradation: Gaussian blur and subsampling."""
+
 import numpy as np
 from torch import Tensor
 

@@ -1,10 +1,12 @@
 """BT.601 YCbCr of the 'studio' range, as MATLAB and BasicSR's metrics use it."""
+
 import torch
 from torch import Tensor
 
-_RGB_TO_YCBCR = torch.tensor(
-    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=torch.float64
-) / 255
+_RGB_TO_YCBCR = (
+    torch.tensor([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=torch.float64)
+    / 255
+)
 _OFFSET = torch.tensor([16.0, 128.0, 128.0], dtype=torch.float64) / 255
 _YCBCR_TO_RGB = torch.linalg.inv(_RGB_TO_YCBCR)
 

@@ -1,4 +1,5 @@
 """Several processes that act as one with the joint batch; with a single process all of this does nothing."""
+
 from collections.abc import Iterable
 
 import torch

@@ -1,4 +1,5 @@
 """Which number format convolutions run in: bf16 where the machine computes faster in it, else fp32."""
+
 import contextlib
 import platform
 from pathlib import Path

@@ -3,6 +3,7 @@
 A resampling of one axis is a sparse matrix; its border rule (mirror, edge pixel repeated) is folded into it. For the
 sizes of super-resolution two dense products are faster than gathering, on a CPU and on a GPU, and autograd knows them.
 """
+
 import math
 from collections.abc import Callable
 from functools import lru_cache

@@ -1,4 +1,5 @@
 """What a network costs: weights, multiply-accumulates, time for an image."""
+
 import logging
 import statistics
 import time

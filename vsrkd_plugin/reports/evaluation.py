@@ -1,4 +1,5 @@
 """Bicubic, teacher and student on the validation sets, measured with BasicSR's metrics as stock validation does."""
+
 import logging
 import math
 from copy import deepcopy
@@ -182,9 +183,7 @@ def _worst_crop(
     panels = {'lr': cut(lr, 1)} | {method: cut(image, scale) for method, image in images.items()}
     panels['hr'] = cut(hr, scale)
     on_y = deepcopy(DEFAULT_METRICS['psnr']) | {'crop_border': 0}
-    psnr = {
-        method: float(calculate_metric({'img': panels[method], 'img2': panels['hr']}, on_y)) for method in images
-    }
+    psnr = {method: float(calculate_metric({'img': panels[method], 'img2': panels['hr']}, on_y)) for method in images}
     return Crop(dataset, scale, name, float(window[top, left]) / (size * scale) ** 2, panels, psnr)
 
 

@@ -1,4 +1,5 @@
 """From an experiment folder to its report: `basicsr report FOLDER`, and the end of every training."""
+
 import json
 import logging
 import math
@@ -166,9 +167,7 @@ def _device(opt: dict[str, Any]) -> torch.device:
     return torch.device('cuda', torch.cuda.current_device()) if wanted else torch.device('cpu')
 
 
-def _build_networks(
-    experiment: Experiment, device: torch.device
-) -> tuple[dict[str, SuperResolver], dict[str, str]]:
+def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, SuperResolver], dict[str, str]]:
     """Teacher (if there was one) and student, and a description of each."""
     opt, paths = experiment.options, experiment.options.get('path') or {}
     networks, described = {}, {}
@@ -188,9 +187,7 @@ def _build_networks(
     return networks, described
 
 
-def _build_network(
-    opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool
-) -> SuperResolver:
+def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> SuperResolver:
     from basicsr.utils.registry import ARCH_REGISTRY
 
     settings = deepcopy(opt[key])

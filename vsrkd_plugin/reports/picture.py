@@ -1,4 +1,5 @@
 """The report's picture: crops by every method above, PSNR over the training below."""
+
 import math
 import os
 import textwrap

@@ -1,4 +1,5 @@
 """The report as JSON, as a page of Markdown and as a table in the log."""
+
 import json
 import logging
 from typing import Any

@@ -3,6 +3,7 @@
 Dead leaves, opaque shapes that cover each other, have the statistics of photographs: a power spectrum near 1/f^2, edges
 of every length, flat regions. Gratings, lattices, script and 1/f noise add the fine structure that x2 lives on.
 """
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int | 
 @dataclass
 class _Leaves:
     """`n` shapes, back to front: centre `(n, 2)` and radius `(n,)` in pixels, outlines with their corners' number."""
+
     centre: np.ndarray
     radius: np.ndarray
     outline: np.ndarray  # (n, _VERTICES, 2), int32, fixed point
@@ -69,7 +71,7 @@ def _scatter_leaves(rng: np.random.Generator, side: int) -> _Leaves:
 def _draw_leaves(leaves: _Leaves, labels: np.ndarray, first: int, last: int) -> None:
     """Paint leaves `first` to `last` over `labels` `(side, side)`; leaf `i` writes `i + 1`."""
     for i in range(first, last):
-        cv2.fillPoly(labels, [leaves.outline[i, :leaves.corners[i]]], i + 1, cv2.LINE_8, _FIXED_POINT)
+        cv2.fillPoly(labels, [leaves.outline[i, : leaves.corners[i]]], i + 1, cv2.LINE_8, _FIXED_POINT)
 
 
 def _draw_script(rng: np.random.Generator, labels: np.ndarray, label: int) -> None:
@@ -173,7 +175,7 @@ def _kernel(sigma: float, step: int) -> tuple[np.ndarray, int]:
         matrix = bicubic_matrix(64, 0.5) @ matrix
     row = matrix[middle // step]
     taps = np.flatnonzero(row)
-    return row[taps[0]:taps[-1] + 1], middle - int(taps[0])
+    return row[taps[0] : taps[-1] + 1], middle - int(taps[0])
 
 
 def _blur(image: np.ndarray, sigma: float, step: int = 1) -> np.ndarray:
@@ -183,8 +185,14 @@ def _blur(image: np.ndarray, sigma: float, step: int = 1) -> np.ndarray:
     take 30 times as long while a training holds the cores.
     """
     kernel, anchor = _kernel(sigma, step)
-    return np.stack([cv2.sepFilter2D(plane, cv2.CV_64F, kernel, kernel, anchor=(anchor, anchor),
-                                     borderType=cv2.BORDER_REFLECT)[::step, ::step] for plane in image])
+    return np.stack(
+        [
+            cv2.sepFilter2D(plane, cv2.CV_64F, kernel, kernel, anchor=(anchor, anchor), borderType=cv2.BORDER_REFLECT)[
+                ::step, ::step
+            ]
+            for plane in image
+        ]
+    )
 
 
 def _render(seed: int, index: int, size: int, channels: int) -> np.ndarray:

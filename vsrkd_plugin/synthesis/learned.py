@@ -1,4 +1,5 @@
 """The paper's source: generators that look for inputs on which student and teacher disagree."""
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -1,4 +1,5 @@
 """Several sources that share out each batch."""
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,4 +1,5 @@
 """The procedural source of training inputs: random crops from a pool of dead leaves, rendered while training runs."""
+
 import os
 import tempfile
 import threading
@@ -122,9 +123,19 @@ class ProceduralSource:
         ValueError: a size, count or rank that does not fit.
     """
 
-    def __init__(self, *, channels: int, lr_sizes: dict[int, int], seed: int, num_images: int = 2000,
-                 image_size: int = 96, device: torch.device | str = 'cpu', rank: int = 0, world_size: int = 1,
-                 cache_dir: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int,
+        lr_sizes: dict[int, int],
+        seed: int,
+        num_images: int = 2000,
+        image_size: int = 96,
+        device: torch.device | str = 'cpu',
+        rank: int = 0,
+        world_size: int = 1,
+        cache_dir: str | Path | None = None,
+    ) -> None:
         if channels < 1 or num_images < 1:
             raise ValueError(f'channels and num_images must be at least 1, got {channels} and {num_images}')
         if seed < 0:
@@ -170,7 +181,7 @@ class ProceduralSource:
         self._provide(count)  # before the randomness: a failure leaves the state as it was
         draws = torch.rand(batch * self.world_size, _DRAWS, generator=self._generator, dtype=torch.float64)
         self._drawn += 1
-        return self._crop(draws[self.rank * batch:(self.rank + 1) * batch], size, count)
+        return self._crop(draws[self.rank * batch : (self.rank + 1) * batch], size, count)
 
     def preview(self, scale: int, count: int = 4) -> Tensor:
         """`(count, channels, s, s)`, fp32 in [0, 1]: the same at every call; the random state stays."""

@@ -1,4 +1,5 @@
 """What a source of training inputs offers."""
+
 from collections.abc import Callable
 from typing import Any, Protocol
 

@@ -1,4 +1,5 @@
 """Weights that come with the package, each beside its model card; options name them `zoo:NAME`."""
+
 import difflib
 import os
 from pathlib import Path
