@@ -11,7 +11,6 @@ import os
 import pickle
 import queue
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +18,6 @@ from typing import Any
 
 logger = logging.getLogger('basicsr')
 _applied = False
-
-
-class _Clock:
-    """Seconds of a training, those before an interruption included."""
-
-    def __init__(self) -> None:
-        self.start(0.0)
-
-    def start(self, before: float) -> None:
-        self._before, self._since = before, time.monotonic()
-
-    def seconds(self) -> float:
-        return self._before + time.monotonic() - self._since
-
-
-clock = _Clock()
 
 
 def install_import_shim() -> None:
@@ -113,6 +96,7 @@ def _mend_resume() -> None:
     from basicsr.utils import check_resume
 
     from vsrkd_plugin.errors import UserError
+    from vsrkd_plugin.facts import clock
 
     def load(path: Path) -> dict[str, Any]:
         # On the CPU: load_state_dict moves what belongs elsewhere.
@@ -154,6 +138,7 @@ def _mend_saving() -> None:
     from basicsr.utils.dist_util import master_only
 
     from vsrkd_plugin.checkpoints import save_atomically
+    from vsrkd_plugin.facts import clock, write_training_facts
 
     @master_only
     def save_network(self: Any, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:
@@ -199,22 +184,6 @@ def prune_checkpoints(opt: dict[str, Any]) -> None:
             model.unlink(missing_ok=True)
     if old:
         logger.debug('Pruned the checkpoints of iterations %s', sorted(old))
-
-
-def write_training_facts(model: Any) -> None:
-    """`training.json` in the experiment folder: what the report says of a training."""
-    from vsrkd_plugin.checkpoints import write_text_atomically
-    from vsrkd_plugin.ops.precision import describe_device
-
-    opt = model.opt
-    facts = {
-        'iterations': int(opt['train']['total_iter']),
-        'seconds': round(clock.seconds(), 1),
-        'device': describe_device(model.device),
-        'precision': getattr(model, 'precision', None) or opt['network_g'].get('precision', 'fp32'),
-        'seed': opt['manual_seed'],
-    }
-    write_text_atomically(json.dumps(facts) + '\n', Path(opt['path']['experiments_root'], 'training.json'))
 
 
 def _mend_loading() -> None:

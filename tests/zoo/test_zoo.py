@@ -46,3 +46,38 @@ def test_all_shipped_weights_are_readable_and_have_a_card() -> None:
         assert read_weights(f'zoo:{name}')
         assert file.with_suffix('.md').is_file(), f'{name} has no model card'
         assert file.stat().st_size <= 3 << 20
+
+
+def test_shipped_teacher_gives_its_cards_figures() -> None:
+    """PSNR on the bundled pictures, within 0.02 dB of the card, at every scale."""
+    import re
+
+    from basicsr.metrics import calculate_metric
+    from basicsr.utils import tensor2img
+
+    from vsrkd_plugin.archs.vdsr_arch import VDSR
+    from vsrkd_plugin.checkpoints import load_weights
+    from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+
+    card = (Path(zoo.__file__).parent / 'vdsr_x234.md').read_text(encoding='utf-8')
+    figures = re.search(r'\| skimage \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|', card).groups()
+    teacher = VDSR().eval()
+    load_weights(teacher, 'zoo:vdsr_x234')
+    for scale, expected in zip((2, 3, 4), figures, strict=True):
+        options = {'name': 's', 'phase': 'val', 'dataroot_gt': 'skimage', 'color': 'y', 'scale': scale}
+        dataset = BicubicImageDataset(options)
+        metric = {'type': 'calculate_psnr', 'crop_border': scale, 'test_y_channel': True}
+        psnr = 0.0
+        for sample in dataset:
+            with torch.no_grad():
+                sr = teacher(sample['lq'][None], scale)
+            psnr += calculate_metric({'img': tensor2img([sr]), 'img2': tensor2img([sample['gt'][None]])}, metric)
+        assert psnr / len(dataset) == pytest.approx(float(expected), abs=0.02)
+
+
+def test_shipped_weights_are_small_and_have_a_card() -> None:
+    folder = Path(zoo.__file__).parent
+    assert zoo.names()
+    for name in zoo.names():
+        assert (folder / f'{name}.pth').stat().st_size <= 3_000_000
+        assert (folder / f'{name}.md').is_file()

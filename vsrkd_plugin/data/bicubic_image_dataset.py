@@ -103,6 +103,8 @@ class BicubicImageDataset(Dataset):
         return len(self.images) * self.enlarge
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index >= len(self):
+            raise IndexError(index)
         index %= len(self.images)
         scale = self.scales[_randint(len(self.scales))] if self.training else self.scales[0]
         lq, gt = self.pair(index, scale)

@@ -1,0 +1,45 @@
+"""README's promises: its commands, files and options exist, and its results name what made them."""
+
+import re
+from pathlib import Path
+
+from vsrkd_plugin.cli import _parser
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / 'README.md').read_text(encoding='utf-8')
+
+
+def _command(marker: str) -> str:
+    return re.search(rf'<!-- {marker} -->\n```bash\n(.+)\n```', TEXT).group(1)
+
+
+def test_two_commands_are_one_line_each() -> None:
+    assert _command('main command') == 'pip install -e . && basicsr train -opt options/dfkd_vdsr.yml'
+    assert _command('test command') == "pip install -e '.[test]' && pytest"
+
+
+def test_every_file_it_names_is_there() -> None:
+    for link in re.findall(r'\]\(([^)#]+)\)', TEXT):
+        assert link.startswith('http') or (ROOT / link).exists(), link
+    for name in re.findall(r'options/\w+\.yml', TEXT):
+        assert (ROOT / name).is_file(), name
+
+
+def test_every_command_parses() -> None:
+    commands = re.findall(r'`(basicsr [^`]+)`', TEXT)
+    assert len(commands) > 5
+    for command in commands:
+        _parser().parse_args(command.split()[1:])
+
+
+def test_ci_finds_the_test_command() -> None:
+    block = TEXT.partition('<!-- test command -->\n')[2].partition('\n```\n')[0]
+    assert [line for line in block.splitlines() if line.startswith('pip install')] == [_command('test command')]
+
+
+def test_every_row_of_results_names_its_command() -> None:
+    section = TEXT.partition('## Results')[2].partition('\n## ')[0]
+    rows = [line for line in section.splitlines() if re.match(r'\|.*\d\d\.\d\d', line)]
+    assert rows
+    for row in rows:
+        assert 'paper' in row.lower() or '[^' in row or 'basicsr ' in row, row

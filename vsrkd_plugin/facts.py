@@ -1,0 +1,38 @@
+"""Facts of a training that its report tells: how long it took, on what, in which precision."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from vsrkd_plugin.checkpoints import write_text_atomically
+from vsrkd_plugin.ops.precision import describe_device
+
+
+class Clock:
+    """Seconds of a training, those before an interruption included; validation counts."""
+
+    def __init__(self) -> None:
+        self.start(0.0)
+
+    def start(self, before: float) -> None:
+        self._before, self._since = before, time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._since
+
+
+clock = Clock()
+
+
+def write_training_facts(model: Any) -> None:
+    """`training.json` in the experiment folder: what the report says of a training."""
+    opt = model.opt
+    facts = {
+        'iterations': int(opt['train']['total_iter']),
+        'seconds': round(clock.seconds(), 1),
+        'device': describe_device(model.device),
+        'precision': getattr(model, 'precision', None) or opt['network_g'].get('precision', 'fp32'),
+        'seed': opt['manual_seed'],
+    }
+    write_text_atomically(json.dumps(facts) + '\n', Path(opt['path']['experiments_root'], 'training.json'))
