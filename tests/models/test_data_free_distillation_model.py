@@ -136,7 +136,7 @@ def test_log_has_every_figure_once(options: dict, tmp_path: Path) -> None:
     model.get_current_log()
     advance(model, 5, 8)
     log = model.get_current_log()
-    assert {'l_kd', 'l_adv', 'l_rec', 'lr_z', 'blocks', 'it_per_s'} == set(log)
+    assert {'l_kd', 'l_adv', 'l_rec', 'lr_g', 'lr_z', 'blocks', 'it_per_s'} == set(log)
     assert all(isinstance(value, (int, float)) for value in log.values())
 
 

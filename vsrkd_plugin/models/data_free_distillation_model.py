@@ -28,7 +28,7 @@ from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_resize
 
-_INIT_PATCHES = 96  # for the start from the teacher: about a hundred, shared out among the scales
+_INIT_PATCHES = 144  # for the start from the teacher, shared out among the scales
 
 
 @MODEL_REGISTRY.register()
@@ -183,6 +183,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         """Mean losses since the last call, blocks active, iterations per second. Raises on a non-finite loss."""
         self.meter.check(self.opt)
         log = OrderedDict(self.meter.read())
+        log['lr_g'] = self.optimizer_g.param_groups[0]['lr']  # stock's own lr does not reach TensorBoard
         if self.source.optimizers:
             log['lr_z'] = self.source.optimizers[0].param_groups[0]['lr']
         if self.growth:
