@@ -244,13 +244,11 @@ def check_scheduler(options: Mapping, place: str, model: Model, total_iter: Any)
     supplied = ('periods',) if model.distils and 'periods' not in options else ()  # ours last for the whole training
     _check_keywords(known[name], options, place, ('optimizer', 'last_epoch', *supplied))
     key = 'periods' if name.startswith('Cosine') else 'restarts'
-    if key in supplied:
-        return
     steps, weights = options.get(key, [0]), options.get('restart_weights', [1])
     if len(steps) != len(weights):
         raise UserError(f'{place}: {key} has {len(steps)} entries but restart_weights {len(weights)}; expected as many')
     # Past the last period BasicSR's scheduler has no rate and crashes; it is stepped total_iter - 1 times.
-    if key == 'periods' and schema.count().accepts(total_iter) and sum(steps) < total_iter - 1:
+    if key in options and key == 'periods' and schema.count().accepts(total_iter) and sum(steps) < total_iter - 1:
         raise UserError(f'{place}, periods: end at iteration {sum(steps)}, expected at least total_iter {total_iter}')
 
 
