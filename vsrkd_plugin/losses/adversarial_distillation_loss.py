@@ -2,14 +2,14 @@
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsrkd_plugin.losses.distillation_loss import CRITERIA, disagreement
+from vsrkd_plugin.losses.distillation_loss import DistillationLoss, disagreement
 from vsrkd_plugin.ops.parallel import with_global_value
 
 
 @LOSS_REGISTRY.register()
-class AdversarialDistillationLoss(nn.Module):
+class AdversarialDistillationLoss(DistillationLoss):
     """`L_GEN = -log(L_KD + 1)`, equation 5 of the paper; to be minimised by the generator.
 
     With several processes `L_KD` is that of their joint batch: averaging the processes' gradients then gives the
@@ -19,12 +19,6 @@ class AdversarialDistillationLoss(nn.Module):
         criterion: `l1` or `sum_squares`, as in `DistillationLoss`.
         loss_weight: factor. Default 1.
     """
-
-    def __init__(self, criterion: str = 'l1', loss_weight: float = 1.0) -> None:
-        super().__init__()
-        if criterion not in CRITERIA:
-            raise ValueError(f'criterion must be one of {", ".join(CRITERIA)}, got {criterion!r}')
-        self.criterion, self.loss_weight = criterion, loss_weight
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Student's and teacher's SR, `(n, c, h, w)`, to a scalar, 0 or less."""
