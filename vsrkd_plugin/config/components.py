@@ -10,11 +10,11 @@ from vsrkd_plugin.config import schema
 from vsrkd_plugin.config.schema import Field, Fields
 from vsrkd_plugin.errors import UserError
 
-OPTIMISERS = ('Adam', 'AdamW', 'SGD')
 # Arguments of optimisers and schedulers whose values are known here; names are checked against the signature.
 _ARGUMENTS: Fields = {
     'lr': Field(schema.POSITIVE, 'learning rate'),
     'betas': Field(schema.BETAS, 'decay of the two averages'),
+    'lr_other': Field(schema.POSITIVE, 'learning rate of what is no matrix'),
     'weight_decay': Field(schema.NOT_NEGATIVE, 'weight decay'),
     'momentum': Field(schema.NOT_NEGATIVE, 'momentum'),
     'eps': Field(schema.NOT_NEGATIVE, 'keeps divisions finite'),
@@ -213,17 +213,17 @@ def check_optimizer(options: Mapping, place: str, model: Model) -> None:
     Raises:
         UserError: a type that the model does not know, an argument that the optimiser does not take, a wrong value.
     """
-    import torch
+    from vsrkd_plugin.models.optimizers import OPTIMIZERS
 
-    name = need(options, 'type', place, why=f'one of {", ".join(OPTIMISERS)}')
-    stock = not model.ours and model.uses_stock('get_optimizer')
-    known = ('Adam',) if stock else OPTIMISERS
+    stock = model.uses_stock('get_optimizer')
+    known = ('Adam',) if stock else tuple(OPTIMIZERS)
+    name = need(options, 'type', place, why=f'one of {", ".join(known)}')
     if name not in known:
         if not model.foreign or stock:
             _unknown_type(name, known, place)
         return
     need(options, 'lr', place, schema.POSITIVE)
-    _check_keywords(getattr(torch.optim, name), options, place, ('params',))
+    _check_keywords(OPTIMIZERS[name], options, place, ('params',))
 
 
 def check_scheduler(options: Mapping, place: str, model: Model, total_iter: Any) -> None:

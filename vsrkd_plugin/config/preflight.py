@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from vsrkd_plugin.checkpoints import load_weights
-from vsrkd_plugin.config.components import OPTIMISERS, Model, find_registered
+from vsrkd_plugin.config.components import Model, find_registered
 from vsrkd_plugin.config.schema import SYNTHESIS
 from vsrkd_plugin.errors import UserError
 
@@ -193,6 +193,8 @@ def _check_inheritance(teacher: nn.Module, student: nn.Module) -> None:
 
 def _check_training_parts(train: dict[str, Any]) -> None:
     """Losses and optimisers whose arguments may be wrong in value."""
+    from vsrkd_plugin.models.optimizers import OPTIMIZERS
+
     for key, options in train.items():
         if not isinstance(options, dict) or 'type' not in options:
             continue
@@ -200,10 +202,10 @@ def _check_training_parts(train: dict[str, Any]) -> None:
             build, arguments = _split(options, 'loss')
             if build and (build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES):
                 _build(build, arguments, f'train, {key}')
-        elif key.startswith('optim_') and options['type'] in OPTIMISERS:
+        elif key.startswith('optim_') and options['type'] in OPTIMIZERS:
             arguments = {name: value for name, value in options.items() if name != 'type'}
             weights = [nn.Parameter(torch.zeros(1))]
-            _build(getattr(torch.optim, options['type']), {'params': weights, **arguments}, f'train, {key}')
+            _build(OPTIMIZERS[options['type']], {'params': weights, **arguments}, f'train, {key}')
 
 
 # Files

@@ -6,6 +6,8 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from vsrkd_plugin.models.optimizers import make_optimizer
+
 
 @MODEL_REGISTRY.register()
 class MultiScaleSRModel(SRModel):
@@ -14,6 +16,10 @@ class MultiScaleSRModel(SRModel):
     A network takes part by an attribute `multi_scale` and an argument `scale` of its `forward`; others are called as
     SRModel does. `crop_border` of a metric may be left out: it is the data set's scale then, as in the papers.
     """
+
+    def get_optimizer(self, optim_type: str, params: list[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """As SRModel, of more kinds, Muon among them."""
+        return make_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; `data['scale']`, where a data set gives it, is the scale of all its images."""
@@ -27,11 +33,13 @@ class MultiScaleSRModel(SRModel):
         net.eval()
         multi_scale = getattr(self.get_bare_model(net), 'multi_scale', False) and self.scale is not None
         with torch.no_grad():
-            self.output = net(self.lq, scale=self.scale) if multi_scale else net(self.lq)
+            scale = 1 if getattr(self, 'interpolated', False) else self.scale  # LR may come at HR size already
+            self.output = net(self.lq, scale=scale) if multi_scale else net(self.lq)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         """As SRModel, with `crop_border` filled in."""
+        self.interpolated = dataloader.dataset.opt.get('interpolate', False)
         stock = self.opt['val']
         metrics = stock.get('metrics')
         if metrics is not None:

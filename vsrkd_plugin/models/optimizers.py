@@ -7,7 +7,9 @@ import torch
 from basicsr.models import lr_scheduler
 from torch import nn
 
-OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW, 'SGD': torch.optim.SGD}
+from vsrkd_plugin.distillation.muon import Muon
+
+OPTIMIZERS = {'Adam': torch.optim.Adam, 'AdamW': torch.optim.AdamW, 'SGD': torch.optim.SGD, 'Muon': Muon}
 SCHEDULERS = {
     'MultiStepLR': lr_scheduler.MultiStepRestartLR,
     'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
@@ -16,7 +18,7 @@ SCHEDULERS = {
 
 
 def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """An optimiser of `options` (`type` and the arguments of torch's class)."""
+    """An optimiser of `options` (`type` and the arguments of torch's class or of `Muon`)."""
     arguments = dict(options)
     return OPTIMIZERS[arguments.pop('type')](list(parameters), **arguments)
 
