@@ -33,8 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for name, text in (('train', 'train as an options file says'), ('test', 'test as an options file says')):
         command = commands.add_parser(name, help=text, allow_abbrev=False)
-        command.add_argument('-opt', required=True, metavar='FILE', help='options file (YAML)')
-        command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
+        _add_options(command)
         command.add_argument('--root', default='.', help='where experiments/ and results/ go; default: here')
         command.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), help='default: found out by itself')
         command.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and save often")
@@ -42,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == 'train':
             command.add_argument('--auto_resume', action='store_true', help='go on from the newest readable state')
         command.set_defaults(run=_pipeline, is_train=name == 'train')
+    synthesis = commands.add_parser('synthesize', help='fill a bank with inputs and what the teacher says of them')
+    _add_options(synthesis)
+    synthesis.add_argument('-n', type=int, required=True, metavar='N', help='pairs in all, shared out among the scales')
+    synthesis.add_argument('-o', required=True, metavar='BANK.lmdb', help='the bank; one that is there is gone on with')
+    synthesis.add_argument('--batch', type=int, default=16, help='pairs made at a time; default: 16')
+    _add_import(synthesis)
+    synthesis.set_defaults(run=_synthesize)
     info = commands.add_parser('info', help='versions, devices, precision, what is registered')
     _add_import(info)
     info.set_defaults(run=_info)
@@ -50,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(report)
     report.set_defaults(run=_report)
     return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument('-opt', required=True, metavar='FILE', help='options file (YAML)')
+    command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:
@@ -93,6 +104,23 @@ def _pipeline(args: argparse.Namespace) -> int:
         from vsrkd_plugin.reports.folder import make_report
 
         make_report(Path(opt['path']['experiments_root']))
+    return 0
+
+
+def _synthesize(args: argparse.Namespace) -> int:
+    from vsrkd_plugin.config.completing import complete
+    from vsrkd_plugin.config.loading import load_options
+    from vsrkd_plugin.config.preflight import check_networks
+    from vsrkd_plugin.config.validating import validate
+    from vsrkd_plugin.registration import register_all
+    from vsrkd_plugin.synthesizing import fill_bank
+
+    opt = load_options(args.opt, args.force_yml)
+    register_all(args.imports)
+    validate(opt, True)
+    complete(opt, os.path.abspath('.'), True)
+    check_networks(opt)
+    fill_bank(opt, Path(args.o), args.n, args.batch)
     return 0
 
 

@@ -132,7 +132,8 @@ def test_networks(opt: dict[str, Any], tmp_path: Path, key: str, change: dict[st
     ],
 )
 def test_losses_and_optimisers(opt: dict[str, Any], tmp_path: Path, key: str, change: dict, message: str) -> None:
-    opt['train'][key].pop('betas', None)
+    for name in ('betas', 'lr_other'):
+        opt['train'][key].pop(name, None)
     opt['train'][key].update(change)
     _fails(opt, tmp_path, message)
 

@@ -42,6 +42,13 @@ def _set(opt: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
     return opt
 
 
+def _stock() -> dict[str, Any]:
+    """Options of BasicSR's own SRModel."""
+    opt = _set(_load('train_vdsr_teacher.yml'), 'model_type', 'SRModel')
+    opt['train']['optim_g'] = {'type': 'Adam', 'lr': 5e-4, 'betas': [0.9, 0.99]}
+    return opt
+
+
 def _fails(opt: dict[str, Any], message: str, is_train: bool = True) -> None:
     with pytest.raises(UserError) as caught:
         validate(opt, is_train)
@@ -122,8 +129,8 @@ def test_our_files_pass_unchanged(name: str) -> None:
         ('synthesis:sources', [], r'^synthesis, sources: expected a list of mappings with a type, got \[\]$'),
         (
             'synthesis:sources:0:type',
-            'noise',
-            r"^synthesis, sources, 0, type: expected procedural or learned, got 'noise'$",
+            'painted',
+            r"^synthesis, sources, 0, type: expected one of procedural, learned, noise, images, got 'painted'$",
         ),
         ('synthesis:sources:0:weight', 0, r'^synthesis, sources, 0, weight: expected a number > 0, got 0$'),
         ('synthesis:sources:0:image_size', 8, r'^synthesis, sources, 0, image_size: expected at least 24'),
@@ -216,12 +223,12 @@ def test_our_files_pass_unchanged(name: str) -> None:
         (
             'train:optim_g:type',
             'Adma',
-            r"^train, optim_g, type: expected one of Adam, AdamW, SGD, got 'Adma'; did you mean 'Adam'\?",
+            r"^train, optim_g, type: expected one of Adam, AdamW, SGD, Muon, got 'Adma'; did you mean 'Adam'\?",
         ),
         ('train:optim_g:lr', GONE, r"^train, optim_g: key 'lr' is missing \(expected a number > 0\)$"),
         ('train:optim_g:lr', '1e-4', r"^train, optim_g, lr: expected a number > 0, got '1e-4'$"),
         ('train:optim_g:betas', [0.9], r'^train, optim_g, betas: expected two numbers from 0 to below 1, got \[0.9\]$'),
-        ('train:optim_g:beta', [0.9, 0.9], r"^train, optim_g: Adam has no argument 'beta'; did you mean 'betas'\?"),
+        ('train:optim_g:beta', [0.9, 0.9], r"^train, optim_g: Muon has no argument 'beta'; did you mean 'betas'\?"),
         ('train:scheduler:type', 'StepLR', r'^train, scheduler, type: expected one of MultiStepLR, '),
         (
             'train:scheduler:eta',
@@ -326,7 +333,7 @@ def test_a_network_within_a_network() -> None:
     ],
 )
 def test_stock_model(where: str, value: Any, message: str | None) -> None:
-    opt = _set(_load('train_vdsr_teacher.yml'), where, value)
+    opt = _set(_stock(), where, value)
     if message is None:
         validate(opt, True)
     else:
@@ -334,7 +341,7 @@ def test_stock_model(where: str, value: Any, message: str | None) -> None:
 
 
 def test_wandb_needs_tensorboard() -> None:
-    opt = _load('train_vdsr_teacher.yml')
+    opt = _stock()
     opt['logger'].update(wandb={'project': 'p'}, use_tb_logger=False)
     _fails(opt, r'^logger, wandb: needs use_tb_logger: true$')
 
@@ -354,7 +361,7 @@ def test_somebody_elses_model_keeps_its_own_keys() -> None:
     model = type('ModelOfATest', (SRModel,), {'__module__': 'somebody.else'})
     MODEL_REGISTRY._obj_map['ModelOfATest'] = model
     try:
-        opt = _set(_load('train_vdsr_teacher.yml'), 'model_type', 'ModelOfATest')
+        opt = _set(_stock(), 'model_type', 'ModelOfATest')
         opt.update(my_key=1)
         opt['train'].update(my_opt={'weight': 1}, other=[1])
         validate(opt, True)

@@ -24,7 +24,7 @@ def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) 
 
     def distance() -> float:
         with torch.no_grad():
-            student, teacher = model.pair.outputs(lr, 2, through_teacher=False)
+            student, teacher = model.pair.outputs(lr, 2)
         return float((student - teacher).abs().mean())
 
     before = distance()
@@ -32,8 +32,37 @@ def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) 
     assert distance() < 0.7 * before
 
 
-def test_resuming_is_exact(options: dict, tmp_path: Path) -> None:
+def test_self_ensemble_is_the_mean_over_the_turns(options: dict, tmp_path: Path) -> None:
+    options['train']['self_ensemble'] = True
+    model = build(options, tmp_path)
+    lr, teacher = model.source.preview(2, 3), model.pair.teacher
+    with torch.no_grad():
+        outputs = []
+        for flip in (False, True):
+            for quarter in range(4):
+                x = torch.rot90(lr.flip(3) if flip else lr, quarter, (2, 3))
+                y = torch.rot90(teacher(x, 2), -quarter, (2, 3))
+                outputs.append(y.flip(3) if flip else y)
+    torch.testing.assert_close(model.pair.label(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6)
+
+
+def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) -> None:
+    options['synthesis']['bank'] = {'reuse': 4, 'rows': 8}
+    options['train'].update(generator_freq=1000, total_iter=50)
+    model = build(options, tmp_path)
+    asked = []
+    model.pair.teacher.network.register_forward_hook(lambda *_: asked.append(1))
+    advance(model, 2, 41)  # the generators' step is in the first iteration
+    assert len(asked) == model.source.asked // 4
+    assert 40 / 4 <= len(asked) <= 40 / 4 + 4
+
+
+@pytest.mark.parametrize('banked', [False, True])
+def test_resuming_is_exact(options: dict, tmp_path: Path, banked: bool) -> None:
     """Stopped after 11 of 24 iterations, saved, loaded into a new model and trained on: the same bits everywhere."""
+    if banked:
+        options['synthesis']['bank'] = {'reuse': 3, 'rows': 12}
+        options['train'].update(self_ensemble=True, optim_g={'type': 'Muon', 'lr': 2e-3, 'least_width': 4})
     whole = build(options, tmp_path)
     advance(whole, 1, TOTAL)
     first = build(options, tmp_path)
@@ -55,7 +84,8 @@ def test_resuming_is_exact(options: dict, tmp_path: Path) -> None:
     for ours, theirs in ((whole.net_g, second.net_g), (whole.net_g_ema, second.net_g_ema)):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
-    learned, again = (m.source.sources[1].state_dict()['generators'] for m in (whole, second))
+    mixtures = [m.source.source if banked else m.source for m in (whole, second)]
+    learned, again = (mixture.sources[1].state_dict()['generators'] for mixture in mixtures)
     for scale, weights in learned.items():
         assert all(torch.equal(value, again[scale][name]) for name, value in weights.items())
     assert whole.net_g.active == second.net_g.active == 4
@@ -176,7 +206,7 @@ def test_edsr_of_basicsr_is_distilled(options: dict, tmp_path: Path) -> None:
         model = build({**options, 'precision': precision}, tmp_path)
         advance(model, 1, 2)
         assert model.net_g.active == 2
-        student, teacher = model.pair.outputs(model.source.preview(2, 2), 2, through_teacher=False)
+        student, teacher = model.pair.outputs(model.source.preview(2, 2), 2)
         assert student.shape == teacher.shape == (2, 3, 12, 12)
         assert student.dtype == teacher.dtype == torch.float32
         assert torch.isfinite(torch.tensor(list(model.get_current_log().values()))).all()

@@ -38,13 +38,19 @@ def check_files(opt: dict[str, Any]) -> None:
             student that do not match, a data folder that is missing or empty, a corrupt image, a folder that cannot be
             written.
     """
-    with _unnoticed():
-        _check_networks(opt)
-        if opt['is_train']:
+    check_networks(opt)
+    if opt['is_train']:
+        with _unnoticed():
             _check_training_parts(opt['train'])
     if opt['rank'] == 0:  # the others need not decode every image again
         _check_folders(opt)
         _check_datasets(opt)
+
+
+def check_networks(opt: dict[str, Any]) -> None:
+    """The part of `check_files` that concerns networks, their checkpoints, and stored banks."""
+    with _unnoticed():
+        _check_networks(opt)
 
 
 @contextmanager
@@ -105,7 +111,8 @@ def _check_networks(opt: dict[str, Any]) -> None:
         build, arguments = _split(opt[key], 'network')
         if key == 'network_z' and distils:
             sizes = {'lr_size': _lr_size(opt, min(_scales(opt)))}
-            arguments = {'num_out_ch': _channels(networks, opt, 'network_t'), **arguments, **sizes}
+            pattern = 'network_t' if 'network_t' in opt else 'network_g'
+            arguments = {'num_out_ch': _channels(networks, opt, pattern), **arguments, **sizes}
         networks[key] = _build(build, arguments, key)
     if distils:
         networks['network_g'] = _grown(opt, networks['network_g'])
@@ -158,18 +165,32 @@ def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
     """Teacher and student must take the same images, and enlarge them by every scale."""
     from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze
 
-    channels = _channels(networks, opt, 'network_t')
     student = _channels({'network_g': networks['network_g']}, opt, 'network_g')
+    channels = _channels(networks, opt, 'network_t') if 'network_t' in networks else student
     if student != channels:
         raise UserError(f'network_g: takes {student} channels, but the teacher (network_t) takes {channels}')
     for scale in _scales(opt):
         size = _lr_size(opt, scale)
-        for key in ('network_t', 'network_g'):
+        for key in sorted({'network_t', 'network_g'} & networks.keys(), reverse=True):
             try:
                 with torch.no_grad():
                     SuperResolver(freeze(networks[key]), channels, size)(torch.zeros(1, channels, size, size), scale)
             except (ValueError, RuntimeError, TypeError) as error:
                 raise UserError(f'{key}: does not fit scale {scale}: {_first_line(error)}') from error
+    from vsrkd_plugin.models.sources import bank_paths, lr_sizes, read_lr_images
+    from vsrkd_plugin.synthesis.bank_file import check_bank
+
+    for index, entry in enumerate(opt['synthesis'].get('sources') or []):
+        if entry['type'] == 'images' and opt['rank'] == 0:
+            try:
+                read_lr_images(entry['dataroot_gt'], lr_sizes(opt), channels)
+            except UserError as error:
+                raise UserError(f'synthesis, sources, {index}: {error}') from error
+    for path in bank_paths(opt):
+        try:
+            check_bank(path, channels, lr_sizes(opt))
+        except UserError as error:
+            raise UserError(f'synthesis, bank, path: {error}') from error
     if opt['train'].get('init') == 'teacher':
         _check_inheritance(networks['network_t'], networks['network_g'])
 

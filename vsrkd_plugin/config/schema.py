@@ -179,6 +179,7 @@ GROWTH: Fields = {
 DISTILLATION_TRAIN: Fields = {
     'init': Field(one_of('random', 'teacher'), "the student's start", default='random'),
     'growth': Field(MAPPING, 'blocks active over time; all from the start if not given', null=True, fields=GROWTH),
+    'self_ensemble': Field(BOOL, "learn from the teacher's mean over flips and rotations", default=False),
     'distill_opt': Field(MAPPING, 'what the student learns by', required=True, component='loss'),
     'adversarial_opt': Field(MAPPING, 'drives the generator to disagreement', null=True, component='loss'),
     'reconstruction_opt': Field(MAPPING, 'keeps the generator near images', null=True, component='loss'),
@@ -191,16 +192,25 @@ DISTILLATION_TRAIN: Fields = {
     'grad_clip_z': Field(POSITIVE, "largest norm of the generator's gradient", null=True),
     **{key: TRAIN[key] for key in ('ema_decay', 'warmup_iter', 'total_iter')},
 }
+BANK: Fields = {
+    'reuse': Field(whole(1), 'how often each input and its output by the teacher is used', default=1),
+    'rows': Field(whole(2), 'inputs kept of each scale', default=1024),
+    'turn': Field(BOOL, 'flip and rotate what is used again', default=True),
+    'path': Field(ROOTS, 'stored banks, instead of sources and teacher', null=True),
+}
 SYNTHESIS: Fields = {
     'hr_size': Field(whole(1), 'side of the HR patches, a multiple of every scale', default=48),
-    'sources': Field(list_of(MAPPING, 'mappings with a type'), 'where inputs come from', required=True),
+    'sources': Field(list_of(MAPPING, 'mappings with a type'), 'where inputs come from', null=True),
+    'bank': Field(MAPPING, 'inputs kept with the outputs of the teacher', null=True, fields=BANK),
 }
 _SOURCE: Fields = {
-    'type': Field(one_of('procedural', 'learned'), 'kind of source', required=True),
+    'type': Field(one_of('procedural', 'learned', 'noise', 'images'), 'kind of source', required=True),
     'weight': Field(POSITIVE, 'share of a batch', default=1),
 }
 SOURCES: Mapping[str, Fields] = {
     'learned': _SOURCE,
+    'noise': _SOURCE,
+    'images': {**_SOURCE, 'dataroot_gt': Field(ROOTS, 'folders or LMDBs of HR images, or skimage', required=True)},
     'procedural': {
         **_SOURCE,
         'num_images': Field(whole(1), 'images painted', default=2000),

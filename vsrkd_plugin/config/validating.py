@@ -23,6 +23,7 @@ from vsrkd_plugin.config.components import (
 from vsrkd_plugin.config.schema import Field, Fields
 from vsrkd_plugin.errors import UserError
 
+_PARTS = ('synthesis', 'train')
 _TYPO = 0.85  # how like a known key one of somebody else's model must be, to be taken for a mistyped one
 
 
@@ -78,8 +79,14 @@ class _Validator:
         if self.is_train:
             sections.append('train')
             if self.model.distils:
-                sections += ['network_t', 'scales', 'synthesis', 'path']
+                sections += [*(['network_t'] if self.needs_teacher() else []), 'scales', 'synthesis', 'path']
         return sections
+
+    def needs_teacher(self) -> bool:
+        """Whether a distillation asks its teacher anything; not if stored banks have the answers."""
+        synthesis, train = (self.opt.get(key) if isinstance(self.opt.get(key), dict) else {} for key in _PARTS)
+        bank = synthesis.get('bank')
+        return not (isinstance(bank, dict) and bank.get('path')) or train.get('init') == 'teacher'
 
     # Keys, types, ranges
 
@@ -211,7 +218,8 @@ class _Validator:
         kind = self.opt['datasets']['train']['type']
         if kind != 'LatentDataset':
             raise UserError(f'datasets, train, type: expected LatentDataset, got {show(kind)}')
-        need(self.opt['path'], 'pretrain_network_t', 'path', schema.TEXT, 'checkpoint of the teacher, or zoo:NAME')
+        if self.needs_teacher():
+            need(self.opt['path'], 'pretrain_network_t', 'path', schema.TEXT, 'checkpoint of the teacher, or zoo:NAME')
 
     def check_synthesis(self) -> None:
         synthesis = self.opt.get('synthesis') or {}
@@ -219,6 +227,7 @@ class _Validator:
         scales = scales if isinstance(scales, list) else [scales]
         size = synthesis.get('hr_size', schema.SYNTHESIS['hr_size'].default)
         _check_multiple(size, scales, 'synthesis, hr_size')
+        self.check_bank(synthesis)
         for index, source in enumerate(synthesis.get('sources') or []):
             place = place_of('synthesis, sources', index)
             need(source, 'type', place, schema.SOURCES['learned']['type'].kind)
@@ -231,6 +240,23 @@ class _Validator:
                 need(self.opt, 'network_z', schema.TOP, why=why)
                 for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt'):
                     need(self.opt['train'], key, 'train', why=why)
+
+    def check_bank(self, synthesis: Mapping) -> None:
+        """Inputs come from sources or from stored banks, and a bank must bear two batches."""
+        bank = synthesis.get('bank') or {}
+        if bool(synthesis.get('sources')) == bool(bank.get('path')):
+            found = 'both' if bank.get('path') else 'neither'
+            raise UserError(f'synthesis: expected sources, or stored banks (bank, path), got {found}')
+        if bank.get('path') and bank.get('reuse', 1) > 1:
+            raise UserError(
+                'synthesis, bank: reuse is for a bank around sources; with path every pair is stored already'
+            )
+        if not self.is_train:
+            return
+        batch = self.opt['datasets']['train'].get('batch_size_per_gpu', 1)
+        rows = bank.get('rows', schema.BANK['rows'].default)
+        if bank.get('reuse', 1) > 1 and rows < 2 * batch:
+            raise UserError(f'synthesis, bank, rows: expected at least two batches ({2 * batch}), got {rows}')
 
     def check_growth(self) -> None:
         growth = (self.opt.get('train') or {}).get('growth')

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.ops.parallel import average_gradients
 from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.ops.turns import TURNS, turned, turned_back
 
 Autocast = Callable[[], AbstractContextManager]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -20,31 +21,47 @@ class Pair:
     """Teacher and student on the same input; the bicubic enlargement is made once where either needs it.
 
     Args:
-        teacher: frozen.
+        teacher: frozen; None where a bank has its outputs.
         student: the bare network (no DDP): gradients are averaged explicitly.
         autocast: makes the context for the convolutions.
+        self_ensemble: the student learns from the mean of the teacher's outputs over the eight flips and rotations.
     """
 
-    teacher: SuperResolver
+    teacher: SuperResolver | None
     student: SuperResolver
     autocast: Autocast
+    self_ensemble: bool = False
 
     def base(self, lr: Tensor, scale: int) -> Tensor | None:
         """The bicubic enlargement of `lr`, if one of the two works at HR size."""
-        needed = self.teacher.pre_upsampling or self.student.pre_upsampling
+        needed = self.student.pre_upsampling or (self.teacher is not None and self.teacher.pre_upsampling)
         return bicubic_resize(lr, scale) if needed else None
 
-    def outputs(self, lr: Tensor, scale: int, through_teacher: bool) -> tuple[Tensor, Tensor]:
-        """Student's and teacher's SR of `lr` `(n, c, h, w)`: `(n, c, scale * h, scale * w)`, fp32.
+    @torch.no_grad()
+    def label(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
+        """What the student is to learn for `lr` `(n, c, h, w)`: `(n, c, scale * h, scale * w)`, fp32, no gradient."""
+        with self.autocast():
+            if not self.self_ensemble:
+                return self.teacher(lr, scale, base)
+            total = sum(turned_back(self.teacher(turned(lr, turn), scale), turn) for turn in range(TURNS))
+        return total / TURNS
+
+    def outputs(self, lr: Tensor, scale: int, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Student's SR of `lr` and what it is to learn, each `(n, c, scale * h, scale * w)`, fp32.
 
         Args:
-            through_teacher: let the gradient flow through the teacher to `lr`.
+            target: what the teacher said of `lr`; it is asked if None.
         """
         base = self.base(lr, scale)
+        target = self.label(lr, scale, base) if target is None else target
         with self.autocast():
-            with torch.set_grad_enabled(through_teacher and torch.is_grad_enabled()):
-                target = self.teacher(lr, scale, base)
             return self.student(lr, scale, base), target
+
+    def outputs_with_gradient(self, lr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+        """Student's and teacher's SR of `lr`; the gradient flows through both to `lr`."""
+        base = self.base(lr, scale)
+        with self.autocast():
+            return self.student(lr, scale, base), self.teacher(lr, scale, base)
 
 
 def student_step(
@@ -55,14 +72,17 @@ def student_step(
     optimizer: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
     grad_clip: float | None = None,
+    target: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The student learns to agree with its teacher on `lr`, which gets no gradient.
+
+    `target` is what the teacher said of `lr`, if it was asked before.
 
     Returns:
         `l_kd`, detached, on the device.
     """
     optimizer.zero_grad(set_to_none=True)
-    output, target = pair.outputs(lr.detach(), scale, through_teacher=False)
+    output, target = pair.outputs(lr.detach(), scale, target)
     loss = criterion(output, target)
     loss.backward()
     average_gradients(parameters)
@@ -85,5 +105,5 @@ class GeneratorObjective:
 
     def __call__(self, lr: Tensor, scale: int) -> dict[str, Tensor]:
         """The named losses of `lr`, with the gradient through teacher and student; their sum is the objective."""
-        output, target = self.pair.outputs(lr, scale, through_teacher=True)
+        output, target = self.pair.outputs_with_gradient(lr, scale)
         return {'l_adv': self.adversarial(output, target), 'l_rec': self.reconstruction(target, lr)}

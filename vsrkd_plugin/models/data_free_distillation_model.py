@@ -23,7 +23,7 @@ from vsrkd_plugin.models.averaging import LossMeter, update_ema
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.optimizers import make_optimizer, make_scheduler
 from vsrkd_plugin.models.pictures import synthesis_picture
-from vsrkd_plugin.models.sources import build_source
+from vsrkd_plugin.models.sources import bank_paths, build_inputs
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -68,19 +68,17 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self._validated: dict[str, int] = {}  # data set → the iteration it was last validated at
         self.current_iter: int | None = None
 
-        teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
-        path = self.opt['path']
-        load_weights(
-            teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)
-        )
-        channels = input_channels(teacher, self.opt['network_t'])
+        teacher = None if bank_paths(self.opt) and train.get('init') != 'teacher' else self._build_teacher()
+        channels = input_channels(teacher or self.net_g, self.opt['network_t' if teacher else 'network_g'])
         self.pair = Pair(
-            SuperResolver(keep_tail_in_fp32(freeze(teacher)), channels),
+            SuperResolver(teacher, channels) if teacher else None,
             SuperResolver(keep_tail_in_fp32(self.net_g), channels),
             self.autocast,
+            train.get('self_ensemble', False),
         )
         self.rng = torch.Generator().manual_seed(self.opt['manual_seed'])
-        self.source = build_source(self.opt, channels, self.device, self.autocast)
+        self.source = build_inputs(self.opt, channels, self.device, self.autocast, self.pair.label)
+        self.banked = hasattr(self.source, 'draw')  # inputs come with the teacher's outputs
         growth = train.get('growth')
         self.growth = None
         if growth:
@@ -106,6 +104,20 @@ class DataFreeDistillationModel(MultiScaleSRModel):
             )
         self.setup_optimizers()
         self.setup_schedulers()
+
+    def _build_teacher(self) -> nn.Module:
+        teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
+        path = self.opt['path']
+        load_weights(
+            teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)
+        )
+        return keep_tail_in_fp32(freeze(teacher))
+
+    def preview_pairs(self, scale: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`count` inputs to look at, with the teacher's outputs where a stored bank has them."""
+        if hasattr(self.source, 'preview_pairs'):
+            return self.source.preview_pairs(scale, count)
+        return self.source.preview(scale, count), None
 
     def _inherit(self, teacher: nn.Module) -> None:
         student = self.net_g.network if self.growth else self.net_g
@@ -168,10 +180,19 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         losses: dict[str, torch.Tensor] = {}
         if self.objective and (current_iter - 1) % train.get('generator_freq', 50) == 0:
             losses.update(self.source.step(self.objective, self.batch, scale))
-        lr = self.source.sample(self.batch, scale)
+        lr, target = (
+            self.source.draw(self.batch, scale) if self.banked else (self.source.sample(self.batch, scale), None)
+        )
         losses.update(
             student_step(
-                self.pair, lr, scale, self.distillation, self.optimizer_g, self.parameters_g, train.get('grad_clip')
+                self.pair,
+                lr,
+                scale,
+                self.distillation,
+                self.optimizer_g,
+                self.parameters_g,
+                train.get('grad_clip'),
+                target,
             )
         )
         if self.ema_decay:

@@ -26,8 +26,8 @@ def synthesis_picture(model: Any, iteration: int, tb_logger: Any, count: int = 8
     training = student.training
     student.eval()
     for scale in model.scales:
-        lr = model.source.preview(scale, count)
-        output, target = model.pair.outputs(lr, scale, through_teacher=False)
+        lr, stored = model.preview_pairs(scale, count)
+        output, target = model.pair.outputs(lr, scale, stored)
         difference = 0.5 + 4 * (output - target)
         rows = [_row(images, side) for images in (lr, target, output, difference)]
         picture = torch.cat(rows, 1).clamp(0, 1).cpu()

@@ -1,16 +1,24 @@
-"""Builds the sources of training inputs that the options ask for."""
+"""Builds the sources of training inputs that the options ask for, and the bank around them."""
 
 from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor
 
+from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.distillation.steps import Autocast
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.optimizers import make_optimizer
+from vsrkd_plugin.synthesis.bank import Label, ReplayBank
+from vsrkd_plugin.synthesis.bank_file import BankFile
 from vsrkd_plugin.synthesis.learned import LearnedSource
 from vsrkd_plugin.synthesis.mixture import MixtureSource
+from vsrkd_plugin.synthesis.plain import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.procedural import ProceduralSource
 from vsrkd_plugin.synthesis.source import Source
+
+_BANK_SEED = 1000  # apart from the sources' seeds
 
 
 def lr_sizes(opt: dict[str, Any]) -> dict[int, int]:
@@ -41,6 +49,11 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
                 ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **place)
             )
             continue
+        if kind in ('noise', 'images'):
+            common = {'channels': channels, 'lr_sizes': sizes, 'seed': seed, 'device': device, **place}
+            images = kind == 'images' and read_lr_images(settings['dataroot_gt'], sizes, channels)
+            sources.append(ImageSource(images, **common) if images else NoiseSource(**common))
+            continue
         network = dict(opt['network_z'])
         arch = ARCH_REGISTRY.get(network.pop('type'))
         generators = {
@@ -60,3 +73,49 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
             )
         )
     return sources[0] if len(sources) == 1 else MixtureSource(sources, weights)
+
+
+def read_lr_images(roots: str | list[str], sizes: dict[int, int], channels: int) -> dict[int, list[Tensor]]:
+    """Real images of one folder or several, reduced by MATLAB bicubic: scale → LR images `(c, h, w)`.
+
+    Raises:
+        UserError: a missing or empty folder, a corrupt image, no image as large as a patch.
+    """
+    found = {}
+    for scale, size in sizes.items():
+        color = 'y' if channels == 1 else 'rgb'
+        settings = {'name': 'synthesis, sources', 'phase': 'val', 'dataroot_gt': roots, 'scale': scale, 'color': color}
+        dataset = BicubicImageDataset(settings)
+        found[scale] = [dataset.pair(index, scale)[0].clamp(0, 1) for index in range(len(dataset))]
+        if not any(min(image.shape[1:]) >= size for image in found[scale]):
+            raise UserError(f'{roots}: holds no image as large as a patch of x{scale}, {size * scale}x{size * scale}')
+    return found
+
+
+def bank_paths(opt: dict[str, Any]) -> list[str]:
+    """The stored banks that a training reads instead of asking a teacher; none if it has sources."""
+    path = (opt['synthesis'].get('bank') or {}).get('path')
+    return path if isinstance(path, list) else [path] if path else []
+
+
+def build_inputs(
+    opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast, label: Label
+) -> Source | ReplayBank | BankFile:
+    """Where a training's inputs come from: stored banks, a bank around the sources, or the sources alone.
+
+    Args:
+        label: what the teacher says of LR images.
+    """
+    bank = dict(opt['synthesis'].get('bank') or {})
+    seed = opt['manual_seed'] + _BANK_SEED
+    if paths := bank_paths(opt):
+        place = {'rank': opt['rank'], 'world_size': opt['world_size']}
+        turn = bank.get('turn', True)
+        return BankFile(paths, channels=channels, lr_sizes=lr_sizes(opt), turn=turn, seed=seed, device=device, **place)
+    source = build_source(opt, channels, device, autocast)
+    if bank.get('reuse', 1) == 1:
+        return source
+    alone = opt['world_size'] == 1
+    return ReplayBank(
+        source, label, channels=channels, lr_sizes=lr_sizes(opt), seed=seed, device=device, keep=alone, **bank
+    )

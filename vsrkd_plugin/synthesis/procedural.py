@@ -17,8 +17,7 @@ CHUNK = 16  # images rendered between two looks at the clock: a tenth of a secon
 FIRST_IMAGES = 64  # what the first sample draws from
 GROWTH = 2  # images that each further sample has more to draw from
 
-_DRAWS = 6  # random numbers per row: image, top, left, orientation, contrast, brightness
-_LEAST_CONTRAST = 0.6
+_DRAWS = 4  # random numbers per row: image, top, left, orientation
 
 
 class _Pool:
@@ -163,7 +162,7 @@ class ProceduralSource:
         return min(self.num_images, FIRST_IMAGES + GROWTH * drawn)
 
     def sample(self, batch: int, scale: int) -> Tensor:
-        """Random crops in random orientations, contrast lowered and brightness moved at random.
+        """Random crops in random orientations.
 
         Args:
             batch: rows for this process.
@@ -232,12 +231,10 @@ class ProceduralSource:
         down, right = (1 - 2 * flip_y) * side, 1 - 2 * flip_x
         step_i, step_j = torch.where(transposed, right, down), torch.where(transposed, down, right)
         start, step_i, step_j = self._send(torch.stack([start, step_i, step_j])).view(3, -1, 1, 1, 1).unbind(0)
-        gain = 1 - (1 - _LEAST_CONTRAST) * draws[:, 4]
-        gain, offset = self._send(torch.stack([gain / 255, (1 - gain) * draws[:, 5]]).float()).view(2, -1, 1, 1, 1)
         along = torch.arange(size, device=self.device)
         channel = torch.arange(self.channels, device=self.device) * (side * side)
         index = start + channel.view(-1, 1, 1) + step_i * along.view(-1, 1) + step_j * along
-        return (self._images.view(-1)[index] * gain + offset).clamp_(0, 1)  # rounding may pass 1 by a bit
+        return self._images.view(-1)[index] / 255
 
     def _send(self, x: Tensor) -> Tensor:
         """To `device` without waiting for what it is doing."""

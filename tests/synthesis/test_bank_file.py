@@ -1,0 +1,124 @@
+"""Banks in LMDB: what was written is drawn, evenly and of all shards; wrong ones are refused by name."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.synthesis.bank_file import BankFile, BankWriter, fill, read_meta
+
+_SIZES = {2: 6, 3: 4}
+
+
+def _sample(start: int = 0):
+    given = {'n': start}
+
+    def sample(batch: int, scale: int) -> Tensor:
+        levels = torch.arange(given['n'], given['n'] + batch) / 1024
+        given['n'] += batch
+        return levels.view(-1, 1, 1, 1).expand(-1, 1, _SIZES[scale], _SIZES[scale])
+
+    return sample
+
+
+def _label(lr: Tensor, scale: int) -> Tensor:
+    return 1 - lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+def _make(path: Path, goal: int = 20, start: int = 0, **meta: object) -> Path:
+    writer = BankWriter(path, **{'channels': 1, 'lr_sizes': _SIZES, 'teacher': 'T', 'capacity': goal, **meta})
+    fill(writer, _sample(start), _label, goal, 8)
+    writer.close()
+    return path
+
+
+def test_draws_what_was_written(tmp_path: Path) -> None:
+    bank = BankFile([_make(tmp_path / 'a.lmdb')], channels=1, lr_sizes=_SIZES)
+    assert read_meta(tmp_path / 'a.lmdb')['counts'] == {2: 20, 3: 20}
+    for scale, size in _SIZES.items():
+        uses: Counter[float] = Counter()
+        for _ in range(100):
+            lr, target = bank.draw(5, scale)
+            assert lr.shape == (5, 1, size, size) and target.shape == (5, 1, 12, 12)
+            torch.testing.assert_close(target, _label(lr, scale), rtol=0, atol=1e-3)
+            uses.update(lr[:, 0, 0, 0].tolist())
+        assert len(uses) == 20 and min(uses.values()) > 5
+
+
+def test_several_shards_are_read_alike(tmp_path: Path) -> None:
+    shards = [_make(tmp_path / 'a.lmdb', 10), _make(tmp_path / 'b.lmdb', 30, start=500)]
+    bank = BankFile(shards, channels=1, lr_sizes=_SIZES)
+    drawn = torch.cat([bank.draw(10, 2)[0][:, 0, 0, 0] for _ in range(100)])
+    assert 0.2 < (drawn < 500 / 1024).float().mean() < 0.3
+
+
+def test_processes_share_out_the_joint_batch(tmp_path: Path) -> None:
+    path = [_make(tmp_path / 'a.lmdb')]
+    joint = BankFile(path, channels=1, lr_sizes=_SIZES).draw(6, 2)[0]
+    parts = [BankFile(path, channels=1, lr_sizes=_SIZES, rank=r, world_size=2).draw(3, 2)[0] for r in (0, 1)]
+    assert torch.equal(joint, torch.cat(parts))
+
+
+def test_goes_on_bit_for_bit_and_previews_leave_no_trace(tmp_path: Path) -> None:
+    path = [_make(tmp_path / 'a.lmdb')]
+    whole, first, second = (BankFile(path, channels=1, lr_sizes=_SIZES, seed=s) for s in (1, 1, 2))
+    whole.draw(4, 2)
+    first.draw(4, 2)
+    first.preview_pairs(3, 2)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(whole.draw(4, 2)[0], second.draw(4, 2)[0])
+
+
+def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    path, seen = tmp_path / 'a.lmdb', []
+    writer = BankWriter(path, channels=1, lr_sizes=_SIZES, teacher='T', capacity=20)
+
+    def interrupted(batch: int, scale: int) -> Tensor:
+        if sum(writer.counts.values()) >= 24:
+            raise KeyboardInterrupt
+        return _sample()(batch, scale)
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(writer, interrupted, _label, 20, 8)
+    writer.close()
+    assert read_meta(path)['counts'] == {2: 20, 3: 8}
+    again = BankWriter(path, channels=1, lr_sizes=_SIZES, teacher='T', capacity=20)
+    fill(again, _sample(100), _label, 20, 8, lambda done, total: seen.append((done, total)))
+    again.close()
+    assert seen == [(36, 40), (40, 40)]
+    assert read_meta(path)['counts'] == {2: 20, 3: 20}
+
+
+def test_a_bank_of_other_pairs_is_not_added_to(tmp_path: Path) -> None:
+    path = _make(tmp_path / 'a.lmdb')
+    before = (path / 'data.mdb').read_bytes()
+    with pytest.raises(UserError, match='of other pairs \\(teacher'):
+        _make(path, teacher='another')
+    assert (path / 'data.mdb').read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'channels': 3}, 'of 1 channels, expected 3'),
+        ({'lr_sizes': {2: 8}}, 'expected x2 with LR 8x8'),
+        ({'lr_sizes': {4: 3}}, 'expected x4'),
+    ],
+)
+def test_wrong_images_are_refused(tmp_path: Path, settings: dict, message: str) -> None:
+    path = _make(tmp_path / 'a.lmdb')
+    with pytest.raises(UserError, match=message):
+        BankFile([path], **{'channels': 1, 'lr_sizes': _SIZES, **settings})
+
+
+def test_missing_and_broken_banks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='no such bank'):
+        read_meta(tmp_path / 'none.lmdb')
+    broken = tmp_path / 'broken.lmdb'
+    broken.mkdir()
+    (broken / 'data.mdb').write_bytes(b'nothing of the kind')
+    with pytest.raises(UserError, match=r'broken.lmdb: not a readable bank'):
+        read_meta(broken)
