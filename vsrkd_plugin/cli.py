@@ -48,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     synthesis.add_argument('--batch', type=int, default=16, help='pairs made at a time; default: 16')
     _add_import(synthesis)
     synthesis.set_defaults(run=_synthesize)
+    compression = commands.add_parser('compress', help="make a student from its teacher's channels, without training")
+    _add_options(compression)
+    compression.add_argument('-o', required=True, metavar='STUDENT.pth', help='the checkpoint to write')
+    _add_import(compression)
+    compression.set_defaults(run=_compress)
     info = commands.add_parser('info', help='versions, devices, precision, what is registered')
     _add_import(info)
     info.set_defaults(run=_info)
@@ -108,20 +113,33 @@ def _pipeline(args: argparse.Namespace) -> int:
 
 
 def _synthesize(args: argparse.Namespace) -> int:
+    from vsrkd_plugin.synthesizing import fill_bank
+
+    fill_bank(_checked_options(args), Path(args.o), args.n, args.batch)
+    return 0
+
+
+def _compress(args: argparse.Namespace) -> int:
+    from vsrkd_plugin.compressing import compress
+
+    compress(_checked_options(args), Path(args.o))
+    return 0
+
+
+def _checked_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of a training, for commands that make something of its networks without training."""
     from vsrkd_plugin.config.completing import complete
     from vsrkd_plugin.config.loading import load_options
     from vsrkd_plugin.config.preflight import check_networks
     from vsrkd_plugin.config.validating import validate
     from vsrkd_plugin.registration import register_all
-    from vsrkd_plugin.synthesizing import fill_bank
 
     opt = load_options(args.opt, args.force_yml)
     register_all(args.imports)
     validate(opt, True)
     complete(opt, os.path.abspath('.'), True)
     check_networks(opt)
-    fill_bank(opt, Path(args.o), args.n, args.batch)
-    return 0
+    return opt
 
 
 def _write_options(opt: dict[str, Any], folder: str) -> None:

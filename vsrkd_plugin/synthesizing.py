@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from tqdm import tqdm
 
-from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.distillation.steps import Pair
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels, keep_tail_in_fp32
+from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import build_source, lr_sizes
+from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
+from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.synthesis.bank_file import BankWriter, fill
 
@@ -35,28 +34,22 @@ def fill_bank(opt: dict[str, Any], path: Path, number: int, batch: int = 16) -> 
         raise UserError(f'synthesize: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
     if number < 1 or batch < 1:
         raise UserError(f'synthesize: -n and --batch must be at least 1, got {number} and {batch}')
-    entries = opt['synthesis'].get('sources') or []
-    drawn = [entry for entry in entries if entry['type'] != 'learned']
-    if not drawn:
-        raise UserError('synthesize: expected a source that need not learn (procedural) in synthesis, sources')
+    settings = sources_that_need_not_learn(opt, 'synthesize')
     device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
     within = partial(autocast, device, resolve_precision(opt.get('precision', 'auto'), device))
-    teacher = build_network(opt['network_t']).to(device=device, memory_format=torch.channels_last)
-    paths = opt['path']
-    weights = paths['pretrain_network_t']
-    load_weights(teacher, weights, paths.get('param_key_t', 'params'), paths.get('strict_load_t', True))
+    teacher = build_teacher(opt, device)
     channels, sizes = input_channels(teacher, opt['network_t']), lr_sizes(opt)
-    resolver = SuperResolver(keep_tail_in_fp32(freeze(teacher)), channels)
+    resolver = SuperResolver(teacher, channels)
     pair = Pair(resolver, resolver, within, opt['train'].get('self_ensemble', False))
     goal = -(-number // len(sizes))
     said = 'the mean over flips and rotations of ' if pair.self_ensemble else ''
-    writer = BankWriter(path, channels=channels, lr_sizes=sizes, teacher=f'{said}{weights}', capacity=goal)
+    writer = BankWriter(
+        path, channels=channels, lr_sizes=sizes, teacher=f'{said}{opt["path"]["pretrain_network_t"]}', capacity=goal
+    )
     there = sum(writer.counts.values())
     # Another seed for each addition, or it would bring the first pairs once more.
-    settings = {**opt, 'manual_seed': opt['manual_seed'] + there, 'synthesis': {**opt['synthesis'], 'sources': drawn}}
+    settings['manual_seed'] += there
     source = build_source(settings, channels, device, within)
-    if len(drawn) < len(entries):
-        print('Learned sources are left out: they learn only in a training.')
     with tqdm(total=goal * len(sizes), initial=min(there, goal * len(sizes)), unit='pair', desc=str(path)) as bar:
         fill(writer, source.sample, pair.label, goal, batch, lambda done, total: bar.update(done - bar.n))
     writer.close()

@@ -256,7 +256,7 @@ def test_pairs_that_do_not_match(
 def test_start_from_the_teacher_needs_chains(opt: dict[str, Any], tmp_path: Path) -> None:
     opt = _edsr(opt, tmp_path)
     opt['train']['init'] = 'teacher'
-    _fails(opt, tmp_path, r'^train, init: teacher needs networks .* but network_t \(EDSR\) does not; expected random$')
+    _fails(opt, tmp_path, r'^train, init: teacher: needs networks .* but network_t \(EDSR\) is none$')
 
 
 def test_a_network_that_cannot_grow(opt: dict[str, Any], tmp_path: Path) -> None:

@@ -196,18 +196,13 @@ def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
 
 
 def _check_inheritance(teacher: nn.Module, student: nn.Module) -> None:
-    from vsrkd_plugin.distillation.inheritance import inherit
+    from vsrkd_plugin.distillation.inheritance import start_from_teacher
+    from vsrkd_plugin.distillation.super_resolver import input_channels
 
     bare = getattr(student, 'network', student)
-    for key, network in (('network_t', teacher), ('network_g', bare)):
-        if not hasattr(network, 'chain'):
-            raise UserError(
-                'train, init: teacher needs networks that name their chain of layers, but '
-                f'{key} ({type(network).__name__}) does not; expected random'
-            )
-    active = getattr(student, 'active', None)
+    channels = input_channels(teacher, {})
     try:
-        inherit(teacher.chain(), bare.chain(), torch.rand(1, teacher.chain()[0].in_channels, 8, 8), active)
+        start_from_teacher(teacher, bare, {1: torch.rand(1, channels, 8, 8)}, getattr(student, 'active', None))
     except ValueError as error:
         raise UserError(f'train, init: teacher: {_first_line(error)}') from error
 

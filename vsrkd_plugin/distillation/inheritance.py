@@ -1,13 +1,44 @@
 """The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+INIT_PATCHES = 144  # that a start from the teacher is fitted on, shared out among the scales
+
 _CHUNK = 16  # patches unfolded at a time: 9 copies of each activation
+
+
+class Chain(NamedTuple):
+    """Convolutions in order, and what stands behind each but the last (a ReLU, or a PReLU with a slope a channel)."""
+
+    layers: Sequence[nn.Conv2d]
+    activations: Sequence[nn.Module]
+
+
+def chain_of(network: nn.Module) -> Chain | None:
+    """The chain that a network is, from its input (enlarged, where it works at HR size) to what it adds to that.
+
+    A network takes part by a method `chain()` that gives its convolutions, with a ReLU behind each but the last; or by
+    a ModuleList `body` in which convolutions and activations alternate, as BasicSR's `SRVGGNetCompact` has. None for
+    others.
+    """
+    if hasattr(network, 'chain'):
+        layers = network.chain()
+        return Chain(layers, [nn.ReLU()] * (len(layers) - 1))
+    body = getattr(network, 'body', None)
+    if not isinstance(body, nn.ModuleList) or len(body) % 2 == 0:
+        return None
+    layers, activations = list(body[::2]), list(body[1::2])
+    alternate = all(isinstance(layer, nn.Conv2d) for layer in layers) and not any(
+        isinstance(activation, nn.Conv2d) for activation in activations
+    )
+    return Chain(layers, activations) if alternate else None
 
 
 def spread(count: int, depth: int) -> list[int]:
@@ -18,20 +49,20 @@ def spread(count: int, depth: int) -> list[int]:
 
 
 @torch.no_grad()
-def channel_importance(chain: Sequence[nn.Conv2d], x: Tensor) -> list[Tensor]:
+def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
     """How much each channel behind each hidden layer matters: (mean squared activation) x (squared norm of the weights
     that read it).
 
     Args:
-        chain: convolutions in order, a ReLU behind each but the last.
+        chain: the network.
         x: inputs, `(n, c, h, w)`.
 
     Returns:
         A `(channels,)` tensor for each layer but the last.
     """
     importance = []
-    for layer, reader in itertools.pairwise(chain):
-        x = _in_chunks(lambda part, layer=layer: F.relu(_convolve(layer, part)), x)
+    for index, reader in enumerate(chain.layers[1:]):
+        x = _forward(chain, index, x)
         importance.append(x.square().mean((0, 2, 3)) * reader.weight.square().sum((0, 2, 3)))
     return importance
 
@@ -66,8 +97,8 @@ def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> N
 
 @torch.no_grad()
 def inherit(
-    teacher: Sequence[nn.Conv2d],
-    student: Sequence[nn.Conv2d],
+    teacher: Chain,
+    student: Chain,
     x: Tensor,
     active: int | None = None,
     ridge: float = 1e-4,
@@ -79,7 +110,7 @@ def inherit(
     what the layers before it lost. Blocks beyond `active` are left alone (they are identity until they grow).
 
     Args:
-        teacher, student: chains of convolutions: input, blocks, output; a ReLU behind each but the last.
+        teacher, student: input, blocks, output.
         x: inputs of the chains, `(n, c, h, w)`; about a hundred patches.
         active: the student's blocks to fit; spread evenly over the teacher's. Default all.
         ridge: as in `refit`.
@@ -90,24 +121,26 @@ def inherit(
     Raises:
         ValueError: the student is deeper or wider than the teacher, or their inputs or outputs differ.
     """
-    active = len(student) - 2 if active is None else active
-    blocks = len(teacher) - 2
+    active = len(student.layers) - 2 if active is None else active
+    blocks, last = len(teacher.layers) - 2, len(teacher.layers) - 1
     if active > blocks:
         raise ValueError(f'a student of {active} blocks cannot start from a teacher of {blocks}')
-    if (student[0].in_channels, student[-1].out_channels) != (teacher[0].in_channels, teacher[-1].out_channels):
+    ends = [(chain.layers[0].in_channels, chain.layers[-1].out_channels) for chain in (teacher, student)]
+    if ends[0] != ends[1]:
         raise ValueError('teacher and student differ in the channels of their input or output')
-    sources = [0, *(1 + i for i in spread(active, blocks)), len(teacher) - 1]
-    layers = [student[0], *student[1 : 1 + active], student[-1]]
+    sources = [0, *(1 + i for i in spread(active, blocks)), last]
+    targets = [*range(1 + active), len(student.layers) - 1]
     importance = channel_importance(teacher, x)
     kept = []
     ours = theirs = x
     position = 0  # teacher layers that `theirs` has been through
-    for layer, source in zip(layers, sources, strict=True):
+    for index, source in zip(targets, sources, strict=True):
+        layer = student.layers[index]
         while position < source:
-            theirs = _in_chunks(lambda part, i=position: F.relu(_convolve(teacher[i], part)), theirs)
+            theirs = _forward(teacher, position, theirs)
             position += 1
-        target = _in_chunks(lambda part, i=source: _convolve(teacher[i], part), theirs)
-        if source < len(teacher) - 1:
+        target = _in_chunks(lambda part, i=source: _convolve(teacher.layers[i], part), theirs)
+        if source < last:
             if layer.out_channels > target.shape[1]:
                 raise ValueError(
                     f'a student of {layer.out_channels} channels cannot start from a teacher of {target.shape[1]}'
@@ -115,9 +148,42 @@ def inherit(
             kept.append(importance[source].topk(layer.out_channels).indices.sort().values)
             target = target[:, kept[-1]]
         refit(layer, ours, target, ridge)
-        if source < len(teacher) - 1:
-            ours = _in_chunks(lambda part, layer=layer: F.relu(_convolve(layer, part)), ours)
+        if source < last:
+            slope = getattr(teacher.activations[source], 'weight', None)
+            if slope is not None:  # PReLU
+                student.activations[index].weight.copy_(slope[kept[-1]] if len(slope) > 1 else slope)
+            ours = _forward(student, index, ours)
     return kept
+
+
+def start_from_teacher(
+    teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
+) -> None:
+    """`inherit`, for networks that super-resolve.
+
+    Args:
+        teacher, student: the bare networks.
+        previews: scale → LR images; about a hundred in all.
+        active: the student's blocks to fit; all by default.
+
+    Raises:
+        ValueError: one of the two is no chain, or they do not fit each other.
+    """
+    chains = {'network_t': chain_of(teacher), 'network_g': chain_of(student)}
+    for (key, chain), network in zip(chains.items(), (teacher, student), strict=True):
+        if chain is None:
+            raise ValueError(f'needs networks that are a chain of layers, but {key} ({type(network).__name__}) is none')
+    kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains.values()]
+    enlarged = [getattr(network, 'pre_upsampling', False) for network in (teacher, student)]
+    if kinds[0] != kinds[1] or enlarged[0] != enlarged[1]:
+        raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
+    inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]
+    inherit(chains['network_t'], chains['network_g'], torch.cat(inputs), active)
+
+
+def _forward(chain: Chain, index: int, x: Tensor) -> Tensor:
+    """`x` through a layer and the activation behind it."""
+    return _in_chunks(lambda part: chain.activations[index](_convolve(chain.layers[index], part)), x)
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:

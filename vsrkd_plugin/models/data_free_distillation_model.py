@@ -13,9 +13,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.distillation.growth import GrowthSchedule
-from vsrkd_plugin.distillation.inheritance import inherit
+from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.distillation.steps import GeneratorObjective, Pair, student_step
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels, keep_tail_in_fp32
 from vsrkd_plugin.errors import UserError
@@ -24,11 +23,9 @@ from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.optimizers import make_optimizer, make_scheduler
 from vsrkd_plugin.models.pictures import synthesis_picture
 from vsrkd_plugin.models.sources import bank_paths, build_inputs
+from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
-from vsrkd_plugin.ops.resize import bicubic_resize
-
-_INIT_PATCHES = 144  # for the start from the teacher, shared out among the scales
 
 
 @MODEL_REGISTRY.register()
@@ -68,7 +65,9 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self._validated: dict[str, int] = {}  # data set → the iteration it was last validated at
         self.current_iter: int | None = None
 
-        teacher = None if bank_paths(self.opt) and train.get('init') != 'teacher' else self._build_teacher()
+        teacher = (
+            None if bank_paths(self.opt) and train.get('init') != 'teacher' else build_teacher(self.opt, self.device)
+        )
         channels = input_channels(teacher or self.net_g, self.opt['network_t' if teacher else 'network_g'])
         self.pair = Pair(
             SuperResolver(teacher, channels) if teacher else None,
@@ -105,14 +104,6 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self.setup_optimizers()
         self.setup_schedulers()
 
-    def _build_teacher(self) -> nn.Module:
-        teacher = build_network(self.opt['network_t']).to(device=self.device, memory_format=torch.channels_last)
-        path = self.opt['path']
-        load_weights(
-            teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)
-        )
-        return keep_tail_in_fp32(freeze(teacher))
-
     def preview_pairs(self, scale: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`count` inputs to look at, with the teacher's outputs where a stored bank has them."""
         if hasattr(self.source, 'preview_pairs'):
@@ -121,20 +112,11 @@ class DataFreeDistillationModel(MultiScaleSRModel):
 
     def _inherit(self, teacher: nn.Module) -> None:
         student = self.net_g.network if self.growth else self.net_g
-        for name, network in (('network_t', teacher), ('network_g', student)):
-            if not hasattr(network, 'chain'):
-                raise UserError(f'train, init: teacher needs networks that name their chain of layers; {name} does not')
         # Previews, which every number of processes sees alike; the random states stay for the training.
-        lr = [self.source.preview(scale, _INIT_PATCHES // len(self.scales)) for scale in self.scales]
-        x = torch.cat(
-            [
-                bicubic_resize(part, scale) if teacher.pre_upsampling else part
-                for part, scale in zip(lr, self.scales, strict=True)
-            ]
-        )
+        previews = {scale: self.source.preview(scale, INIT_PATCHES // len(self.scales)) for scale in self.scales}
         started = time.monotonic()
         try:
-            inherit(teacher.chain(), student.chain(), x, self.growth.active(1) if self.growth else None)
+            start_from_teacher(teacher, student, previews, self.growth.active(1) if self.growth else None)
         except ValueError as error:
             raise UserError(f'train, init: teacher: {error}') from error
         get_root_logger().info(f"Student starts from the teacher's channels ({time.monotonic() - started:.1f} s).")

@@ -75,6 +75,21 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
     return sources[0] if len(sources) == 1 else MixtureSource(sources, weights)
 
 
+def sources_that_need_not_learn(opt: dict[str, Any], command: str) -> dict[str, Any]:
+    """The options with learned sources left out, for commands that do not train.
+
+    Raises:
+        UserError: no source is left.
+    """
+    entries = opt['synthesis'].get('sources') or []
+    kept = [entry for entry in entries if entry['type'] != 'learned']
+    if not kept:
+        raise UserError(f'{command}: expected a source that need not learn (procedural) in synthesis, sources')
+    if len(kept) < len(entries):
+        print('Learned sources are left out: they learn only in a training.')
+    return {**opt, 'synthesis': {**opt['synthesis'], 'sources': kept}}
+
+
 def read_lr_images(roots: str | list[str], sizes: dict[int, int], channels: int) -> dict[int, list[Tensor]]:
     """Real images of one folder or several, reduced by MATLAB bicubic: scale → LR images `(c, h, w)`.
 

@@ -1,0 +1,57 @@
+"""`basicsr compress`: a student from its teacher's channels alone, in seconds, without training."""
+
+import time
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+
+from vsrkd_plugin.checkpoints import save_atomically
+from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
+from vsrkd_plugin.distillation.super_resolver import input_channels
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
+from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.ops.precision import autocast
+
+
+def compress(opt: dict[str, Any], path: Path) -> None:
+    """Write the student that `train.init: teacher` starts with, all its blocks fitted, for plain BasicSR.
+
+    Args:
+        opt: validated and completed options of a DataFreeDistillationModel.
+        path: the checkpoint to write, `{'params': …}`; must not be there.
+
+    Raises:
+        UserError: options of another model, networks that do not fit each other, no source that need not learn, a file
+            that is there already or cannot be written.
+    """
+    if 'synthesis' not in opt:
+        raise UserError(f'compress: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
+    if path.exists():
+        raise UserError(f'{path}: is there already; name another file')
+    if not path.absolute().parent.is_dir():
+        raise UserError(f'{path}: there is no folder {path.parent}')
+    started = time.monotonic()
+    device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
+    teacher = build_teacher(opt, device)
+    student = build_network(deepcopy(opt['network_g'])).to(device)
+    settings = sources_that_need_not_learn(opt, 'compress')
+    source = build_source(
+        settings, input_channels(teacher, opt['network_t']), device, partial(autocast, device, torch.float32)
+    )
+    scales = opt['scales'] if isinstance(opt['scales'], list) else [opt['scales']]
+    try:
+        previews = {scale: source.preview(scale, INIT_PATCHES // len(scales)) for scale in scales}
+        start_from_teacher(teacher, student, previews)
+    except ValueError as error:
+        raise UserError(f'compress: {error}') from error
+    save_atomically({'params': {name: value.cpu() for name, value in student.state_dict().items()}}, str(path))
+    weights = [sum(parameter.numel() for parameter in network.parameters()) for network in (teacher, student)]
+    print(
+        f'{path}: {weights[1]:,} weights of {weights[0]:,} ({weights[0] / weights[1]:.2f} times fewer), '
+        f'{time.monotonic() - started:.1f} s'
+    )

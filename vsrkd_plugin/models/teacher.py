@@ -1,0 +1,25 @@
+"""Builds the teacher that the options name."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from torch import nn
+
+from vsrkd_plugin.checkpoints import load_weights
+from vsrkd_plugin.distillation.super_resolver import freeze, keep_tail_in_fp32
+
+
+def build_teacher(opt: dict[str, Any], device: torch.device) -> nn.Module:
+    """`network_t` with the weights of `path.pretrain_network_t`, frozen, channels_last, on `device`.
+
+    Raises:
+        UserError: a checkpoint that cannot be read or does not fit.
+    """
+    teacher = build_network(deepcopy(opt['network_t'])).to(device=device, memory_format=torch.channels_last)
+    path = opt['path']
+    load_weights(
+        teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)
+    )
+    return keep_tail_in_fp32(freeze(teacher))
