@@ -1,7 +1,6 @@
 """`basicsr compress`: a student from its teacher's channels alone, in seconds, without training."""
 
 import time
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,11 +34,11 @@ def compress(opt: dict[str, Any], path: Path) -> None:
         raise UserError(f'{path}: is there already; name another file')
     if not path.absolute().parent.is_dir():
         raise UserError(f'{path}: there is no folder {path.parent}')
+    settings = sources_that_need_not_learn(opt, 'compress')
     started = time.monotonic()
     device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
     teacher = build_teacher(opt, device)
-    student = build_network(deepcopy(opt['network_g'])).to(device)
-    settings = sources_that_need_not_learn(opt, 'compress')
+    student = build_network(opt['network_g']).to(device)
     source = build_source(
         settings, input_channels(teacher, opt['network_t']), device, partial(autocast, device, torch.float32)
     )

@@ -1,6 +1,5 @@
 """Builds the teacher that the options name."""
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ def build_teacher(opt: dict[str, Any], device: torch.device) -> nn.Module:
     Raises:
         UserError: a checkpoint that cannot be read or does not fit.
     """
-    teacher = build_network(deepcopy(opt['network_t'])).to(device=device, memory_format=torch.channels_last)
+    teacher = build_network(opt['network_t']).to(device=device, memory_format=torch.channels_last)
     path = opt['path']
     load_weights(
         teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)
