@@ -253,10 +253,12 @@ def test_pairs_that_do_not_match(
     _fails(opt, tmp_path, message)
 
 
-def test_start_from_the_teacher_needs_chains(opt: dict[str, Any], tmp_path: Path) -> None:
+def test_start_from_the_teacher_needs_networks_of_one_kind(opt: dict[str, Any], tmp_path: Path) -> None:
     opt = _edsr(opt, tmp_path)
-    opt['train']['init'] = 'teacher'
-    _fails(opt, tmp_path, r'^train, init: teacher: needs networks .* but network_t \(EDSR\) is none$')
+    opt['train'].update(init='teacher', growth=None)
+    _check(copy.deepcopy(opt), tmp_path)
+    opt['network_g'] = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 2}
+    _fails(opt, tmp_path, r'^train, init: teacher: needs two chains .* network_t \(EDSR\) does not fit$')
 
 
 def test_a_network_that_cannot_grow(opt: dict[str, Any], tmp_path: Path) -> None:

@@ -1,17 +1,16 @@
 """The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsrkd_plugin.distillation.fitting import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.residual_inheritance import inherit_residual, is_residual
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 INIT_PATCHES = 144  # that a start from the teacher is fitted on, shared out among the scales
-
-_CHUNK = 16  # patches unfolded at a time: 9 copies of each activation
 
 
 class Chain(NamedTuple):
@@ -41,13 +40,6 @@ def chain_of(network: nn.Module) -> Chain | None:
     return Chain(layers, activations) if alternate else None
 
 
-def spread(count: int, depth: int) -> list[int]:
-    """`count` positions spread evenly over `depth`, first and last included."""
-    if not 1 <= count <= depth:
-        raise ValueError(f'cannot spread {count} positions over {depth}')
-    return [round(i * (depth - 1) / max(count - 1, 1)) for i in range(count)]
-
-
 @torch.no_grad()
 def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
     """How much each channel behind each hidden layer matters: (mean squared activation) x (squared norm of the weights
@@ -65,34 +57,6 @@ def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
         x = _forward(chain, index, x)
         importance.append(x.square().mean((0, 2, 3)) * reader.weight.square().sum((0, 2, 3)))
     return importance
-
-
-@torch.no_grad()
-def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> None:
-    """Set a convolution's weights (and bias) so that it maps `x` to `target` in the least-squares sense.
-
-    Args:
-        layer: stride 1, one group.
-        x: `(n, in_channels, h, w)`.
-        target: `(n, out_channels, h, w)`.
-        ridge: penalty on the squared weights, relative to the mean squared input.
-    """
-    size = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
-    columns = size + (layer.bias is not None)
-    gram = x.new_zeros(columns, columns, dtype=torch.float64)
-    moment = x.new_zeros(columns, layer.out_channels, dtype=torch.float64)
-    for part, wanted in zip(x.split(_CHUNK), target.split(_CHUNK), strict=True):
-        rows = F.unfold(part, layer.kernel_size, layer.dilation, layer.padding).transpose(1, 2).reshape(-1, size)
-        if layer.bias is not None:
-            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-        gram += (rows.T @ rows).double()
-        moment += (rows.T @ wanted.permute(0, 2, 3, 1).reshape(-1, layer.out_channels)).double()
-    penalty = ridge * gram.diagonal()[:size].mean() + torch.finfo(torch.float32).tiny
-    gram.diagonal()[:size] += penalty
-    solution = torch.linalg.lstsq(gram.cpu(), moment.cpu(), driver='gelsd').solution.to(layer.weight)
-    layer.weight.copy_(solution[:size].T.reshape(layer.weight.shape))
-    if layer.bias is not None:
-        layer.bias.copy_(solution[size])
 
 
 @torch.no_grad()
@@ -139,7 +103,7 @@ def inherit(
         while position < source:
             theirs = _forward(teacher, position, theirs)
             position += 1
-        target = _in_chunks(lambda part, i=source: _convolve(teacher.layers[i], part), theirs)
+        target = in_chunks(lambda part, i=source: convolve(teacher.layers[i], part), theirs)
         if source < last:
             if layer.out_channels > target.shape[1]:
                 raise ValueError(
@@ -159,7 +123,7 @@ def inherit(
 def start_from_teacher(
     teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
 ) -> None:
-    """`inherit`, for networks that super-resolve.
+    """`inherit`, or `inherit_residual`, for networks that super-resolve.
 
     Args:
         teacher, student: the bare networks.
@@ -167,29 +131,25 @@ def start_from_teacher(
         active: the student's blocks to fit; all by default.
 
     Raises:
-        ValueError: one of the two is no chain, or they do not fit each other.
+        ValueError: they are not of one kind, or do not fit each other.
     """
+    if is_residual(teacher) and is_residual(student):
+        return inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
     chains = {'network_t': chain_of(teacher), 'network_g': chain_of(student)}
     for (key, chain), network in zip(chains.items(), (teacher, student), strict=True):
         if chain is None:
-            raise ValueError(f'needs networks that are a chain of layers, but {key} ({type(network).__name__}) is none')
+            raise ValueError(
+                f'needs two chains of layers, or two networks like EDSR; {key} ({type(network).__name__}) does not fit'
+            )
     kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains.values()]
     enlarged = [getattr(network, 'pre_upsampling', False) for network in (teacher, student)]
     if kinds[0] != kinds[1] or enlarged[0] != enlarged[1]:
         raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
     inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]
     inherit(chains['network_t'], chains['network_g'], torch.cat(inputs), active)
+    return None
 
 
 def _forward(chain: Chain, index: int, x: Tensor) -> Tensor:
     """`x` through a layer and the activation behind it."""
-    return _in_chunks(lambda part: chain.activations[index](_convolve(chain.layers[index], part)), x)
-
-
-def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):
-        return layer(x.float())
-
-
-def _in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return torch.cat([function(part) for part in x.split(_CHUNK)])
+    return in_chunks(lambda part: chain.activations[index](convolve(chain.layers[index], part)), x)
