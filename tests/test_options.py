@@ -24,6 +24,8 @@ def test_the_promised_files_are_there() -> None:
         'test_vdsr_all',
         'test_vdsr_student_set5',
         'test_vdsr_student_all',
+        'dfkd_vdsr_to_compact_x2',
+        'dfkd_vdsr_to_compact_x4',
     }
     assert expected <= {file.stem for file in FILES}
 

@@ -124,7 +124,7 @@ def test_the_generators_gradient_by_finite_differences(options: dict, tmp_path: 
     lr = model.source.preview(2, 2)[:1].clone()
     x = lr.requires_grad_()
     (gradient,) = torch.autograd.grad(sum(model.objective(x, 2).values()), x)
-    step = 1e-2
+    step = 1e-3  # small: the losses have kinks
     where = gradient.abs().flatten().topk(3).indices
     for index in where.tolist():
         moved = torch.zeros(lr.numel())

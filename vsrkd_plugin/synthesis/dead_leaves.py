@@ -16,11 +16,13 @@ from torch import Tensor
 from vsrkd_plugin.ops.blur import gaussian_matrix
 from vsrkd_plugin.ops.resize import bicubic_matrix
 
-RECIPE = 1  # raise it with every change of the pictures: stored images of another recipe are then not used
+RECIPE = 2  # raise it with every change of the pictures: stored images of another recipe are then not used
 
 _FIXED_POINT = 4  # fractional bits of cv2's coordinates
 _VERTICES = 40  # of a smooth outline
 _LEAVES = (30, 600)  # a picture of 96x96 has so many
+_DENSE = 0.5  # share of pictures full of small leaves at full contrast, which x3 and x4 learn more from
+_DENSE_LEAVES = (60, 300)
 _BLURS = np.linspace(0.3, 1.0, 11)  # sigmas at the double size; few, for each is a cached kernel
 _SOFT_BLURS = (1.8, 2.4)  # a photograph that is not sharp
 _DEFOCUS = (2.0, 3.0, 5.0)  # what lies behind
@@ -40,10 +42,13 @@ class _Leaves:
     corners: np.ndarray  # (n,): _VERTICES or 4
 
 
-def _scatter_leaves(rng: np.random.Generator, side: int) -> _Leaves:
-    n = max(8, round(float(_log_uniform(rng, *_LEAVES)) * (side / 192) ** 2))
+def _scatter_leaves(rng: np.random.Generator, side: int, dense: bool) -> _Leaves:
+    count = rng.integers(*_DENSE_LEAVES) if dense else _log_uniform(rng, *_LEAVES)
+    n = max(8, round(float(count) * (side / 192) ** 2))
     # Density of the radii ~ r^-alpha; alpha = 3 is scale invariant, less gives more of the large ones.
     power, smallest, largest = 1 - rng.uniform(1.5, 2.8), _log_uniform(rng, 1.5, 6.0), 0.6 * side
+    if dense:
+        power, smallest, largest = -2, 2, 0.35 * side
     radius = (smallest**power + rng.random(n) * (largest**power - smallest**power)) ** (1 / power)
     # The large ones tend to lie behind: they leave little of the background, and do not hide all the rest.
     radius = radius[np.argsort(-radius * _log_uniform(rng, 0.3, 3.0, n))]
@@ -136,15 +141,15 @@ def _gratings(rng: np.random.Generator, labels: np.ndarray, count: int, share: f
     return shade.reshape(labels.shape)
 
 
-def _paint(rng: np.random.Generator, labels: np.ndarray, leaves: _Leaves, channels: int) -> np.ndarray:
+def _paint(rng: np.random.Generator, labels: np.ndarray, leaves: _Leaves, channels: int, dense: bool) -> np.ndarray:
     """Fill the labels with colours, gradients and textures: `(channels, side, side)`, about [0, 1], not clipped."""
     side, count = labels.shape[0], len(leaves.radius) + 3  # background, leaves, script, twigs
     # Colours vary along one line of the picture's own, and a little around it: channels are correlated.
-    grey = rng.beta(*rng.uniform(0.5, 2, 2), count)
+    grey = rng.random(count) if dense else rng.beta(*rng.uniform(0.5, 2, 2), count)
     chroma = rng.normal(0, 0.15, channels) * rng.normal(0, 1, (count, 1)) + rng.normal(0, 0.06, (count, channels))
     chroma *= rng.choice([0.3, 0.8, 1.4]) * (channels > 1)
     # A gradient across a leaf, about its centre: offset + slope . position.
-    shaded = rng.random(count) < rng.choice([0.1, 0.5, 0.9])
+    shaded = rng.random(count) < (0 if dense else rng.choice([0.1, 0.5, 0.9]))
     slope = np.where(shaded[:, None], rng.normal(0, 0.1, (count, 2)), 0)
     slope[0] /= 0.7 * side
     slope[1:-2] /= leaves.radius[:, None]
@@ -153,14 +158,14 @@ def _paint(rng: np.random.Generator, labels: np.ndarray, leaves: _Leaves, channe
     offset[1:-2] -= (slope[1:-2] * leaves.centre).sum(1)
     position = np.arange(side)
     shade = offset[labels] + slope[:, 0][labels] * position + slope[:, 1][labels] * position[:, None]
-    if rng.random() < 0.7:
+    if not dense and rng.random() < 0.7:
         shade += _gratings(rng, labels, count, rng.choice([0.1, 0.25, 0.6]))
     if rng.random() < 0.55:
         noise = _fractal_noise(rng, side)
-        if rng.random() < 0.6:  # within some of the leaves, else over all
+        if not dense and rng.random() < 0.6:  # within some of the leaves, else over all
             noise *= np.where(rng.random(count) < 0.5, _log_uniform(rng, 0.02, 0.25, count), 0)[labels]
         else:
-            noise *= _log_uniform(rng, 0.02, 0.25)
+            noise *= rng.uniform(0.02, 0.15) if dense else _log_uniform(rng, 0.02, 0.25)
         shade += noise
     if channels == 1:
         return shade[None]
@@ -199,7 +204,8 @@ def _render(seed: int, index: int, size: int, channels: int) -> np.ndarray:
     """One picture as uint8 `(channels, size, size)`."""
     rng = np.random.default_rng([seed, index])
     side = 2 * size
-    leaves = _scatter_leaves(rng, side)
+    dense = bool(rng.random() < _DENSE)
+    leaves = _scatter_leaves(rng, side, dense)
     n = len(leaves.radius)
     labels = np.zeros((side, side), np.int32)
     behind = n // 2 if rng.random() < 0.15 else 0  # so many leaves lie out of focus
@@ -210,14 +216,15 @@ def _render(seed: int, index: int, size: int, channels: int) -> np.ndarray:
         _draw_script(rng, labels, n + 1)
     if rng.random() < 0.25:
         _draw_twigs(rng, labels, n + 2)
-    image = _paint(rng, labels, leaves, channels)  # fp64: rounding errors turn no level, on whatever machine
+    image = _paint(rng, labels, leaves, channels, dense)  # fp64: rounding errors turn no level, on whatever machine
     if behind:
         image = np.where(labels == back, _blur(image, float(rng.choice(_DEFOCUS))), image)
     sigma = rng.choice(_SOFT_BLURS) if rng.random() < 0.06 else rng.choice(_BLURS)
     image = _blur(image, float(sigma), 2)
-    mean, deviation = image.mean(), image.std()
-    contrast = min(_log_uniform(rng, 0.08, 0.32) / (deviation + 0.02), 2.5)
-    image = rng.uniform(0.25, 0.7) + contrast * (image - mean)
+    if not dense:
+        mean, deviation = image.mean(), image.std()
+        contrast = min(_log_uniform(rng, 0.08, 0.32) / (deviation + 0.02), 2.5)
+        image = rng.uniform(0.25, 0.7) + contrast * (image - mean)
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
