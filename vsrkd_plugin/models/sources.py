@@ -127,6 +127,7 @@ def build_inputs(
         place = {'rank': opt['rank'], 'world_size': opt['world_size']}
         turn = bank.get('turn', True)
         return BankFile(paths, channels=channels, lr_sizes=lr_sizes(opt), turn=turn, seed=seed, device=device, **place)
+    bank.pop('path', None)
     source = build_source(opt, channels, device, autocast)
     if bank.get('reuse', 1) == 1:
         return source
