@@ -256,7 +256,8 @@ def test_what_is_fine() -> None:
         ),
         ('val:val_freq', 5e2), ('logger:print_freq', 1e2), ('train:optim_g', {'type': 'AdamW', 'lr': 1e-4}),
         ('logger:wandb', {'project': None, 'resume_id': None}), ('path:param_key_t', None), ('scales', [4, 2]),
-        ('network_g', {'type': 'EDSR', 'num_in_ch': 1, 'num_out_ch': 1, 'upscale': 2, 'num_block': 20}), ('val:suffix', 'x'),
+        ('network_g', {'type': 'EDSR', 'num_in_ch': 1, 'num_out_ch': 1, 'upscale': 2, 'num_block': 20}),
+        ('val:suffix', 'x'),
         ('network_g', {'type': 'ProgressiveStudent', 'network': {'type': 'VDSR', 'num_block': 20}}),
     ):  # fmt: skip
         validate(_set(copy.deepcopy(opt), where, value), True)
