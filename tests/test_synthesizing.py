@@ -61,12 +61,22 @@ def test_trains_without_the_teacher(options: dict[str, Any], tmp_path: Path) -> 
     assert (tmp_path / 'experiments/tiny/report.md').exists()
 
 
+def _self_ensemble_of_a_stored_bank(options: dict[str, Any]) -> None:
+    options['synthesis'].update(sources=None, bank={'path': 'b.lmdb'})
+    options['train']['self_ensemble'] = True
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
         (lambda o: o['synthesis'].update(bank={'path': 'none.lmdb'}), 'got both'),
         (lambda o: o['synthesis'].update(sources=None), 'got neither'),
         (lambda o: o['synthesis'].update(sources=None, bank={'path': 'none.lmdb'}), 'none.lmdb: no such bank'),
+        (
+            lambda o: o['synthesis'].update(sources=None, bank={'path': 'b.lmdb', 'reuse': 4}),
+            'have its answers already',
+        ),
+        (_self_ensemble_of_a_stored_bank, 'train: self_ensemble is for a teacher'),
         (lambda o: o['synthesis'].update(bank={'reuse': 4, 'rows': 7}), 'at least two batches'),
         (lambda o: o['synthesis'].update(bank={'reus': 4}), "did you mean 'reuse'"),
     ],

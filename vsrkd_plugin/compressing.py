@@ -12,7 +12,7 @@ from vsrkd_plugin.checkpoints import save_atomically
 from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.distillation.super_resolver import input_channels
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
+from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.precision import autocast
 
@@ -38,17 +38,20 @@ def compress(opt: dict[str, Any], path: Path) -> None:
     started = time.monotonic()
     device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
     teacher = build_teacher(opt, device)
+    sizes = lr_sizes(opt)
     student = build_network(opt['network_g']).to(device)
     source = build_source(
         settings, input_channels(teacher, opt['network_t']), device, partial(autocast, device, torch.float32)
     )
-    scales = opt['scales'] if isinstance(opt['scales'], list) else [opt['scales']]
     try:
-        previews = {scale: source.preview(scale, INIT_PATCHES // len(scales)) for scale in scales}
+        previews = {scale: source.preview(scale, INIT_PATCHES // len(sizes)) for scale in sizes}
         start_from_teacher(teacher, student, previews)
     except ValueError as error:
         raise UserError(f'compress: {error}') from error
-    save_atomically({'params': {name: value.cpu() for name, value in student.state_dict().items()}}, str(path))
+    try:
+        save_atomically({'params': {name: value.cpu() for name, value in student.state_dict().items()}}, path)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written ({error.strerror})') from error
     weights = [sum(parameter.numel() for parameter in network.parameters()) for network in (teacher, student)]
     print(
         f'{path}: {weights[1]:,} weights of {weights[0]:,} ({weights[0] / weights[1]:.2f} times fewer), '

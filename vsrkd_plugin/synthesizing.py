@@ -40,6 +40,7 @@ def fill_bank(opt: dict[str, Any], path: Path, number: int, batch: int = 16) -> 
     teacher = build_teacher(opt, device)
     channels, sizes = input_channels(teacher, opt['network_t']), lr_sizes(opt)
     resolver = SuperResolver(teacher, channels)
+    # `Pair.label` asks the teacher alone; no student takes part.
     pair = Pair(resolver, resolver, within, opt['train'].get('self_ensemble', False))
     goal = -(-number // len(sizes))
     said = 'the mean over flips and rotations of ' if pair.self_ensemble else ''

@@ -5,6 +5,7 @@ import torch
 from basicsr.archs.edsr_arch import EDSR
 from torch import nn
 
+from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.distillation.inheritance import start_from_teacher
 from vsrkd_plugin.distillation.residual_inheritance import is_residual
@@ -43,6 +44,21 @@ def test_a_smaller_student_is_nearer_than_a_fresh_one(width: int, blocks: int) -
     with torch.no_grad():
         errors = [(network(new) - teacher(new)).square().mean() for network in (student, fresh)]
     assert errors[0] < 0.2 * errors[1]
+
+
+def test_a_student_that_grows_is_fitted_with_its_active_blocks() -> None:
+    torch.manual_seed(0)
+    teacher, bare = _edsr(12), _edsr(9)
+    student = ProgressiveStudent(network=bare, active=2)
+    before = [block.conv1.weight.clone() for block in bare.body]
+    x, new = torch.rand(24, 3, 12, 12), torch.rand(4, 3, 12, 12)
+    with torch.no_grad():
+        fresh = (student(new) - teacher(new)).square().mean()
+        start_from_teacher(teacher, student.network, {2: x}, student.active)
+        fitted = (student(new) - teacher(new)).square().mean()
+    changed = [not torch.equal(old, block.conv1.weight) for old, block in zip(before, bare.body, strict=True)]
+    assert changed == [True, True, False]
+    assert fitted < 0.2 * fresh
 
 
 def test_bad_pairs() -> None:

@@ -20,7 +20,6 @@ from torch import nn
 
 from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.config.components import Model, find_registered
-from vsrkd_plugin.config.schema import SYNTHESIS
 from vsrkd_plugin.errors import UserError
 
 # Losses of BasicSR that are cheap to build; others may load a network, or download one.
@@ -93,24 +92,18 @@ def _split(options: dict[str, Any], what: str) -> tuple[Callable[..., Any], dict
     return find_registered(what, options['type']), {key: value for key, value in options.items() if key != 'type'}
 
 
-def _scales(opt: dict[str, Any]) -> list[int]:
-    return opt['scales'] if isinstance(opt['scales'], list) else [opt['scales']]
-
-
-def _lr_size(opt: dict[str, Any], scale: int) -> int:
-    return opt['synthesis'].get('hr_size', SYNTHESIS['hr_size'].default) // scale
-
-
 # Networks
 
 
 def _check_networks(opt: dict[str, Any]) -> None:
+    from vsrkd_plugin.models.sources import lr_sizes
+
     distils = opt['is_train'] and Model.of(opt).distils
     networks: dict[str, nn.Module] = {}
     for key in (key for key in opt if key.startswith('network_')):
         build, arguments = _split(opt[key], 'network')
         if key == 'network_z' and distils:
-            sizes = {'lr_size': _lr_size(opt, min(_scales(opt)))}
+            sizes = {'lr_size': max(lr_sizes(opt).values())}
             pattern = 'network_t' if 'network_t' in opt else 'network_g'
             arguments = {'num_out_ch': _channels(networks, opt, pattern), **arguments, **sizes}
         networks[key] = _build(build, arguments, key)
@@ -164,43 +157,47 @@ def _resumes(opt: dict[str, Any]) -> bool:
 def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
     """Teacher and student must take the same images, and enlarge them by every scale."""
     from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze
+    from vsrkd_plugin.models.sources import lr_sizes
 
     student = _channels({'network_g': networks['network_g']}, opt, 'network_g')
     channels = _channels(networks, opt, 'network_t') if 'network_t' in networks else student
     if student != channels:
         raise UserError(f'network_g: takes {student} channels, but the teacher (network_t) takes {channels}')
-    for scale in _scales(opt):
-        size = _lr_size(opt, scale)
-        for key in sorted({'network_t', 'network_g'} & networks.keys(), reverse=True):
+    for scale, size in lr_sizes(opt).items():
+        for key in (key for key in ('network_t', 'network_g') if key in networks):
             try:
                 with torch.no_grad():
                     SuperResolver(freeze(networks[key]), channels, size)(torch.zeros(1, channels, size, size), scale)
             except (ValueError, RuntimeError, TypeError) as error:
                 raise UserError(f'{key}: does not fit scale {scale}: {_first_line(error)}') from error
+    if opt['train'].get('init') == 'teacher':
+        _check_inheritance(networks['network_t'], networks['network_g'], channels)
+    _check_inputs(opt, channels)
+
+
+def _check_inputs(opt: dict[str, Any], channels: int) -> None:
+    """Real images and stored banks that a distillation reads."""
     from vsrkd_plugin.models.sources import bank_paths, lr_sizes, read_lr_images
     from vsrkd_plugin.synthesis.bank_file import check_bank
 
+    sizes = lr_sizes(opt)
     for index, entry in enumerate(opt['synthesis'].get('sources') or []):
         if entry['type'] == 'images' and opt['rank'] == 0:
             try:
-                read_lr_images(entry['dataroot_gt'], lr_sizes(opt), channels)
+                read_lr_images(entry['dataroot_gt'], sizes, channels)
             except UserError as error:
                 raise UserError(f'synthesis, sources, {index}: {error}') from error
     for path in bank_paths(opt):
         try:
-            check_bank(path, channels, lr_sizes(opt))
+            check_bank(path, channels, sizes)
         except UserError as error:
             raise UserError(f'synthesis, bank, path: {error}') from error
-    if opt['train'].get('init') == 'teacher':
-        _check_inheritance(networks['network_t'], networks['network_g'])
 
 
-def _check_inheritance(teacher: nn.Module, student: nn.Module) -> None:
+def _check_inheritance(teacher: nn.Module, student: nn.Module, channels: int) -> None:
     from vsrkd_plugin.distillation.inheritance import start_from_teacher
-    from vsrkd_plugin.distillation.super_resolver import input_channels
 
     bare = getattr(student, 'network', student)
-    channels = input_channels(teacher, {})
     try:
         start_from_teacher(teacher, bare, {1: torch.rand(1, channels, 8, 8)}, getattr(student, 'active', None))
     except ValueError as error:

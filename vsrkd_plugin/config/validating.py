@@ -23,7 +23,6 @@ from vsrkd_plugin.config.components import (
 from vsrkd_plugin.config.schema import Field, Fields
 from vsrkd_plugin.errors import UserError
 
-_PARTS = ('synthesis', 'train')
 _TYPO = 0.85  # how like a known key one of somebody else's model must be, to be taken for a mistyped one
 
 
@@ -84,9 +83,12 @@ class _Validator:
 
     def needs_teacher(self) -> bool:
         """Whether a distillation asks its teacher anything; not if stored banks have the answers."""
-        synthesis, train = (self.opt.get(key) if isinstance(self.opt.get(key), dict) else {} for key in _PARTS)
-        bank = synthesis.get('bank')
-        return not (isinstance(bank, dict) and bank.get('path')) or train.get('init') == 'teacher'
+
+        def within(options: Any, key: str) -> Any:  # sections may still be anything: this is asked before their check
+            return options.get(key) if isinstance(options, Mapping) else None
+
+        stored = within(within(self.opt.get('synthesis'), 'bank'), 'path')
+        return not stored or within(self.opt.get('train'), 'init') == 'teacher'
 
     # Keys, types, ranges
 
@@ -247,12 +249,12 @@ class _Validator:
         if bool(synthesis.get('sources')) == bool(bank.get('path')):
             found = 'both' if bank.get('path') else 'neither'
             raise UserError(f'synthesis: expected sources, or stored banks (bank, path), got {found}')
-        if bank.get('path') and bank.get('reuse', 1) > 1:
-            raise UserError(
-                'synthesis, bank: reuse is for a bank around sources; with path every pair is stored already'
-            )
         if not self.is_train:
             return
+        if bank.get('path') and bank.get('reuse', 1) > 1:
+            raise UserError('synthesis, bank: reuse is for a teacher that is asked; stored banks have its answers')
+        if bank.get('path') and self.opt['train'].get('self_ensemble'):
+            raise UserError('train: self_ensemble is for a teacher that is asked; stored banks have its answers')
         batch = self.opt['datasets']['train'].get('batch_size_per_gpu', 1)
         rows = bank.get('rows', schema.BANK['rows'].default)
         if bank.get('reuse', 1) > 1 and rows < 2 * batch:

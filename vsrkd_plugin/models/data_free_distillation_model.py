@@ -22,7 +22,7 @@ from vsrkd_plugin.models.averaging import LossMeter, update_ema
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.optimizers import make_optimizer, make_scheduler
 from vsrkd_plugin.models.pictures import synthesis_picture
-from vsrkd_plugin.models.sources import bank_paths, build_inputs
+from vsrkd_plugin.models.sources import bank_paths, build_inputs, lr_sizes
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
@@ -53,8 +53,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
     def init_training_settings(self) -> None:
         """Teacher, sources, the student's start, optimisers and schedulers."""
         train = self.opt['train']
-        scales = self.opt['scales']
-        self.scales = scales if isinstance(scales, list) else [scales]
+        self.scales = list(lr_sizes(self.opt))
         self.batch = self.opt['datasets']['train']['batch_size_per_gpu']
         dtype = resolve_precision(self.opt.get('precision', 'auto'), self.device)
         self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'
@@ -65,9 +64,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self._validated: dict[str, int] = {}  # data set → the iteration it was last validated at
         self.current_iter: int | None = None
 
-        teacher = (
-            None if bank_paths(self.opt) and train.get('init') != 'teacher' else build_teacher(self.opt, self.device)
-        )
+        answered = bank_paths(self.opt) and train.get('init') != 'teacher'  # by stored banks
+        teacher = None if answered else build_teacher(self.opt, self.device)
         channels = input_channels(teacher or self.net_g, self.opt['network_t' if teacher else 'network_g'])
         self.pair = Pair(
             SuperResolver(teacher, channels) if teacher else None,
@@ -162,9 +160,10 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         losses: dict[str, torch.Tensor] = {}
         if self.objective and (current_iter - 1) % train.get('generator_freq', 50) == 0:
             losses.update(self.source.step(self.objective, self.batch, scale))
-        lr, target = (
-            self.source.draw(self.batch, scale) if self.banked else (self.source.sample(self.batch, scale), None)
-        )
+        if self.banked:
+            lr, target = self.source.draw(self.batch, scale)
+        else:
+            lr, target = self.source.sample(self.batch, scale), None
         losses.update(
             student_step(
                 self.pair,

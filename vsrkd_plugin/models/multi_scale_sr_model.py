@@ -17,6 +17,8 @@ class MultiScaleSRModel(SRModel):
     SRModel does. `crop_border` of a metric may be left out: it is the data set's scale then, as in the papers.
     """
 
+    interpolated = False  # the current data set gives LR at HR size already
+
     def get_optimizer(self, optim_type: str, params: list[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """As SRModel, of more kinds, Muon among them."""
         return make_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params)
@@ -33,7 +35,7 @@ class MultiScaleSRModel(SRModel):
         net.eval()
         multi_scale = getattr(self.get_bare_model(net), 'multi_scale', False) and self.scale is not None
         with torch.no_grad():
-            scale = 1 if getattr(self, 'interpolated', False) else self.scale  # LR may come at HR size already
+            scale = 1 if self.interpolated else self.scale  # LR may come at HR size already
             self.output = net(self.lq, scale=scale) if multi_scale else net(self.lq)
         net.train(training)
 

@@ -1,5 +1,6 @@
 """Builds the sources of training inputs that the options ask for, and the bank around them."""
 
+import os
 from typing import Any
 
 import torch
@@ -110,7 +111,7 @@ def read_lr_images(roots: str | list[str], sizes: dict[int, int], channels: int)
 def bank_paths(opt: dict[str, Any]) -> list[str]:
     """The stored banks that a training reads instead of asking a teacher; none if it has sources."""
     path = (opt['synthesis'].get('bank') or {}).get('path')
-    return path if isinstance(path, list) else [path] if path else []
+    return [os.path.expanduser(one) for one in (path if isinstance(path, list) else [path] if path else [])]
 
 
 def build_inputs(

@@ -106,10 +106,6 @@ class ReplayBank:
         self.asked += batch
         return lr, self.label(lr, scale)
 
-    def sample(self, batch: int, scale: int) -> Tensor:
-        """The inputs of `draw` alone."""
-        return self.draw(batch, scale)[0]
-
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
         """A learning step of the source."""
         return self.source.step(objective, batch, scale)

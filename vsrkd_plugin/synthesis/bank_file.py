@@ -171,10 +171,6 @@ class BankFile:
             turned(target.reshape(batch, self.channels, size * scale, size * scale), turn),
         )
 
-    def sample(self, batch: int, scale: int) -> Tensor:
-        """The inputs of `draw` alone."""
-        return self.draw(batch, scale)[0]
-
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
         """Nothing to learn here; no losses."""
         return {}
