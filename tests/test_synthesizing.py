@@ -74,7 +74,7 @@ def _self_ensemble_of_a_stored_bank(options: dict[str, Any]) -> None:
         (lambda o: o['synthesis'].update(sources=None, bank={'path': 'none.lmdb'}), 'none.lmdb: no such bank'),
         (
             lambda o: o['synthesis'].update(sources=None, bank={'path': 'b.lmdb', 'reuse': 4}),
-            'have its answers already',
+            'bank: reuse is for a teacher',
         ),
         (_self_ensemble_of_a_stored_bank, 'train: self_ensemble is for a teacher'),
         (lambda o: o['synthesis'].update(bank={'reuse': 4, 'rows': 7}), 'at least two batches'),
