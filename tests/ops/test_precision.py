@@ -9,26 +9,38 @@ from vsrkd_plugin.ops.precision import autocast, resolve_precision
 
 @pytest.mark.parametrize('fast', [True, False])
 def test_auto_takes_bf16_only_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
-    monkeypatch.setattr(precision, 'cpu_has_fast_bf16', lambda: fast)
+    monkeypatch.setattr(precision, 'cpu_is_faster_in_bf16', lambda: fast)
     assert resolve_precision('auto', 'cpu') == (torch.bfloat16 if fast else torch.float32)
     # Emulated bf16 is slower than fp32: every GPU has that.
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: fast or including_emulation)
     assert resolve_precision('auto', torch.device('cuda', 0)) == (torch.bfloat16 if fast else torch.float32)
 
 
-def test_cpu_probe_agrees_with_the_kernel() -> None:
-    try:
-        with open('/proc/cpuinfo', encoding='ascii', errors='replace') as file:
-            flags = set(next((line for line in file if line.startswith('flags')), '').split())
-    except OSError:
-        pytest.skip('no /proc/cpuinfo here')
-    if not flags:
-        pytest.skip('no x86 flags in /proc/cpuinfo')
-    expected = bool(flags & {'avx512_bf16', 'amx_tile'})
-    if precision.cpu_has_fast_bf16() and not expected:
-        pytest.fail('bf16 chosen on a CPU that has neither avx512_bf16 nor AMX')
-    if expected and not precision.cpu_has_fast_bf16():
-        pytest.skip('the CPU has it, but this torch or container does not let it be used')
+def test_a_cpu_without_the_instructions_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    for probe in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
+        monkeypatch.setattr(torch.cpu, probe, lambda: False, raising=False)
+    monkeypatch.setattr(torch.nn.functional, 'conv2d', lambda *_, **__: pytest.fail('measured for nothing'))
+    precision.cpu_is_faster_in_bf16.cache_clear()
+    assert not precision.cpu_is_faster_in_bf16()
+    precision.cpu_is_faster_in_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(('bf16_seconds', 'expected'), [(1.0, True), (1.9, False), (3.0, False)])
+def test_a_cpu_with_the_instructions_is_measured(
+    monkeypatch: pytest.MonkeyPatch, bf16_seconds: float, expected: bool
+) -> None:
+    """Instructions alone do not make bf16 faster; nor does a hair's breadth count. fp32 takes two seconds here."""
+    now = [0.0]
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True, raising=False)
+    monkeypatch.setattr(precision.time, 'perf_counter', lambda: now[0])
+
+    def convolve(x: torch.Tensor, *_: object, **__: object) -> None:
+        now[0] += bf16_seconds if x.dtype == torch.bfloat16 else 2.0
+
+    monkeypatch.setattr(torch.nn.functional, 'conv2d', convolve)
+    precision.cpu_is_faster_in_bf16.cache_clear()
+    assert precision.cpu_is_faster_in_bf16() is expected
+    precision.cpu_is_faster_in_bf16.cache_clear()
 
 
 def test_named_formats_and_errors() -> None:
