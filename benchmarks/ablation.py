@@ -52,14 +52,16 @@ def load_network(options: dict[str, Any], weights: str) -> SuperResolver:
     return SuperResolver(freeze(network), 1)
 
 
-def cells(networks: dict[str, SuperResolver], roots: list[str]) -> dict[str, dict[str, float]]:
-    """PSNR on Y of bicubic and `networks`: method → `Set5 x2` → dB."""
+def cells(
+    networks: dict[str, SuperResolver], roots: list[str], device: torch.device | str = 'cpu'
+) -> dict[str, dict[str, float]]:
+    """PSNR on Y of bicubic and `networks` (on `device`): method → `Set5 x2` → dB."""
     found: dict[str, dict[str, float]] = {}
     for root in roots:
         for scale in SCALES:
             opt = {'name': Path(root).name, 'phase': 'val', 'dataroot_gt': root, 'color': 'y', 'scale': scale}
             psnr_alone = {'psnr': metric_options(None)['psnr']}
-            outcome = evaluate(BicubicImageDataset(opt), opt, networks, psnr_alone, torch.device('cpu'))
+            outcome = evaluate(BicubicImageDataset(opt), opt, networks, psnr_alone, torch.device(device))
             for result in outcome.results:
                 found.setdefault(result['method'], {})[f'{opt["name"]} x{scale}'] = round(result['psnr'], 3)
     return found

@@ -56,8 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser('info', help='versions, devices, precision, what is registered')
     _add_import(info)
     info.set_defaults(run=_info)
-    report = commands.add_parser('report', help='make the report of an experiment again')
-    report.add_argument('folder', metavar='EXPERIMENT_FOLDER', help='experiments/NAME')
+    report = commands.add_parser('report', help='make the report of an experiment again, or compare several')
+    report.add_argument(
+        'folder', metavar='FOLDER', help='experiments/NAME; or a folder of experiments: quality against operations'
+    )
     _add_import(report)
     report.set_defaults(run=_report)
     return parser
@@ -172,9 +174,11 @@ def _report(args: argparse.Namespace) -> int:
     import logging
 
     from vsrkd_plugin.registration import register_all
+    from vsrkd_plugin.reports.comparing import compare_experiments, is_collection
     from vsrkd_plugin.reports.folder import make_report
 
     register_all(args.imports)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    make_report(Path(args.folder))
+    folder = Path(args.folder)
+    (compare_experiments if is_collection(folder) else make_report)(folder)
     return 0

@@ -63,6 +63,15 @@ def draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves
             axes.set_axis_off()
     else:
         below.text(0.5, 0.5, 'no validation recorded during the training: no curves', ha='center', va='center')
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Put a figure at `path` as a PNG, as a whole.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         figure.savefig(temporary, format='png')

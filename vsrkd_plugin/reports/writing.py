@@ -36,7 +36,7 @@ def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], com
         '',
         '## Quality',
         '',
-        *_markdown_table(result_rows(report)),
+        *markdown_table(result_rows(report)),
         '',
         metrics,
         '',
@@ -44,7 +44,7 @@ def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], com
         '',
         '## Cost',
         '',
-        *_markdown_table(complexity_rows(report)),
+        *markdown_table(complexity_rows(report)),
         '',
         _complexity_note(report),
         '',
@@ -177,7 +177,8 @@ def _duration(seconds: float) -> str:
     return f'{minutes} min {rest} s' if minutes else f'{seconds:.1f} s'
 
 
-def _markdown_table(rows: Rows) -> list[str]:
+def markdown_table(rows: Rows) -> list[str]:
+    """Lines of a Markdown table; the first row is its header."""
     header, *body = [f'| {" | ".join(row)} |' for row in rows]
     rule = '|' + '|'.join(['---'] + ['---:'] * (len(rows[0]) - 1)) + '|'
     return [header, rule, *body]
