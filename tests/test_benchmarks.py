@@ -1,8 +1,9 @@
-"""The ablation's plan: every row is a valid training that differs from the default as it says."""
+"""The ablation: every row is a valid training that differs from the default. The race: who was where when."""
 
 import importlib.util
+import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,22 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = yaml.safe_load((ROOT / 'benchmarks' / 'ablation.yml').read_text(encoding='utf-8'))
 
 
-@pytest.fixture(scope='module')
-def ablation() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('ablation', ROOT / 'benchmarks' / 'ablation.py')
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / 'benchmarks' / f'{name}.py')
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # one script imports another, dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='module')
+def ablation() -> ModuleType:
+    return _script('ablation')
+
+
+@pytest.fixture(scope='module')
+def race(ablation: ModuleType) -> ModuleType:
+    return _script('race')
 
 
 def _options(ablation: ModuleType, row: str) -> dict[str, Any]:
@@ -55,3 +66,39 @@ def test_table_has_a_line_for_each_row(ablation: ModuleType) -> None:
     assert '| noise | 0 | 650 | 1.5 | 41.00 | 34.38 |' in text
     widths = {line.count('|') for line in text.splitlines() if line.startswith('|')}
     assert len(widths) == 1
+
+
+def test_a_racer_counts_only_its_own_time(race: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, steps = [0.0], []
+    monkeypatch.setattr(race, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+
+    def step(iteration: int) -> None:
+        steps.append(iteration)
+        now[0] += 2
+
+    model = SimpleNamespace(
+        device=SimpleNamespace(type='cpu'), update_learning_rate=lambda iteration: None, optimize_parameters=step
+    )
+    racer = race.Racer('ours', model, total=5)
+    racer.run(0.1)
+    assert steps == [1]  # one step at least
+    now[0] += 100
+    racer.run(60)
+    assert steps == [1, 2, 3, 4, 5]  # and no more than there are
+    assert racer.seconds == 10
+
+
+def test_the_page_of_the_race_says_who_was_there_when(race: ModuleType) -> None:
+    def point(seconds: float, iteration: int, x2: float) -> dict[str, Any]:
+        return {'seconds': seconds, 'iteration': iteration, 'psnr': {'Set5 x2': x2, 'Set5 x3': 33.13, 'Set5 x4': 30.71}}
+
+    curves = {
+        'paper': [point(2, 0, 30.0), point(302, 100, 33.0), point(602, 200, 32.0)],
+        'ours': [point(5, 0, 32.0), point(10, 20, 33.5), point(300, 900, 37.3)],
+    }
+    facts = dict.fromkeys(('teacher', 'seed', 'device', 'date', 'command'), 'x')
+    text = race.to_markdown(curves, facts, 'race.png')
+    assert '**30 times**' in text  # 302 s against 10 s
+    assert '16.7 days here, at 3.00 s a step' in text  # 480,000 steps of 3 s
+    assert 'after 5.0 minutes: 4,800 times faster' in text
+    assert race.overtaken(curves['ours'], 50.0) is None
