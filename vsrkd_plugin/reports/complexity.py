@@ -13,7 +13,7 @@ from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
-LR_SIDE = 64  # pixels of the LR image that complexity is told for
+LR_SIDE = 64  # pixels of the LR image that reports tell complexity for
 WARM_UP, REPEATS = 2, 7
 
 
@@ -31,9 +31,13 @@ class _AtScale(nn.Module):
 
 @torch.no_grad()
 def measure_complexity(
-    networks: dict[str, SuperResolver], scale: int, device: torch.device, interpolated: bool = False
+    networks: dict[str, SuperResolver],
+    scale: int,
+    device: torch.device,
+    interpolated: bool = False,
+    lr_side: int = LR_SIDE,
 ) -> list[dict[str, Any]]:
-    """Weights, multiply-accumulates and time of each network for one LR image of 64x64.
+    """Weights, multiply-accumulates and time of each network for one LR image of 64x64 (or `lr_side`).
 
     Multiply-accumulates are those of the network, without the bicubic enlargement before it, as papers count them; the
     time includes it. The networks take turns, so that a change of the machine's load reaches all of them.
@@ -42,12 +46,13 @@ def measure_complexity(
         networks: by name, on `device`, in eval mode.
         scale: factor of enlargement.
         interpolated: the networks are given LR enlarged already.
+        lr_side: side of the LR image.
 
     Returns:
         For each network `{network, params, macs, seconds_per_image, input, scale}`; `macs` is None where the network
         cannot be traced.
     """
-    x = torch.rand(1, 3, LR_SIDE, LR_SIDE, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.rand(1, 3, lr_side, lr_side, generator=torch.Generator().manual_seed(0)).to(device)
     factor = scale
     if interpolated:
         x, factor = bicubic_resize(x, scale), 1
