@@ -1,10 +1,12 @@
 """Trains the rows of a YAML file, measures each on the test sets, and writes a table and a picture.
 
-    python benchmarks/ablation.py benchmarks/ablation.yml --root runs/ablation -o docs/results.md
+    python benchmarks/ablation.py benchmarks/ablation.yml --records docs/ablation -o docs/results.md
 
-Rows that are done already are kept: stop it whenever you like, and start it again with the same command. `--rows` picks
-some. Beside PSNR stands the agreement with the teacher on real images that neither of the two was tested on: PSNR of
-student against teacher. Choose recipes by that column, never by the test sets.
+Rows that are done already are kept (their records): stop it whenever you like, and start it again with the same
+command. `--rows` trains some; the table has all that are done. A page that has the lines `<!-- ablation -->` and
+`<!-- end of ablation -->` gets it between them. Beside PSNR stands the agreement with the teacher on real images that
+neither of the two was tested on: PSNR of student against teacher. Choose recipes by that column, never by the test
+sets.
 """
 
 import argparse
@@ -22,13 +24,13 @@ import torch
 import yaml
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze
+from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels
+from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.evaluation import evaluate, metric_options
 
-SCALES = (2, 3, 4)
+MARKS = '<!-- ablation -->', '<!-- end of ablation -->'
 CROP = 96  # side of the HR windows on which agreement is measured
 MARGIN = 8  # of them left out: zero padding shows there
 
@@ -45,20 +47,21 @@ def merged(base: Any, change: Any) -> Any:
 
 
 def load_network(options: dict[str, Any], weights: str) -> SuperResolver:
-    """A VDSR of `options` with its weights, in fp32."""
-    settings = {key: value for key, value in options.items() if key not in ('type', 'precision')}
-    network = VDSR(**settings, precision='fp32')
+    """A network of `options` with its weights, in fp32."""
+    from basicsr.archs import build_network
+
+    network = build_network({key: value for key, value in options.items() if key != 'precision'})
     load_weights(network, weights, 'params', True)
-    return SuperResolver(freeze(network), 1)
+    return SuperResolver(freeze(network), input_channels(network, options))
 
 
 def cells(
-    networks: dict[str, SuperResolver], roots: list[str], device: torch.device | str = 'cpu'
+    networks: dict[str, SuperResolver], roots: list[str], scales: list[int], device: torch.device | str = 'cpu'
 ) -> dict[str, dict[str, float]]:
     """PSNR on Y of bicubic and `networks` (on `device`): method → `Set5 x2` → dB."""
     found: dict[str, dict[str, float]] = {}
     for root in roots:
-        for scale in SCALES:
+        for scale in scales:
             opt = {'name': Path(root).name, 'phase': 'val', 'dataroot_gt': root, 'color': 'y', 'scale': scale}
             psnr_alone = {'psnr': metric_options(None)['psnr']}
             outcome = evaluate(BicubicImageDataset(opt), opt, networks, psnr_alone, torch.device(device))
@@ -68,10 +71,10 @@ def cells(
 
 
 @torch.no_grad()
-def agreement(teacher: SuperResolver, student: SuperResolver, roots: list[str]) -> dict[str, float]:
+def agreement(teacher: SuperResolver, student: SuperResolver, roots: list[str], scales: list[int]) -> dict[str, float]:
     """Mean PSNR of student against teacher on a window of every sixth image, by scale."""
     found = {}
-    for scale in SCALES:
+    for scale in scales:
         opt = {'name': 'held out', 'phase': 'val', 'dataroot_gt': roots, 'color': 'y', 'scale': scale}
         dataset, values = BicubicImageDataset(opt), []
         size = CROP // scale
@@ -97,49 +100,65 @@ def train_row(name: str, options: dict[str, Any], root: Path) -> tuple[Path, str
     return root / 'experiments' / name, shlex.join(['basicsr', *command])
 
 
-def measure_row(plan: dict[str, Any], change: dict[str, Any], label: str, seed: int, root: Path) -> dict[str, Any]:
-    """Train and measure one row, unless it was done before."""
-    name = re.sub(r'[^a-z0-9]+', '_', label.lower()).strip('_') + f'_seed{seed}'
-    done = root / 'rows' / f'{name}.json'
+def row_options(plan: dict[str, Any], change: dict[str, Any] | None, seed: int) -> dict[str, Any]:
+    """The options of a row: base, what is common, what is its own. Without validation, unless the plan asks for it."""
     base = yaml.safe_load(Path(plan['base']).read_text(encoding='utf-8'))
     options = merged(merged(base, plan.get('common') or {}), change or {})
     options['manual_seed'] = seed
-    options['datasets'] = {'train': options['datasets']['train']}  # measured here, not while it trains
-    options.pop('val', None)
-    if done.is_file():
-        row = json.loads(done.read_text(encoding='utf-8'))
-        if row['options'] == options:
-            return row
-        raise SystemExit(f'{done}: was made with other options; choose another --root, or remove it')
-    folder, command = train_row(name, options, root)
+    if not plan.get('validate'):  # it is measured at the end
+        options['datasets'] = {'train': options['datasets']['train']}
+        options.pop('val', None)
+    return options
+
+
+def record_file(label: str, seed: int, records: Path) -> Path:
+    """Where the figures of a row are kept."""
+    return records / (re.sub(r'[^a-z0-9]+', '_', label.lower()).strip('_') + f'_seed{seed}.json')
+
+
+def read_record(plan: dict[str, Any], label: str, seed: int, records: Path) -> dict[str, Any] | None:
+    """The figures of a row that is done; None if it is not."""
+    file = record_file(label, seed, records)
+    if not file.is_file():
+        return None
+    row = json.loads(file.read_text(encoding='utf-8'))
+    if row['options'] != row_options(plan, plan['rows'][label], seed):
+        raise SystemExit(f'{file}: was made with other options; choose other --records, or remove it')
+    return row
+
+
+def measure_row(plan: dict[str, Any], label: str, seed: int, root: Path, records: Path) -> None:
+    """Train and measure one row, unless it was done before."""
+    if read_record(plan, label, seed, records):
+        return
+    options = row_options(plan, plan['rows'][label], seed)
+    file = record_file(label, seed, records)
+    folder, command = train_row(file.stem, options, root)
     student = load_network(options['network_g'], str(folder / 'models' / 'net_g_latest.pth'))
     teacher = load_network(options['network_t'], options['path']['pretrain_network_t'])
-    training = json.loads((folder / 'training.json').read_text(encoding='utf-8'))
     row = {
         'label': label,
         'seed': seed,
-        'psnr': cells({'student': student}, plan['test'])['student'],
-        'agreement': agreement(teacher, student, plan['held_out']),
-        'training': training,
+        'psnr': cells({'student': student}, plan['test'], options['scales'])['student'],
+        'agreement': agreement(teacher, student, plan['held_out'], options['scales']),
+        'training': json.loads((folder / 'training.json').read_text(encoding='utf-8')),
         'command': command,
         'date': datetime.date.today().isoformat(),
         'machine': f'{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}',
         'options': options,
     }
-    done.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(json.dumps(row, indent=1), done)
-    return row
+    write_text_atomically(json.dumps(row, indent=1), file)
+    print(row_line(row), flush=True)
 
 
-def reference_rows(plan: dict[str, Any], root: Path) -> dict[str, dict[str, float]]:
+def reference_rows(plan: dict[str, Any], records: Path) -> dict[str, dict[str, float]]:
     """Bicubic and the teacher on the test sets, measured once."""
-    file = root / 'rows' / '_references.json'
+    file = records / '_references.json'
     if file.is_file():
         return json.loads(file.read_text(encoding='utf-8'))
-    options = merged(yaml.safe_load(Path(plan['base']).read_text(encoding='utf-8')), plan.get('common') or {})
+    options = row_options(plan, None, 0)
     teacher = load_network(options['network_t'], options['path']['pretrain_network_t'])
-    found = cells({'teacher': teacher}, plan['test'])
-    file.parent.mkdir(parents=True, exist_ok=True)
+    found = cells({'teacher': teacher}, plan['test'], options['scales'])
     write_text_atomically(json.dumps(found, indent=1), file)
     return found
 
@@ -160,11 +179,11 @@ def mean_agreement(row: dict[str, Any]) -> float:
 
 
 def to_markdown(rows: list[dict[str, Any]], references: dict[str, dict[str, float]], command: str) -> str:
-    """The table, with what made each row below it."""
+    """The table, and where its rows come from."""
     columns = list(references['teacher'])
     lines = [
-        f'Made by `{command}`. PSNR in dB on Y, border = scale; agreement: PSNR of student against teacher on held-out '
-        'images, mean over the scales.',
+        f"Made by `{command}`; one row alone by the same with `--rows 'NAME'`. PSNR in dB on Y, border = scale; "
+        'agreement: PSNR of student against teacher on held-out images, mean over the scales.',
         '',
         f'| | seed | steps | minutes | agreement | {" | ".join(columns)} |',
         f'|---|{"---|" * (4 + len(columns))}',
@@ -172,8 +191,18 @@ def to_markdown(rows: list[dict[str, Any]], references: dict[str, dict[str, floa
     for method in ('bicubic', 'teacher'):
         lines.append(f'| *{method}* | | | | | {" | ".join(f"{references[method][cell]:.2f}" for cell in columns)} |')
     lines += [row_line(row) for row in rows]
-    machines = sorted({f'{row["date"]}: {row["machine"]}, {row["training"]["device"]}' for row in rows})
-    return '\n'.join([*lines, '', *(f'- {machine}' for machine in machines), ''])
+    made: dict[str, list[str]] = {}
+    for row in rows:
+        made.setdefault(f'{row["date"]}, {row["machine"]}, {row["training"]["device"]}', []).append(row['label'])
+    return '\n'.join([*lines, '', *(f'- {place}: {", ".join(labels)}' for place, labels in made.items()), ''])
+
+
+def put_into(page: str, text: str) -> str:
+    """`page` with `text` between the marks; `text` alone if it has none."""
+    start, end = page.find(MARKS[0]), page.find(MARKS[1])
+    if start < 0 or end < start:
+        return text
+    return f'{page[: start + len(MARKS[0])]}\n\n{text}\n{page[end:]}'
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
@@ -199,23 +228,28 @@ def main() -> None:
     parser.add_argument('plan', help='YAML file with the rows')
     parser.add_argument('--root', type=Path, default=Path('runs/ablation'), help='where experiments and rows go')
     parser.add_argument('-o', type=Path, help='Markdown file to write; the picture lies beside it')
+    parser.add_argument('--records', type=Path, help='where figures of rows are kept; default: ROOT/records')
     parser.add_argument('--rows', nargs='+', help='only these')
     args = parser.parse_args()
+    records = args.records or args.root / 'records'
+    records.mkdir(parents=True, exist_ok=True)
     plan = yaml.safe_load(Path(args.plan).read_text(encoding='utf-8'))
     unknown = set(args.rows or []) - plan['rows'].keys()
     if unknown:
         parser.error(f'{args.plan} has no rows {", ".join(sorted(unknown))}; it has {", ".join(plan["rows"])}')
-    wanted = {label: change for label, change in plan['rows'].items() if not args.rows or label in args.rows}
-    references, rows = reference_rows(plan, args.root), []
+    register()
+    references, seeds = reference_rows(plan, records), plan.get('seeds', [0])
     command = shlex.join(['python', *sys.argv])
-    for seed in plan.get('seeds', [0]):
-        for label, change in wanted.items():
-            rows.append(measure_row(plan, change, label, seed, args.root))
-            print(row_line(rows[-1]), flush=True)
+    for seed in seeds:
+        for label in args.rows or plan['rows']:
+            measure_row(plan, label, seed, args.root, records)
+            found = [read_record(plan, label, seed, records) for seed in seeds for label in plan['rows']]
             if args.o:
                 args.o.parent.mkdir(parents=True, exist_ok=True)
-                write_text_atomically(to_markdown(rows, references, command), args.o)
-                draw(rows, args.o.with_suffix('.png'))
+                page = args.o.read_text(encoding='utf-8') if args.o.is_file() else ''
+                rows = [row for row in found if row]
+                write_text_atomically(put_into(page, to_markdown(rows, references, command)), args.o)
+                draw(rows, args.o.with_name('ablation.png'))
 
 
 if __name__ == '__main__':

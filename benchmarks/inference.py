@@ -7,8 +7,6 @@ with random weights, in fp32 and in what `precision: auto` chooses; the image is
 import argparse
 
 import torch
-import vsrkd_plugin  # noqa: F401 - before basicsr
-from basicsr.archs import build_network
 
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels
@@ -23,6 +21,8 @@ def main() -> None:
     parser.add_argument('--side', type=int, default=512, help='of the result, in pixels')
     args = parser.parse_args()
     register()
+    from basicsr.archs import build_network  # after the plugin, which makes it importable
+
     options = load_options(args.options)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     scale = options['scales'][0]

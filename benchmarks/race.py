@@ -60,7 +60,7 @@ class Racer:
         """Add where it stands to its curve."""
         network = getattr(self.model, 'net_g_ema', self.model.net_g)
         resolver = SuperResolver(network, 1).eval()
-        psnr = cells({'student': resolver}, [root], self.model.device)['student']
+        psnr = cells({'student': resolver}, [root], self.model.scales, self.model.device)['student']
         network.train(network is self.model.net_g)
         self.curve.append({'seconds': round(self.seconds, 2), 'iteration': self.iteration, 'psnr': psnr})
         print(

@@ -1,6 +1,7 @@
 """The ablation: every row is a valid training that differs from the default. The race: who was where when."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -64,6 +65,11 @@ def test_table_has_a_line_for_each_row(ablation: ModuleType) -> None:
     references = {method: {'Set5 x2': 33.69} for method in ('bicubic', 'teacher')}
     text = ablation.to_markdown([row], references, 'python benchmarks/ablation.py')
     assert '| noise | 0 | 650 | 1.5 | 41.00 | 34.38 |' in text
+    assert '- 2026-01-01, m, cpu: noise' in text
+    page = f'# Results\n\n{ablation.MARKS[0]}\nold\n{ablation.MARKS[1]}\n\nmore\n'
+    page = ablation.put_into(ablation.put_into(page, text), text)  # twice is once
+    assert page.startswith('# Results') and page.endswith('\nmore\n') and 'old' not in page and page.count(text) == 1
+    assert ablation.put_into('', text) == text
     widths = {line.count('|') for line in text.splitlines() if line.startswith('|')}
     assert len(widths) == 1
 
@@ -102,3 +108,19 @@ def test_the_page_of_the_race_says_who_was_there_when(race: ModuleType) -> None:
     assert '16.7 days here, at 3.00 s a step' in text  # 480,000 steps of 3 s
     assert 'after 5.0 minutes: 4,800 times faster' in text
     assert race.overtaken(curves['ours'], 50.0) is None
+
+
+def test_records_of_rows_are_kept_unless_the_options_changed(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert ablation.read_record(PLAN, 'noise', 0, tmp_path) is None
+    row = {'options': ablation.row_options(PLAN, PLAN['rows']['noise'], 0)}
+    ablation.record_file('noise', 0, tmp_path).write_text(json.dumps(row), encoding='utf-8')
+    assert ablation.read_record(PLAN, 'noise', 0, tmp_path) == row
+    ablation.measure_row(PLAN, 'noise', 0, tmp_path / 'nothing is trained', tmp_path)
+    assert not (tmp_path / 'nothing is trained').exists()
+    row['options']['train']['total_iter'] += 1
+    ablation.record_file('noise', 0, tmp_path).write_text(json.dumps(row), encoding='utf-8')
+    with pytest.raises(SystemExit, match='made with other options'):
+        ablation.read_record(PLAN, 'noise', 0, tmp_path)
