@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_training import command_line
 
 from vsrkd_plugin.config.loading import load_options
@@ -18,6 +19,7 @@ TRAININGS = [file for file in FILES if not file.name.startswith('test_')]
 def test_the_promised_files_are_there() -> None:
     expected = {
         'dfkd_vdsr',
+        'dfkd_vdsr_best',
         'dfkd_vdsr_paper',
         'train_vdsr_teacher',
         'test_vdsr_set5',
@@ -26,6 +28,8 @@ def test_the_promised_files_are_there() -> None:
         'test_vdsr_student_all',
         'dfkd_vdsr_to_compact_x2',
         'dfkd_vdsr_to_compact_x4',
+        'train_edsr_teacher_x2',
+        'dfkd_edsr_x2',
     }
     assert expected <= {file.stem for file in FILES}
 
@@ -48,8 +52,14 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path) -> None:
         if phase.startswith('val')
     ]
     changes += ['train:total_iter=2', 'datasets:train:batch_size_per_gpu=2', 'logger:print_freq=1', 'num_gpu=0']
-    if file.stem == 'train_vdsr_teacher':
+    if 'dataroot_gt' in load_options(str(file))['datasets']['train']:
         changes.append(f'datasets:train:dataroot_gt={image_folder}')
+    if file.stem == 'dfkd_edsr_x2':  # its teacher is to be trained first
+        from basicsr.archs.edsr_arch import EDSR
+
+        settings = {key: value for key, value in load_options(str(file))['network_t'].items() if key != 'type'}
+        torch.save({'params': EDSR(**settings).state_dict()}, tmp_path / 'teacher.pth')
+        changes.append(f'path:pretrain_network_t={tmp_path / "teacher.pth"}')
     line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
