@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.registration import register
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAN = yaml.safe_load((ROOT / 'benchmarks' / 'ablation.yml').read_text(encoding='utf-8'))
+PLANS = {
+    name: yaml.safe_load((ROOT / 'benchmarks' / f'{name}.yml').read_text(encoding='utf-8'))
+    for name in ('ablation', 'compression')
+}
+PLAN = PLANS['ablation']
 
 
 def _script(name: str) -> ModuleType:
@@ -36,17 +39,14 @@ def race(ablation: ModuleType) -> ModuleType:
     return _script('race')
 
 
-def _options(ablation: ModuleType, row: str) -> dict[str, Any]:
-    base = load_options(str(ROOT / PLAN['base']))
-    return ablation.merged(ablation.merged(base, PLAN['common']), PLAN['rows'][row])
-
-
-@pytest.mark.parametrize('row', PLAN['rows'])
-def test_rows_are_valid(ablation: ModuleType, row: str) -> None:
+@pytest.mark.parametrize(('plan', 'row'), [(name, row) for name, plan in PLANS.items() for row in plan['rows']])
+def test_rows_are_valid(ablation: ModuleType, plan: str, row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     register()
-    options = _options(ablation, row)
+    options = ablation.row_options(PLANS[plan], PLANS[plan]['rows'][row], 0)
     validate(options, True)
-    assert options['train']['total_iter'] == PLAN['common']['train']['total_iter']
+    assert options['train']['total_iter'] == PLANS[plan]['common']['train']['total_iter']
+    assert ('val' in options) == (plan == 'compression')
 
 
 def test_merging_changes_adds_and_drops(ablation: ModuleType) -> None:
