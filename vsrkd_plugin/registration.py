@@ -9,6 +9,8 @@ GROUP = 'basicsr.plugins'
 MODULES = (
     'vsrkd_plugin.archs.latent_generator_arch',
     'vsrkd_plugin.archs.progressive_student_arch',
+    'vsrkd_plugin.archs.rlsp_arch',
+    'vsrkd_plugin.archs.tdan_arch',
     'vsrkd_plugin.archs.vdsr_arch',
     'vsrkd_plugin.data.bicubic_image_dataset',
     'vsrkd_plugin.data.latent_dataset',

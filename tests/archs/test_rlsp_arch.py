@@ -1,0 +1,89 @@
+"""RLSP: what a frame may depend on, the published figures, and its gradient with and without checkpoints."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from vsrkd_plugin.archs.rlsp_arch import RLSP
+from vsrkd_plugin.checkpoints import load_weights
+from vsrkd_plugin.ops.colour import rgb_to_y
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
+
+
+def small(**settings: int) -> RLSP:
+    torch.manual_seed(0)
+    network = RLSP(num_feat=6, num_layer=3, **{'upscale': 2, **settings})
+    with torch.no_grad():
+        network.layers()[-1].weight.mul_(100)  # or its result would hardly differ from the repetition
+    return network
+
+
+def test_shapes_and_size_of_the_public_network() -> None:
+    network = RLSP()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 282_128
+    assert sum(parameter.numel() for parameter in RLSP(num_feat=48).parameters()) == 163_216
+    assert list(network.state_dict())[:3] == ['layer0.weight', 'layer0.bias', 'layer1.weight']
+    with torch.no_grad():
+        assert network(torch.rand(2, 3, 3, 8, 10)).shape == (2, 3, 3, 32, 40)
+
+
+def test_without_weights_it_repeats_luma_and_enlarges_chroma() -> None:
+    network, x = small(), torch.rand(1, 2, 3, 6, 5)
+    with torch.no_grad():
+        for parameter in network.layers()[-1].parameters():
+            parameter.zero_()
+        y = network(x)
+    flat, result = x.flatten(0, 1), y.flatten(0, 1)
+    repeated = rgb_to_y(flat).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(rgb_to_y(result), repeated, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        (result - bicubic_resize(flat, 2)).diff(dim=1), torch.zeros(2, 2, 12, 10), rtol=0, atol=1e-5
+    )
+
+
+def test_a_frame_depends_on_the_next_and_on_all_before() -> None:
+    network = small().double()
+    x = torch.rand(1, 5, 3, 6, 6, dtype=torch.float64, requires_grad=True)
+    network.luma(x)[:, 2].sum().backward()
+    touched = x.grad.abs().amax((0, 2, 3, 4)) > 0
+    assert touched.tolist() == [True, True, True, True, False]
+
+
+def test_checkpoints_change_no_gradient() -> None:
+    x, gradients = torch.rand(2, 4, 3, 6, 6), []
+    for checkpointed in (False, True):
+        network = small(checkpointed=checkpointed)
+        network(x).square().mean().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 8, 8), (1, 2, 1, 8, 8)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r'takes RGB clips \(b, t, 3, h, w\)'):
+        RLSP(num_feat=4)(torch.rand(shape))
+
+
+@pytest.mark.parametrize(('num_feat', 'clip', 'published'), [(64, 'calendar', 23.72), (48, 'walk', 29.42)])
+def test_public_weights_give_their_figures(num_feat: int, clip: str, published: float) -> None:
+    """Vid4, BD with sigma 1.5, Y, border 8, all frames."""
+    weights, folder = DATA / 'teachers' / f'rlsp_7_{num_feat}.pth', DATA / 'video' / 'Vid4' / clip
+    if not weights.is_file() or not folder.is_dir():
+        pytest.skip(f'needs {weights.name} and the clip {clip} of the shared data')
+    network = RLSP(num_feat=num_feat).eval()
+    load_weights(network, weights)
+    hr = np.stack([cv2.imread(str(file))[..., ::-1] for file in sorted(folder.glob('*.png'))]).astype(np.float64)
+    hr = hr[:, : hr.shape[1] // 4 * 4, : hr.shape[2] // 4 * 4]
+    lr = gaussian_filter(hr, (0, 1.5, 1.5, 0), truncate=4)[:, ::4, ::4].round().clip(0, 255) / 255
+    with torch.no_grad():
+        sr = network(torch.from_numpy(lr).float().permute(0, 3, 1, 2)[None])[0]
+    y = (255 * rgb_to_y((255 * sr.clamp(0, 1)).round() / 255)).double()
+    truth = 255 * rgb_to_y(torch.from_numpy(hr).permute(0, 3, 1, 2) / 255)
+    error = (y - truth)[..., 8:-8, 8:-8].square().mean((1, 2, 3))
+    assert float((10 * torch.log10(255**2 / error)).mean()) == pytest.approx(published, abs=0.02)

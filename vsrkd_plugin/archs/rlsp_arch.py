@@ -1,0 +1,104 @@
+"""RLSP (Fuoli et al., ICCVW 2019, 'Efficient Video Super-Resolution through Recurrent Latent Space Propagation')."""
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+
+@ARCH_REGISTRY.register()
+class RLSP(nn.Module):
+    """A recurrent network that hands a hidden state and its own last result from frame to frame.
+
+    For each frame a chain of convolutions reads three LR frames (last, this, next), the hidden state and the last
+    result, and gives the next state and what is to be added to this frame's Y, at LR size with `upscale²` channels.
+    Chroma is enlarged by bicubic. Values inside are levels of 0 … 255, as the public weights want them; their keys are
+    `layer{i}.weight` and `layer{i}.bias`.
+
+    Args:
+        num_feat: channels of the hidden layers and of the state. Default 64.
+        num_layer: layers between input and state; a last one beside the state's makes the result. Default 7.
+        upscale: the factor. Default 4.
+        checkpointed: while training, keep only the states between frames and compute the rest anew for the gradient:
+            memory for long clips, for a third more time.
+
+    Raises:
+        ValueError: an argument below 1 (`num_layer`: 2).
+    """
+
+    recurrent = True
+
+    def __init__(self, *, num_feat: int = 64, num_layer: int = 7, upscale: int = 4, checkpointed: bool = False) -> None:
+        super().__init__()
+        if num_feat < 1 or num_layer < 2 or upscale < 1:
+            raise ValueError(
+                f'num_feat and upscale must be at least 1 and num_layer 2, got {num_feat}, {upscale} and {num_layer}'
+            )
+        self.num_feat, self.num_layer, self.upscale, self.checkpointed = num_feat, num_layer, upscale, checkpointed
+        widths = [3 * 3 + num_feat + upscale**2, *[num_feat] * num_layer]
+        for index in range(num_layer):
+            self.add_module(f'layer{index}', nn.Conv2d(widths[index], num_feat, 3, padding=1))
+        self.add_module(f'layer{num_layer}', nn.Conv2d(num_feat, upscale**2, 3, padding=1))
+        for layer in self.layers():
+            nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():  # starts as the enlargement by repetition
+            self.layers()[-1].weight.mul_(0.01)
+        self.to(memory_format=torch.channels_last)
+
+    def layers(self) -> list[nn.Conv2d]:
+        """The convolutions in order; the last two both read what the one before them gives."""
+        return [getattr(self, f'layer{index}') for index in range(self.num_layer + 1)]
+
+    def step(self, frames: Tensor, luma: Tensor, state: Tensor, result: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame.
+
+        Args:
+            frames: last, this and next LR frame, RGB levels, `(b, 9, h, w)`.
+            luma: Y of this frame, `(b, 1, h, w)`.
+            state: `(b, num_feat, h, w)`.
+            result: of the last frame, unshuffled, `(b, upscale², h, w)`.
+
+        Returns:
+            The new state, and Y of this frame's SR, unshuffled; levels.
+        """
+        *chain, to_state, to_result = self.layers()
+        x = torch.cat([frames, state, result], 1)
+        for layer in chain:
+            x = F.relu(layer(x))
+        return F.relu(to_state(x)), luma + to_result(x).float()
+
+    def luma(self, x: Tensor) -> Tensor:
+        """Y of the SR clip: `(b, t, 3, h, w)` in [0, 1] to `(b, t, 1, upscale * h, upscale * w)`, fp32, not clipped."""
+        if x.ndim != 5 or x.shape[2] != 3:
+            raise ValueError(f'RLSP takes RGB clips (b, t, 3, h, w), got shape {tuple(x.shape)}')
+        b, t, _, h, w = x.shape
+        luma = 255 * rgb_to_y(x.flatten(0, 1)).view(b, t, 1, h, w)
+        levels = 255 * x
+        state = x.new_zeros(b, self.num_feat, h, w)
+        result = x.new_zeros(b, self.upscale**2, h, w)
+        results = []
+        for i in range(t):
+            frames = torch.cat([levels[:, max(i - 1, 0)], levels[:, i], levels[:, min(i + 1, t - 1)]], 1)
+            if self.checkpointed and torch.is_grad_enabled():
+                state, result = checkpoint(self.step, frames, luma[:, i], state, result, use_reentrant=False)
+            else:
+                state, result = self.step(frames, luma[:, i], state, result)
+            results.append(F.pixel_shuffle(result, self.upscale))
+        return torch.stack(results, 1) / 255
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Super-resolve a clip: RGB `(b, t, 3, h, w)` in [0, 1] to `(b, t, 3, upscale * h, upscale * w)`, not clipped.
+
+        Raises:
+            ValueError: not a clip of RGB frames.
+        """
+        luma = self.luma(x)
+        b, t = x.shape[:2]
+        chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale)
+        rgb = ycbcr_to_rgb(torch.cat([luma.flatten(0, 1), chroma], 1))
+        return rgb.view(b, t, *rgb.shape[1:])
