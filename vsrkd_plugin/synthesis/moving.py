@@ -1,0 +1,170 @@
+"""The source of clips: pictures of any image source, set in motion that is known."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.ops.blur import blur_subsample
+from vsrkd_plugin.ops.motion import pixel_grid, sample_at
+from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.synthesis.scenes import Scene, random_scenes
+from vsrkd_plugin.synthesis.source import Objective, Source
+
+DEGRADATIONS = ('bicubic', 'blur', 'none')
+PICTURE = 1  # the scale that pictures are asked of their source under
+
+
+@dataclass
+class Clips:
+    """LR clips, how they move, and HR clips where they were rendered.
+
+    Attributes:
+        lr: `(b, t, c, s, s)` in [0, 1].
+        hr: `(b, t, c, scale * s, scale * s)`; `lr` itself where it was rendered at its own size.
+        scene: the motion, in LR pixels from the middle of the frame.
+        places: of the LR pixels, `(s, s, 2)`, in the scene's coordinates.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    scene: Scene
+    places: Tensor
+
+    def flow(self, time: int, other: int) -> tuple[Tensor, Tensor]:
+        """Where each LR pixel of frame `time` is in frame `other`: flow `(b, 2, s, s)` and visibility `(b, 1, s, s)`.
+
+        A place that leaves the frame is not visible.
+        """
+        flow, visible = self.scene.flow(time, other, self.places.expand(len(self.lr), -1, -1, -1))
+        grid = pixel_grid(*self.places.shape[:2], device=flow.device)
+        there = grid + flow.permute(0, 2, 3, 1)
+        inside = ((there >= 0) & (there <= self.places.shape[0] - 1)).all(-1)
+        return flow, visible & inside[:, None]
+
+
+class MovingSource:
+    """Makes clips of an image source: every layer of a scene gets a picture, and is seen through a moving frame.
+
+    HR frames are rendered and reduced as the teacher expects its LR, or LR is rendered at once (`none`). All randomness
+    is of one private generator, drawn for the joint batch of all processes, and of the picture source's.
+
+    Args:
+        pictures: gives pictures for the scale `PICTURE`; larger than a frame, or they are mirrored at their edges.
+        frames: of a clip.
+        lr_sizes: scale → side of the LR frames.
+        degradation: `bicubic` (MATLAB's), `blur` (Gaussian of `sigma`, then every scale-th pixel) or `none`.
+        sigma: of the blur, in HR pixels.
+        objects: in front of the ground, at most.
+        motion: `full`, `translation` or `still`.
+        seed: of the motion; the same in every process.
+        device: where clips are made.
+        rank: this process.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: an unknown degradation, a rank that does not fit.
+    """
+
+    def __init__(
+        self,
+        pictures: Source,
+        *,
+        frames: int,
+        lr_sizes: dict[int, int],
+        degradation: str = 'bicubic',
+        sigma: float = 1.5,
+        objects: int = 2,
+        motion: str = 'full',
+        seed: int = 0,
+        device: torch.device | str = 'cpu',
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if degradation not in DEGRADATIONS:
+            raise ValueError(f'degradation must be one of {", ".join(DEGRADATIONS)}, got {degradation!r}')
+        if not 0 <= rank < world_size:
+            raise ValueError(f'rank must lie in 0 … world_size - 1, got {rank} of {world_size}')
+        self.pictures, self.frames, self.lr_sizes = pictures, frames, dict(lr_sizes)
+        self.degradation, self.sigma, self.objects, self.motion = degradation, sigma, objects, motion
+        self.seed, self.device, self.rank, self.world_size = seed, torch.device(device), rank, world_size
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self._generator = torch.Generator().manual_seed(seed)
+        random_scenes(torch.Generator(), 1, frames, min(lr_sizes.values()), objects, motion)  # wrong ones are told here
+
+    def clips(self, batch: int, scale: int) -> Clips:
+        """The next clips, with their motion.
+
+        Args:
+            batch: clips for this process.
+            scale: one of `lr_sizes`.
+        """
+        scenes = random_scenes(
+            self._generator, batch * self.world_size, self.frames, self.lr_sizes[scale], self.objects, self.motion
+        ).rows(self.rank * batch, (self.rank + 1) * batch)
+        return self._render(scenes, self.pictures.sample(batch * scenes.shift.shape[1], PICTURE), scale)
+
+    def sample(self, batch: int, scale: int) -> Tensor:
+        """The next LR clips, `(batch, frames, c, s, s)` in [0, 1], without gradient."""
+        return self.clips(batch, scale).lr
+
+    def preview(self, scale: int, count: int = 4) -> Tensor:
+        """The same clips at every call; the random state stays."""
+        generator = torch.Generator().manual_seed(self.seed + scale)
+        scenes = random_scenes(generator, count, self.frames, self.lr_sizes[scale], self.objects, self.motion)
+        return self._render(scenes, self.pictures.preview(PICTURE, count * scenes.shift.shape[1]), scale).lr
+
+    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
+        """Nothing to learn here; no losses."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the motion and of the pictures."""
+        return {'rng': self._generator.get_state(), 'pictures': self.pictures.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._generator.set_state(state['rng'].cpu())
+        self.pictures.load_state_dict(state['pictures'])
+
+    @torch.no_grad()
+    def _render(self, scenes: Scene, pictures: Tensor, scale: int) -> Clips:
+        factor = 1 if self.degradation == 'none' else scale
+        size = self.lr_sizes[scale]
+        scenes = scenes.to(self.device)
+        batch, layers, frames = scenes.angle.shape
+        pictures = pictures.view(batch, layers, *pictures.shape[1:])
+        side = pictures.shape[-1]
+        middle = (size * factor - 1) / 2
+        hr_places = (pixel_grid(size * factor, size * factor, self.device) - middle) / factor
+        places = hr_places.expand(batch, -1, -1, -1)
+        mode = 'bicubic' if factor == 1 else 'bilinear'  # what is reduced afterwards needs no better
+        rendered = []
+        for time in range(frames):
+            image = None
+            for layer in range(layers):
+                # After a cut the layers show one another's pictures, or the other half of their own.
+                cut = scenes.cut <= time
+                index = torch.where(cut, (layer + 1) % layers, torch.full_like(scenes.cut, layer))
+                own = scenes.on_layer(layer, time, places) * factor + (side - 1) / 2
+                if layers == 1:
+                    own = own + cut.view(-1, 1, 1, 1) * (side / 2)
+                picture = pictures[torch.arange(batch, device=self.device), index]
+                seen = sample_at(picture, own, mode, 'reflection')
+                if image is None:
+                    image = seen
+                else:
+                    image = torch.lerp(image, seen, scenes.cover(layer, time, places, factor)[:, None])
+            rendered.append((image * scenes.gain[:, time].view(-1, 1, 1, 1)).clamp(0, 1))
+        hr = torch.stack(rendered, 1)
+        flat = hr.flatten(0, 1)
+        if self.degradation == 'bicubic':
+            lr, offset = bicubic_resize(flat, 1 / scale), (factor - 1) / 2
+        elif self.degradation == 'blur':
+            lr, offset = blur_subsample(flat, scale, self.sigma), 0.0
+        else:
+            lr, offset = flat, 0.0
+        lr = (lr.clamp(0, 1) * 255).round() / 255  # as the frames of a video
+        lr_places = (pixel_grid(size, size, self.device) * factor + offset - middle) / factor
+        return Clips(lr.view(batch, frames, *lr.shape[1:]), hr, scenes, lr_places)
