@@ -32,6 +32,14 @@ def test_the_flow_is_the_one_that_is_seen(degradation: str) -> None:
     assert sum(moved) < 0.45 * sum(left)
 
 
+def test_the_flow_of_sr_frames_is_that_of_hr() -> None:
+    clips = source(degradation='blur', seed=4).clips(24, 2)
+    flow, visible = clips.flow(0, 1, scale=2)
+    assert flow.shape == (24, 2, 48, 48)
+    error = (warp(clips.hr[:, 1], flow) - clips.hr[:, 0]).abs().mean(1, keepdim=True)[visible].mean()
+    assert error < 0.45 * (clips.hr[:, 1] - clips.hr[:, 0]).abs().mean(1, keepdim=True)[visible].mean()
+
+
 def test_lr_is_the_reduced_hr() -> None:
     for degradation, reduce in (
         ('bicubic', lambda x: bicubic_resize(x, 0.5)),

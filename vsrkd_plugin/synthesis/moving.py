@@ -32,15 +32,24 @@ class Clips:
     scene: Scene
     places: Tensor
 
-    def flow(self, time: int, other: int) -> tuple[Tensor, Tensor]:
-        """Where each LR pixel of frame `time` is in frame `other`: flow `(b, 2, s, s)` and visibility `(b, 1, s, s)`.
+    def flow(self, time: int, other: int, scale: int = 1) -> tuple[Tensor, Tensor]:
+        """Where what is seen in frame `time` is in frame `other`.
 
-        A place that leaves the frame is not visible.
+        Args:
+            scale: 1 for LR frames; that of SR frames for these.
+
+        Returns:
+            Flow in pixels of these frames, `(b, 2, h, w)`, and whether a place is seen in both, `(b, 1, h, w)`: not
+            covered, not cut, not outside.
         """
-        flow, visible = self.scene.flow(time, other, self.places.expand(len(self.lr), -1, -1, -1))
-        grid = pixel_grid(*self.places.shape[:2], device=flow.device)
-        there = grid + flow.permute(0, 2, 3, 1)
-        inside = ((there >= 0) & (there <= self.places.shape[0] - 1)).all(-1)
+        places = self.places
+        if scale > 1:  # the grid of SR frames lies about the middle, wherever LR pixels were taken from
+            size = places.shape[0] * scale
+            places = (pixel_grid(size, size, places.device) - (size - 1) / 2) / scale
+        flow, visible = self.scene.flow(time, other, places.expand(len(self.lr), -1, -1, -1))
+        flow = flow * scale
+        there = pixel_grid(*places.shape[:2], device=flow.device) + flow.permute(0, 2, 3, 1)
+        inside = ((there >= 0) & (there <= places.shape[0] - 1)).all(-1)
         return flow, visible & inside[:, None]
 
 
