@@ -90,7 +90,7 @@ def probe(network: nn.Module, channels: int, lr_size: int = 16, scale: int | Non
     """
     parameter = next(network.parameters(), None)
     x = torch.zeros(1, channels, lr_size, lr_size, device=None if parameter is None else parameter.device)
-    with _in_eval_mode(network):
+    with in_eval_mode(network):
         try:
             output = network(x)
         except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
@@ -162,7 +162,7 @@ def _bare(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
+def in_eval_mode(network: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while: batch norm must not learn from a probe."""
     training = {module: module.training for module in network.modules()}
     network.eval()

@@ -1,0 +1,126 @@
+"""Any video SR network made to look alike: an LR clip in, every frame of the SR clip out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.distillation.super_resolver import in_eval_mode
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+PADDINGS = ('replicate', 'reflection')
+_WINDOWS = (5, 7, 3, 9)  # tried in turn where nothing tells the length of a network's window
+
+
+class ClipResolver(nn.Module):
+    """Calls a video SR network as it wants to be called.
+
+    Recurrent networks take a clip `(b, t, c, h, w)` and give it enlarged; those with a sliding window take an odd
+    number of frames and give the one in the middle, so that here every frame of a clip gets a window of its own. Which
+    it is, and the window's length, is found out by calling it once.
+
+    Args:
+        network: the network, bare.
+        scale: the factor it enlarges by; networks whose input is at HR size already (TOFlow) get LR by bicubic.
+        options: what it was built with; `num_frame` among them is the window's length.
+        padding: what lies before the first and behind the last frame of a clip: `replicate` or `reflection`.
+        lr_size: side of the frames it is tried with.
+        windows_at_once: windows in one call, for the sake of memory.
+
+    Raises:
+        ValueError: it takes no clips of any length tried, or gives another size; a padding that is not known.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scale: int,
+        options: Mapping[str, Any] | None = None,
+        *,
+        padding: str = 'replicate',
+        lr_size: int = 16,
+        windows_at_once: int = 16,
+    ) -> None:
+        super().__init__()
+        if padding not in PADDINGS:
+            raise ValueError(f'padding must be one of {", ".join(PADDINGS)}, got {padding!r}')
+        self.network, self.scale, self.padding, self.windows_at_once = network, scale, padding, windows_at_once
+        told = (options or {}).get('num_frame') or getattr(network, 'num_frame', None)
+        self.window: int | None = None  # None: recurrent
+        self.pre_upsampling = False
+        self._probe([told] if told else _WINDOWS, lr_size)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether the network takes clips of any length."""
+        return self.window is None
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Super-resolve a clip.
+
+        Args:
+            clip: `(b, t, c, h, w)` in [0, 1].
+
+        Returns:
+            `(b, t, c, scale * h, scale * w)`, fp32, not clipped.
+
+        Raises:
+            ValueError: the clip is shorter than the network's window.
+        """
+        b, t, c, h, w = clip.shape
+        x = bicubic_resize(clip, self.scale) if self.pre_upsampling else clip
+        if self.window is None:
+            return self.network(x).float()
+        if t < self.window:
+            raise ValueError(f'a clip of {t} frames is shorter than the window of {self.window} of the network')
+        windows = x[:, frame_windows(t, self.window, self.padding)].flatten(0, 1)
+        frames = torch.cat([self.network(part).float() for part in windows.split(self.windows_at_once)])
+        return frames.view(b, t, c, self.scale * h, self.scale * w)
+
+    @torch.no_grad()
+    def _probe(self, lengths: Any, lr_size: int) -> None:
+        parameter = next(self.network.parameters(), None)
+        device = None if parameter is None else parameter.device
+        failures = []
+        with in_eval_mode(self.network):
+            for length in lengths:
+                try:
+                    shape = self._output_shape(torch.zeros(1, length, 3, lr_size, lr_size, device=device))
+                except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+                    failures.append(f'{length} frames: {(str(error).strip() or type(error).__name__).splitlines()[0]}')
+                    continue
+                side = self.scale * lr_size
+                if shape in ((1, 3, side, side), (1, 3, lr_size, lr_size)):
+                    if length % 2 == 0:
+                        raise ValueError(f'a window has a frame in its middle: its length must be odd, got {length}')
+                    self.window, self.pre_upsampling = length, shape[-1] == lr_size and self.scale > 1
+                    return
+                if shape == (1, length, 3, side, side):
+                    return
+                raise ValueError(
+                    f'turns {length} frames of {lr_size}x{lr_size} into {shape}; expected (1, 3, {side}, {side}) or '
+                    f'(1, {length}, 3, {side}, {side})'
+                )
+        raise ValueError(f'takes no clips of {lr_size}x{lr_size}: {"; ".join(failures)}')
+
+    def _output_shape(self, x: Tensor) -> tuple[int, ...]:
+        output = self.network(x)
+        if not isinstance(output, Tensor):
+            raise ValueError(f'gives {type(output).__name__}, expected a tensor')
+        return tuple(output.shape)
+
+
+def frame_windows(frames: int, length: int, padding: str = 'replicate') -> Tensor:
+    """Indices of the window around each frame: `(frames, length)`.
+
+    Args:
+        frames: of the clip.
+        length: of a window, odd, at most `frames`.
+        padding: `replicate` the end frames, or `reflection` about them.
+    """
+    index = torch.arange(frames)[:, None] + torch.arange(length) - length // 2
+    if padding == 'replicate':
+        return index.clamp(0, frames - 1)
+    index = index.abs()
+    return torch.where(index > frames - 1, 2 * (frames - 1) - index, index)
