@@ -72,22 +72,34 @@ class RLSP(nn.Module):
             x = F.relu(layer(x))
         return F.relu(to_state(x)), luma + to_result(x).float()
 
+    def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """What does not depend on the network's own past: the three frames that are read for each, and their Y.
+
+        Args:
+            clip: RGB, `(b, t, 3, h, w)` in [0, 1].
+
+        Returns:
+            `(b, t, 9, h, w)` (end frames repeated) and `(b, t, 1, h, w)`, levels of 0 … 255.
+        """
+        if clip.ndim != 5 or clip.shape[2] != 3:
+            raise ValueError(f'RLSP takes RGB clips (b, t, 3, h, w), got shape {tuple(clip.shape)}')
+        levels = 255 * (clip if clip.dtype == torch.float64 else clip.float())
+        before, behind = levels[:, [0, *range(clip.shape[1] - 1)]], levels[:, [*range(1, clip.shape[1]), -1]]
+        luma = 255 * rgb_to_y(clip.flatten(0, 1))
+        return torch.cat([before, levels, behind], 2), luma.view(*clip.shape[:2], 1, *clip.shape[3:])
+
     def luma(self, x: Tensor) -> Tensor:
         """Y of the SR clip: `(b, t, 3, h, w)` in [0, 1] to `(b, t, 1, upscale * h, upscale * w)`, fp32, not clipped."""
-        if x.ndim != 5 or x.shape[2] != 3:
-            raise ValueError(f'RLSP takes RGB clips (b, t, 3, h, w), got shape {tuple(x.shape)}')
+        frames, luma = self.inputs(x)
         b, t, _, h, w = x.shape
-        luma = 255 * rgb_to_y(x.flatten(0, 1)).view(b, t, 1, h, w)
-        levels = 255 * x
-        state = x.new_zeros(b, self.num_feat, h, w)
-        result = x.new_zeros(b, self.upscale**2, h, w)
+        state = frames.new_zeros(b, self.num_feat, h, w)
+        result = frames.new_zeros(b, self.upscale**2, h, w)
         results = []
         for i in range(t):
-            frames = torch.cat([levels[:, max(i - 1, 0)], levels[:, i], levels[:, min(i + 1, t - 1)]], 1)
             if self.checkpointed and torch.is_grad_enabled():
-                state, result = checkpoint(self.step, frames, luma[:, i], state, result, use_reentrant=False)
+                state, result = checkpoint(self.step, frames[:, i], luma[:, i], state, result, use_reentrant=False)
             else:
-                state, result = self.step(frames, luma[:, i], state, result)
+                state, result = self.step(frames[:, i], luma[:, i], state, result)
             results.append(F.pixel_shuffle(result, self.upscale))
         return torch.stack(results, 1) / 255
 

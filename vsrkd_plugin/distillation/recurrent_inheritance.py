@@ -1,0 +1,118 @@
+"""The start from the teacher for RLSP: channels of layers and state chosen together, then refitted, state included."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsrkd_plugin.distillation.fitting import convolve, refit
+
+
+class Recurrent(Protocol):
+    """What takes part: `layers` gives a chain of convolutions with a ReLU behind each but the last; the last two both
+    read what the one before them gives; the last but one makes the next state, the last what is added to the input."""
+
+    num_feat: int
+    upscale: int
+
+    def layers(self) -> list[nn.Conv2d]: ...
+
+    def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+def is_recurrent(network: nn.Module) -> bool:
+    """Whether a network takes part."""
+    return getattr(network, 'recurrent', False) and hasattr(network, 'layers') and hasattr(network, 'inputs')
+
+
+@torch.no_grad()
+def inherit_recurrent(
+    teacher: Recurrent, student: Recurrent, clip: Tensor, passes: int = 2, ridge: float = 1e-4
+) -> list[Tensor]:
+    """Start a recurrent student from the channels of its teacher.
+
+    In each layer the channels that matter most are kept. Then, walking forward, each of the student's layers is
+    refitted from its own activations to the teacher's pre-activations of the kept channels, over all frames at once.
+    The state and the last result that it reads are the teacher's in the first pass, and in the next ones its own, as it
+    made them with the weights of the pass before: so it learns to go on from its own errors.
+
+    Args:
+        teacher, student: of the same number of layers and the same `upscale`.
+        clip: LR clips, `(b, t, 3, h, w)` in [0, 1]; about a hundred frames in all.
+        passes: 1 leaves the state the teacher's.
+        ridge: as in `refit`.
+
+    Returns:
+        The kept channels of each layer but the last.
+
+    Raises:
+        ValueError: the student is wider, or of another depth or scale.
+    """
+    theirs, ours = teacher.layers(), student.layers()
+    if len(theirs) != len(ours) or teacher.upscale != student.upscale:
+        raise ValueError(
+            f'a student of {len(ours)} layers and x{student.upscale} cannot start from a teacher of {len(theirs)} '
+            f'layers and x{teacher.upscale}'
+        )
+    if student.num_feat > teacher.num_feat:
+        raise ValueError(f'a student of {student.num_feat} channels cannot start from a teacher of {teacher.num_feat}')
+    frames, luma = teacher.inputs(clip)
+    states, results = _unroll(teacher, frames, luma)
+    outputs = _walk(theirs, _read(frames, states, results))
+    kept = [
+        importance.topk(student.num_feat).indices.sort().values
+        for importance in _importance(theirs, outputs, frames.shape[2])
+    ]
+    states = states[:, :, kept[-1]]
+    for number in range(passes):
+        if number:
+            states, results = _unroll(student, frames, luma)
+        x = _read(frames, states, results)
+        for index, layer in enumerate(ours[:-1]):
+            target = outputs[index][:, kept[index]]
+            if index == len(ours) - 2:  # both ends read x
+                refit(ours[-1], x, outputs[-1], ridge)
+                refit(layer, x, target, ridge)
+            else:
+                refit(layer, x, target, ridge)
+                x = F.relu(convolve(layer, x))
+    return kept
+
+
+def _unroll(network: Recurrent, frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
+    """What a network reads at each frame of a clip: states `(b, t, n, h, w)` and results `(b, t, s², h, w)`."""
+    b, t, _, h, w = frames.shape
+    state, result = frames.new_zeros(b, network.num_feat, h, w), frames.new_zeros(b, network.upscale**2, h, w)
+    states, results = [], []
+    for i in range(t):
+        states.append(state)
+        results.append(result)
+        *_, to_state, added = _walk(network.layers(), torch.cat([frames[:, i], state, result], 1))
+        state, result = F.relu(to_state), luma[:, i] + added
+    return torch.stack(states, 1), torch.stack(results, 1)
+
+
+def _read(frames: Tensor, states: Tensor, results: Tensor) -> Tensor:
+    return torch.cat([frames, states, results], 2).flatten(0, 1)
+
+
+def _walk(layers: list[nn.Conv2d], x: Tensor) -> list[Tensor]:
+    """Pre-activations of all layers; the last two read the same."""
+    outputs = []
+    for layer in layers[:-2]:
+        outputs.append(convolve(layer, x))
+        x = F.relu(outputs[-1])
+    return [*outputs, *(convolve(layer, x) for layer in layers[-2:])]
+
+
+def _importance(layers: list[nn.Conv2d], outputs: list[Tensor], num_frame_channels: int) -> list[Tensor]:
+    """(Mean squared activation) x (squared norm of the weights that read it), of each layer but the last."""
+    norms = [layer.weight.square().sum((0, 2, 3)) for layer in layers]
+    read = [
+        *norms[1:-2],
+        norms[-2] + norms[-1],
+        norms[0][num_frame_channels : num_frame_channels + len(layers[0].weight)],
+    ]
+    activity = [F.relu(output).square().mean((0, 2, 3)) for output in outputs[:-1]]
+    return [a * n for a, n in zip(activity, read, strict=True)]
