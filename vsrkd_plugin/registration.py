@@ -13,6 +13,7 @@ MODULES = (
     'vsrkd_plugin.archs.tdan_arch',
     'vsrkd_plugin.archs.vdsr_arch',
     'vsrkd_plugin.data.bicubic_image_dataset',
+    'vsrkd_plugin.data.degraded_clip_dataset',
     'vsrkd_plugin.data.latent_dataset',
     'vsrkd_plugin.losses.adversarial_distillation_loss',
     'vsrkd_plugin.losses.distillation_loss',

@@ -1,0 +1,91 @@
+"""Clips from folders of frames: LR as the protocol makes it, samples that fit, flaws that are named."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+
+def write_clip(folder: Path, numbers: list[int], height: int = 34, width: int = 41) -> np.ndarray:
+    """Frames of smooth colours, RGB `(t, h, w, 3)`."""
+    folder.mkdir(parents=True)
+    rng, frames = np.random.default_rng(len(numbers)), []
+    for number in numbers:
+        grid = rng.uniform(0, 255, (4, 5, 3)).astype(np.float32)
+        frames.append(cv2.resize(grid, (width, height)).round().clip(0, 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f'{number:08d}.png'), frames[-1][..., ::-1])
+    return np.stack(frames)
+
+
+def dataset(root: Path, **settings) -> DegradedClipDataset:
+    return DegradedClipDataset({'name': 'clips', 'phase': 'val', 'dataroot_gt': str(root), 'scale': 4, **settings})
+
+
+def test_lr_is_that_of_the_protocol(tmp_path: Path) -> None:
+    frames = write_clip(tmp_path / 'a', [0, 1, 2])[:, :32, :40]
+    sample = dataset(tmp_path, degradation='blur')[0]
+    expected = gaussian_filter(frames.astype(np.float64), (0, 1.5, 1.5, 0), truncate=4)[:, ::4, ::4].round() / 255
+    assert sample['folder'] == 'a' and sample['scale'] == 4 and sample['lq'].shape == (3, 3, 8, 10)
+    # fp32 may round a level that lies on the edge otherwise than fp64.
+    difference = (sample['lq'] - torch.from_numpy(expected).float().permute(0, 3, 1, 2)).abs() * 255
+    assert difference.max() < 1.01 and (difference > 0.5).float().mean() < 0.01
+    assert torch.equal(sample['gt'], torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
+    bicubic = dataset(tmp_path)[0]
+    torch.testing.assert_close(bicubic['lq'], bicubic_resize(bicubic['gt'], 0.25).clamp(0, 1), rtol=0, atol=0.51 / 255)
+
+
+def test_samples_of_a_training(tmp_path: Path) -> None:
+    write_clip(tmp_path / 'a', list(range(5, 11)))
+    write_clip(tmp_path / 'b', list(range(4)))
+    torch.manual_seed(0)
+    clips = dataset(tmp_path, phase='train', num_frame=3, gt_size=16, enlarge=10)
+    assert len(clips) == 20
+    for index in range(20):
+        sample = clips[index]
+        assert sample['lq'].shape == (3, 3, 4, 4) and sample['gt'].shape == (3, 3, 16, 16)
+        # The two still belong together: far nearer than by chance.
+        assert (bicubic_resize(sample['gt'], 0.25) - sample['lq']).abs().mean() < 0.03
+
+
+def test_one_clip_and_some_clips(tmp_path: Path) -> None:
+    write_clip(tmp_path / 'a', [3, 4])
+    write_clip(tmp_path / 'b', [0, 1])
+    assert len(dataset(tmp_path)) == 2 and len(dataset(tmp_path / 'a')) == 1
+    assert dataset(tmp_path, clips=['b'])[0]['folder'] == 'b'
+    with pytest.raises(UserError, match='has no clips c; it has a, b'):
+        dataset(tmp_path, clips=['c'])
+
+
+def test_flaws_are_named(tmp_path: Path) -> None:
+    write_clip(tmp_path / 'gaps', [0, 1, 4, 6])
+    with pytest.raises(UserError, match=r'gaps: frames 0 to 6, but 2, 3, 5 missing'):
+        dataset(tmp_path / 'gaps')
+    for number in (2, 3, 5):
+        (tmp_path / 'gaps' / f'{number:08d}.png').write_bytes((tmp_path / 'gaps' / '00000000.png').read_bytes())
+    write_clip(tmp_path / 'sizes', [0, 1])
+    cv2.imwrite(str(tmp_path / 'sizes' / '00000002.png'), np.zeros((34, 40, 3), np.uint8))
+    with pytest.raises(UserError, match='sizes: frame 2 is 40x34, the first one 41x34'):
+        dataset(tmp_path / 'sizes').check()
+    with pytest.raises(UserError, match='sizes: has 3 frames, fewer than num_frame 5'):
+        dataset(tmp_path / 'sizes', num_frame=5)
+    with pytest.raises(UserError, match='smaller than the 64 pixels needed'):
+        dataset(tmp_path / 'gaps', phase='train', gt_size=64).check()
+    with pytest.raises(UserError, match='gt_size must be a multiple of the scale 4, got 18'):
+        dataset(tmp_path / 'sizes', phase='train', gt_size=18)
+    with pytest.raises(UserError, match='degradation must be one of bicubic, blur'):
+        dataset(tmp_path / 'sizes', degradation='jpeg')
+    with pytest.raises(UserError, match='no folder'):
+        dataset(tmp_path / 'nothing')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match='holds neither frames nor folders'):
+        dataset(tmp_path / 'empty')
+    (tmp_path / 'sizes' / 'title.png').write_bytes((tmp_path / 'sizes' / '00000000.png').read_bytes())
+    with pytest.raises(UserError, match='frame title has no number'):
+        dataset(tmp_path / 'sizes')

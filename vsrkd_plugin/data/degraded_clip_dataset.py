@@ -1,0 +1,177 @@
+"""HR clips alone; the LR clips are made as the teacher expects them, and kept."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vsrkd_plugin.data.images import EXTENSIONS, Reader, list_images
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.blur import blur_subsample
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+DEGRADATIONS = ('bicubic', 'blur')
+
+
+@DATASET_REGISTRY.register()
+class DegradedClipDataset(Dataset):
+    """Pairs of LR and HR clips made from folders of HR frames, for training and for validation.
+
+    Options (`datasets.*`):
+        dataroot_gt: a folder with a folder of frames for each clip (as Vid4), or the frames of one clip.
+        clips: names of clips, to take these alone. Default all.
+        scale: the factor.
+        degradation: `bicubic` (MATLAB's, BI) or `blur` (Gaussian, then every scale-th pixel from 0, BD).
+        sigma: of the blur, in HR pixels. Default 1.5.
+        num_frame: training: frames of a sample. Validation: a clip must have as many. Default 1.
+        gt_size: training only: side of the HR patches, a multiple of the scale.
+        use_hflip, use_rot, use_reverse: training only: random flips, quarter turns, reversal of time. Default true.
+        enlarge: training only: how many samples of a clip make up an epoch. Default 1.
+
+    A sample holds `lq` `(t, 3, h, w)` and `gt` `(t, 3, scale * h, scale * w)` in [0, 1], `folder` (the clip's name) and
+    `scale`; in validation it is a whole clip. LR is rounded to 8 bits, as frames of a video are. HR is cropped to a
+    multiple of the scale.
+
+    Raises:
+        UserError: no clips, a gap in the numbers of a clip's frames, frames of several sizes, a clip too short or too
+            small, a corrupt frame.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt
+        self.training = opt.get('phase', 'train') == 'train'
+        self.scale, self.num_frame = opt['scale'], opt.get('num_frame', 1)
+        self.degradation, self.sigma = opt.get('degradation', 'bicubic'), opt.get('sigma', 1.5)
+        name = opt.get('name', '?')
+        if self.degradation not in DEGRADATIONS:
+            raise UserError(
+                f'datasets, {name}: degradation must be one of {", ".join(DEGRADATIONS)}, got {self.degradation!r}'
+            )
+        self.enlarge = opt.get('enlarge', 1) if self.training else 1
+        if self.training and (not opt.get('gt_size') or opt['gt_size'] % self.scale):
+            raise UserError(
+                f'datasets, {name}: gt_size must be a multiple of the scale {self.scale}, got {opt.get("gt_size")}'
+            )
+        self.clips = _list_clips(opt['dataroot_gt'], opt.get('clips'), f'datasets, {name}, dataroot_gt')
+        for clip, frames in self.clips:
+            if len(frames) < self.num_frame:
+                raise UserError(f'{clip}: has {len(frames)} frames, fewer than num_frame {self.num_frame}')
+        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def check(self) -> None:
+        """Decode every frame once, so that a flaw is told before a training starts."""
+        for index in range(len(self.clips)):
+            self.pair(index)
+
+    def pair(self, index: int) -> tuple[Tensor, Tensor]:
+        """A whole clip as LR and HR levels, uint8, `(t, 3, h, w)` and `(t, 3, scale * h, scale * w)`; made once."""
+        if index not in self._cache:
+            gt = self._read(index)
+            # Frame by frame: a clip in floating point would take eight times the memory of its levels.
+            lq = torch.cat([self._reduce(frame[None].float()) for frame in gt])
+            self._cache[index] = lq.round().clamp(0, 255).byte(), gt
+        return self._cache[index]
+
+    def __len__(self) -> int:
+        return len(self.clips) * self.enlarge
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index >= len(self):
+            raise IndexError(index)
+        index %= len(self.clips)
+        lq, gt = self.pair(index)
+        if self.training:
+            lq, gt = self._augment(*self._crop(lq, gt))
+        name = self.clips[index][0]
+        return {'lq': lq.float() / 255, 'gt': gt.float() / 255, 'folder': Path(name).name, 'scale': self.scale}
+
+    def _read(self, index: int) -> Tensor:
+        name, readers = self.clips[index]
+        frames: list[np.ndarray] = []
+        for number, read in readers:
+            frames.append(read()[:, :, ::-1])
+            if frames[-1].shape != frames[0].shape:
+                (h, w), (first_h, first_w) = frames[-1].shape[:2], frames[0].shape[:2]
+                raise UserError(f'{name}: frame {number} is {w}x{h}, the first one {first_w}x{first_h}')
+        height, width = frames[0].shape[:2]
+        needed = self.opt['gt_size'] if self.training else self.scale
+        if min(height, width) < needed:
+            raise UserError(f'{name}: is {width}x{height}, smaller than the {needed} pixels needed')
+        height, width = (side // self.scale * self.scale for side in (height, width))
+        return torch.from_numpy(np.stack([frame[:height, :width] for frame in frames])).permute(0, 3, 1, 2).contiguous()
+
+    def _reduce(self, gt: Tensor) -> Tensor:
+        if self.degradation == 'bicubic':
+            return bicubic_resize(gt, 1 / self.scale)
+        return blur_subsample(gt, self.scale, self.sigma)
+
+    def _crop(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+        size, s = self.opt['gt_size'] // self.scale, self.scale
+        first = _randint(len(lq) - self.num_frame + 1)
+        top, left = (_randint(side - size + 1) for side in lq.shape[2:])
+        time = slice(first, first + self.num_frame)
+        return (
+            lq[time, :, top : top + size, left : left + size],
+            gt[time, :, top * s : (top + size) * s, left * s : (left + size) * s],
+        )
+
+    def _augment(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+        if self.opt.get('use_hflip', True) and _randint(2):
+            lq, gt = lq.flip(3), gt.flip(3)
+        if self.opt.get('use_rot', True):
+            turns = _randint(4)
+            lq, gt = lq.rot90(turns, (2, 3)), gt.rot90(turns, (2, 3))
+        if self.opt.get('use_reverse', True) and _randint(2):
+            lq, gt = lq.flip(0), gt.flip(0)
+        return lq.contiguous(), gt.contiguous()
+
+
+def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str, list[tuple[int, Reader]]]]:
+    """Clips by path, each with its frames' numbers and readers in order."""
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise UserError(f'{key}: no folder {root}: expected one with a folder of HR frames for each clip')
+    if any(file.suffix.lower() in EXTENSIONS for file in path.iterdir()):
+        folders = [path]
+    else:
+        folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    if wanted is not None:
+        missing = sorted(set(wanted) - {folder.name for folder in folders})
+        if missing:
+            there = ', '.join(folder.name for folder in folders) or 'none'
+            raise UserError(f'{key}: {root} has no clips {", ".join(missing)}; it has {there}')
+        folders = [folder for folder in folders if folder.name in wanted]
+    if not folders:
+        raise UserError(f'{key}: {root} holds neither frames nor folders of frames')
+    return [(str(folder), _numbered(folder, key)) for folder in folders]
+
+
+def _numbered(folder: Path, key: str) -> list[tuple[int, Reader]]:
+    frames = []
+    for name, read in list_images(str(folder), key):
+        digits = re.findall(r'\d+', name)
+        if not digits:
+            raise UserError(f'{folder}: frame {name} has no number in its name')
+        frames.append((int(digits[-1]), read))
+    frames.sort(key=lambda frame: frame[0])
+    numbers = [number for number, _ in frames]
+    twice = sorted({a for a, b in itertools.pairwise(numbers) if a == b})
+    if twice:
+        raise UserError(f'{folder}: frame {twice[0]} is there twice')
+    gaps = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+    if gaps:
+        shown = ', '.join(map(str, gaps[:5])) + (', …' if len(gaps) > 5 else '')
+        raise UserError(f'{folder}: frames {numbers[0]} to {numbers[-1]}, but {shown} missing')
+    return frames
+
+
+def _randint(stop: int) -> int:
+    """torch's generator, not random or numpy: BasicSR's workers reseed those alike in every epoch."""
+    return int(torch.randint(stop, ()))
