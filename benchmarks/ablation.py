@@ -239,7 +239,9 @@ def main() -> None:
         parser.error(f'{args.plan} has no rows {", ".join(sorted(unknown))}; it has {", ".join(plan["rows"])}')
     register()
     references, seeds = reference_rows(plan, records), plan.get('seeds', [0])
-    command = shlex.join(['python', *sys.argv])
+    written = ['-o', str(args.o)] if args.o else []
+    kept = ['--records', str(args.records)] if args.records else []
+    command = shlex.join(['python', sys.argv[0], args.plan, *kept, *written])
     for seed in seeds:
         for label in args.rows or plan['rows']:
             measure_row(plan, label, seed, args.root, records)

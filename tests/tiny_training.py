@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 
+from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 
 TOTAL = 24
@@ -67,17 +68,50 @@ def tiny_options(folder: Path, images: Path, **train: Any) -> dict[str, Any]:
     }
 
 
+def tiny_video_options(folder: Path, **train: Any) -> dict[str, Any]:
+    """Options of a toy distillation of video on the CPU; writes its teacher to `folder/teacher.pth`."""
+    options = tiny_options(folder, folder)
+    torch.manual_seed(3)
+    torch.save({'params': RLSP(num_feat=8, num_layer=3, upscale=2).state_dict()}, folder / 'teacher.pth')
+    del options['network_z']
+    return {
+        **options,
+        'name': 'tiny_video',
+        'model_type': 'VideoDataFreeDistillationModel',
+        'scales': [2],
+        'datasets': {'train': options['datasets']['train']},
+        'network_t': {'type': 'RLSP', 'num_feat': 8, 'num_layer': 3, 'upscale': 2},
+        'network_g': {'type': 'RLSP', 'num_feat': 4, 'num_layer': 3, 'upscale': 2},
+        'path': {'pretrain_network_t': str(folder / 'teacher.pth'), 'resume_state': None},
+        'synthesis': {
+            'hr_size': 16,
+            'clips': {'frames': 5, 'degradation': 'blur', 'sigma': 1.0},
+            'sources': [{'type': 'procedural', 'num_images': 40}],
+        },
+        'train': {
+            'init': 'teacher',
+            'distill_opt': {'type': 'DistillationLoss'},
+            'optim_g': {'type': 'Adam', 'lr': 1e-3},
+            'scheduler': {'type': 'CosineAnnealingRestartLR', 'eta_min': 1e-6},
+            'ema_decay': 0.9,
+            'total_iter': TOTAL,
+            **train,
+        },
+    }
+
+
 def build(options: dict[str, Any], root: Path) -> Any:
     """The model of `options` in this process, ready to train; nothing is written."""
+    from basicsr.models import build_model
+
     from vsrkd_plugin.config.completing import complete
-    from vsrkd_plugin.models.data_free_distillation_model import DataFreeDistillationModel
     from vsrkd_plugin.registration import register
 
     register()
     options = copy.deepcopy(options)
     complete(options, str(root), is_train=True)
     torch.manual_seed(options['manual_seed'])
-    return DataFreeDistillationModel(options)
+    return build_model(options)
 
 
 def advance(model: Any, first: int, last: int) -> None:

@@ -21,6 +21,7 @@ MODULES = (
     'vsrkd_plugin.losses.temporal_consistency_loss',
     'vsrkd_plugin.models.data_free_distillation_model',
     'vsrkd_plugin.models.multi_scale_sr_model',
+    'vsrkd_plugin.models.video_data_free_distillation_model',
 )
 
 

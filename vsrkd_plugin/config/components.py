@@ -132,7 +132,12 @@ class Model:
 
     @property
     def distils(self) -> bool:
-        return self.kind == 'DataFreeDistillationModel'
+        return self.kind in schema.DISTILLING
+
+    @property
+    def films(self) -> bool:
+        """Whether it distils clips."""
+        return self.kind == schema.VIDEO
 
     def uses_stock(self, method: str) -> bool:
         """Whether a method is BasicSR's own, with BasicSR's needs."""

@@ -111,7 +111,7 @@ def _check_networks(opt: dict[str, Any]) -> None:
         networks['network_g'] = _grown(opt, networks['network_g'])
     _check_weights(opt, networks)
     if distils:
-        _check_pair(opt, networks)
+        (_check_video_pair if Model.of(opt).films else _check_pair)(opt, networks)
 
 
 def _channels(networks: dict[str, nn.Module], opt: dict[str, Any], key: str) -> int:
@@ -175,12 +175,43 @@ def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
     _check_inputs(opt, channels)
 
 
+def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+    """Teacher and student must take the clips that are made, and enlarge them by the scale."""
+    from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+    from vsrkd_plugin.distillation.recurrent_inheritance import inherit_recurrent, is_recurrent
+    from vsrkd_plugin.distillation.super_resolver import freeze
+    from vsrkd_plugin.models.sources import lr_sizes
+
+    (scale, size), *_ = lr_sizes(opt).items()
+    frames = opt['synthesis']['clips']['frames']
+    for key in ('network_t', 'network_g'):
+        try:
+            with torch.no_grad():
+                ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size)(
+                    torch.zeros(1, frames, 3, size, size)
+                )
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise UserError(
+                f'{key}: does not fit clips of {frames} frames at scale {scale}: {_first_line(error)}'
+            ) from error
+    if opt['train'].get('init') == 'teacher':
+        pair = networks['network_t'], networks['network_g']
+        try:
+            if not all(map(is_recurrent, pair)):
+                raise ValueError('needs two recurrent networks that name their layers, as RLSP does')
+            inherit_recurrent(*pair, torch.rand(1, 2, 3, 8, 8))
+        except ValueError as error:
+            raise UserError(f'train, init: teacher: {_first_line(error)}') from error
+    _check_inputs(opt, 3)
+
+
 def _check_inputs(opt: dict[str, Any], channels: int) -> None:
     """Real images and stored banks that a distillation reads."""
-    from vsrkd_plugin.models.sources import bank_paths, lr_sizes, read_lr_images
+    from vsrkd_plugin.models.sources import bank_paths, lr_sizes, picture_size, read_lr_images
     from vsrkd_plugin.synthesis.bank_file import check_bank
+    from vsrkd_plugin.synthesis.moving import PICTURE
 
-    sizes = lr_sizes(opt)
+    sizes = {PICTURE: picture_size(opt)} if opt['synthesis'].get('clips') else lr_sizes(opt)
     for index, entry in enumerate(opt['synthesis'].get('sources') or []):
         if entry['type'] == 'images' and opt['rank'] == 0:
             try:
@@ -226,6 +257,7 @@ def _check_training_parts(train: dict[str, Any]) -> None:
 
 def _check_datasets(opt: dict[str, Any]) -> None:
     from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+    from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 
     seen: set[str] = set()  # a folder that several sets use alike is decoded once
     for phase, options in opt['datasets'].items():
@@ -233,11 +265,11 @@ def _check_datasets(opt: dict[str, Any]) -> None:
         if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
             raise UserError(f'{place}, prefetch_mode: cuda needs a GPU; expected cpu, or leave it out')
         build = find_registered('data set', options['type'])
-        if not issubclass(build, BicubicImageDataset):
+        if not issubclass(build, (BicubicImageDataset, DegradedClipDataset)):
             _check_roots(options, place)
             continue
         dataset = build(deepcopy(options))
-        key = repr((options['dataroot_gt'], options.get('gt_size'), dataset.scales))
+        key = repr((options['dataroot_gt'], options.get('gt_size'), options.get('clips'), options.get('scale')))
         if key not in seen:
             seen.add(key)
             try:

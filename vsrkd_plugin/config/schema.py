@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 TOP = 'options'  # how errors name the top level
-OURS = ('DataFreeDistillationModel', 'MultiScaleSRModel')
+VIDEO = 'VideoDataFreeDistillationModel'
+DISTILLING = (VIDEO, 'DataFreeDistillationModel')
+OURS = (*DISTILLING, 'MultiScaleSRModel')
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,20 @@ DATASETS: Mapping[str, Fields] = {
         'use_rot': Field(BOOL, 'training: random quarter turns', default=True),
         'enlarge': Field(whole(1), 'training: patches of an image in an epoch', default=1),
     },
+    'DegradedClipDataset': {
+        **LOADER,
+        'dataroot_gt': Field(TEXT, 'folder of clips, each a folder of HR frames', required=True),
+        'clips': Field(NAMES, 'names of clips, to take these alone', null=True),
+        'scale': Field(whole(1), 'the scale', required=True),
+        'degradation': Field(one_of('bicubic', 'blur'), 'how LR is made', default='bicubic'),
+        'sigma': Field(POSITIVE, 'of the blur, in HR pixels', default=1.5),
+        'num_frame': Field(whole(1), 'training: frames of a sample; validation: the least that a clip has', default=1),
+        'gt_size': Field(whole(1), 'training: side of the HR patches'),
+        'use_hflip': Field(BOOL, 'training: random flips', default=True),
+        'use_rot': Field(BOOL, 'training: random quarter turns', default=True),
+        'use_reverse': Field(BOOL, 'training: random reversal of time', default=True),
+        'enlarge': Field(whole(1), 'training: samples of a clip in an epoch', default=1),
+    },
 }
 
 PATH: Fields = {
@@ -198,10 +214,19 @@ BANK: Fields = {
     'turn': Field(BOOL, 'flip and rotate what is used again', default=True),
     'path': Field(ROOTS, 'stored banks, instead of sources and teacher', null=True),
 }
+CLIPS: Fields = {
+    'frames': Field(whole(2), 'of a clip', required=True),
+    'degradation': Field(one_of('bicubic', 'blur', 'none'), "the teacher's; none: rendered at LR size", required=True),
+    'sigma': Field(POSITIVE, 'of the blur, in HR pixels', default=1.5),
+    'objects': Field(whole(0), 'in front of the ground, at most', default=2),
+    'motion': Field(one_of('full', 'translation', 'still'), 'how the ground and objects move', default='full'),
+    'picture_size': Field(whole(1), 'side of the pictures that are set in motion', null=True),
+}
 SYNTHESIS: Fields = {
     'hr_size': Field(whole(1), 'side of the HR patches, a multiple of every scale', default=48),
     'sources': Field(list_of(MAPPING, 'mappings with a type'), 'where inputs come from', null=True),
     'bank': Field(MAPPING, 'inputs kept with the outputs of the teacher', null=True, fields=BANK),
+    'clips': Field(MAPPING, 'video: how pictures of the sources are set in motion', null=True, fields=CLIPS),
 }
 _SOURCE: Fields = {
     'type': Field(one_of('procedural', 'learned', 'noise', 'images'), 'kind of source', required=True),
@@ -249,8 +274,8 @@ _REAL_ESRGAN = (
 
 
 def schema_of(model: str) -> Fields:
-    """The top level of the options of a model; `DataFreeDistillationModel`, `MultiScaleSRModel` or any other."""
-    if model == 'DataFreeDistillationModel':
+    """The top level of the options of a model; one of `OURS` or any other."""
+    if model in DISTILLING:
         return {
             **{key: field for key, field in _COMMON.items() if key != 'scale'},
             'scales': Field(scales_from(2), 'the scales; each step draws one'),

@@ -68,7 +68,7 @@ class _Validator:
         self.check_val()
         if self.is_train:
             self.check_training()
-        if self.model.distils:
+        if self.model.distils and self.is_train:
             self.check_synthesis()
             self.check_growth()
 
@@ -230,18 +230,46 @@ class _Validator:
         size = synthesis.get('hr_size', schema.SYNTHESIS['hr_size'].default)
         _check_multiple(size, scales, 'synthesis, hr_size')
         self.check_bank(synthesis)
+        least = size // min(scales)
+        if self.model.films:
+            least = self.check_clips(synthesis, scales)
+        elif synthesis.get('clips'):
+            raise UserError(f'synthesis, clips: are for model_type {schema.VIDEO}, got {self.opt["model_type"]}')
         for index, source in enumerate(synthesis.get('sources') or []):
             place = place_of('synthesis, sources', index)
             need(source, 'type', place, schema.SOURCES['learned']['type'].kind)
             self.check_fields(source, schema.SOURCES[source['type']], place)
-            least, side = size // min(scales), source.get('image_size')
+            side = source.get('image_size')
             if side is not None and side < least:
-                raise UserError(f'{place}, image_size: expected at least {least}, the side of LR patches, got {side}')
+                what = 'pictures of clips' if self.model.films else 'LR patches'
+                raise UserError(f'{place}, image_size: expected at least {least}, the side of {what}, got {side}')
+            if source['type'] == 'learned' and self.model.films:
+                raise UserError(f'{place}: learned sources make images; expected procedural, noise or images for clips')
             if source['type'] == 'learned' and self.is_train:
                 why = f'synthesis, sources, {index} is learned'
                 need(self.opt, 'network_z', schema.TOP, why=why)
                 for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt'):
                     need(self.opt['train'], key, 'train', why=why)
+
+    def check_clips(self, synthesis: Mapping, scales: list[int]) -> int:
+        """What only video has; gives the side of the pictures that are set in motion."""
+        from vsrkd_plugin.models.sources import picture_size
+
+        clips = need(synthesis, 'clips', 'synthesis', schema.MAPPING, schema.SYNTHESIS['clips'].help)
+        if len(scales) > 1:
+            raise UserError(f'scales: video networks serve one scale, got {scales}')
+        if (synthesis.get('bank') or {}).get('path'):
+            raise UserError('synthesis, bank, path: stored banks hold images; clips need sources and a teacher')
+        reconstruction = (self.opt.get('train') or {}).get('reconstruction_opt') or {}
+        if (
+            clips['degradation'] != 'none'
+            and reconstruction.get('degradation', clips['degradation']) != (clips['degradation'])
+        ):
+            raise UserError(
+                f'train, reconstruction_opt, degradation: expected {clips["degradation"]}, that of synthesis, clips; '
+                f'got {reconstruction["degradation"]}'
+            )
+        return picture_size({'scales': scales, 'synthesis': synthesis})
 
     def check_bank(self, synthesis: Mapping) -> None:
         """Inputs come from sources or from stored banks, and a bank must bear two batches."""

@@ -56,20 +56,26 @@ class ClipResolver(nn.Module):
         """Whether the network takes clips of any length."""
         return self.window is None
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """Super-resolve a clip.
+    def forward(self, clip: Tensor, scale: int | None = None, base: Tensor | None = None) -> Tensor:
+        """Super-resolve a clip. Called as a `SuperResolver` is.
 
         Args:
             clip: `(b, t, c, h, w)` in [0, 1].
+            scale: the network's own, if given.
+            base: `bicubic_resize(clip, scale)`, if it is there already.
 
         Returns:
             `(b, t, c, scale * h, scale * w)`, fp32, not clipped.
 
         Raises:
-            ValueError: the clip is shorter than the network's window.
+            ValueError: the clip is shorter than the network's window; another scale.
         """
+        if scale not in (None, self.scale):
+            raise ValueError(f'the network enlarges by {self.scale}, not by {scale}')
         b, t, c, h, w = clip.shape
-        x = bicubic_resize(clip, self.scale) if self.pre_upsampling else clip
+        x = clip
+        if self.pre_upsampling:
+            x = bicubic_resize(clip, self.scale) if base is None else base
         if self.window is None:
             return self.network(x).float()
         if t < self.window:

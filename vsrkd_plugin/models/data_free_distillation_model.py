@@ -37,6 +37,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
     everything else that a bit-exact resume needs is in the training state. See `options/dfkd_vdsr.yml`.
     """
 
+    init_inputs = INIT_PATCHES  # that a start from the teacher is fitted on
+
     def __init__(self, opt: dict[str, Any]) -> None:
         growth = opt['train'].get('growth') if opt['is_train'] else None
         if growth:
@@ -66,10 +68,10 @@ class DataFreeDistillationModel(MultiScaleSRModel):
 
         answered = bank_paths(self.opt) and train.get('init') != 'teacher'  # by stored banks
         teacher = None if answered else build_teacher(self.opt, self.device)
-        channels = input_channels(teacher or self.net_g, self.opt['network_t' if teacher else 'network_g'])
+        channels = self.input_channels(teacher)
         self.pair = Pair(
-            SuperResolver(teacher, channels) if teacher else None,
-            SuperResolver(keep_tail_in_fp32(self.net_g), channels),
+            self.resolver(teacher, 'network_t', channels) if teacher else None,
+            self.resolver(keep_tail_in_fp32(self.net_g), 'network_g', channels),
             self.autocast,
             train.get('self_ensemble', False),
         )
@@ -102,6 +104,18 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self.setup_optimizers()
         self.setup_schedulers()
 
+    def input_channels(self, teacher: nn.Module | None) -> int:
+        """Channels of the inputs: the teacher's, or the student's where banks stand in for a teacher."""
+        return input_channels(teacher or self.net_g, self.opt['network_t' if teacher else 'network_g'])
+
+    def resolver(self, network: nn.Module, key: str, channels: int) -> nn.Module:
+        """A network, called alike whatever it is: LR in, SR out. `key` names its options."""
+        return SuperResolver(network, channels)
+
+    def tiles(self, images: torch.Tensor) -> torch.Tensor:
+        """Inputs or outputs as pictures to look at, `(n, c, h, w)`."""
+        return images
+
     def preview_pairs(self, scale: int, count: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`count` inputs to look at, with the teacher's outputs where a stored bank has them."""
         if hasattr(self.source, 'preview_pairs'):
@@ -111,13 +125,18 @@ class DataFreeDistillationModel(MultiScaleSRModel):
     def _inherit(self, teacher: nn.Module) -> None:
         student = self.net_g.network if self.growth else self.net_g
         # Previews, which every number of processes sees alike; the random states stay for the training.
-        previews = {scale: self.source.preview(scale, INIT_PATCHES // len(self.scales)) for scale in self.scales}
+        count = self.init_inputs // len(self.scales)
+        previews = {scale: self.source.preview(scale, count) for scale in self.scales}
         started = time.monotonic()
         try:
-            start_from_teacher(teacher, student, previews, self.growth.active(1) if self.growth else None)
+            self.start_from_teacher(teacher, student, previews)
         except ValueError as error:
             raise UserError(f'train, init: teacher: {error}') from error
         get_root_logger().info(f"Student starts from the teacher's channels ({time.monotonic() - started:.1f} s).")
+
+    def start_from_teacher(self, teacher: nn.Module, student: nn.Module, previews: dict[int, torch.Tensor]) -> None:
+        """Set the student's weights from the teacher's, both bare; `ValueError` where they do not fit each other."""
+        start_from_teacher(teacher, student, previews, self.growth.active(1) if self.growth else None)
 
     def setup_optimizers(self) -> None:
         """The student's optimiser first, then the sources' own."""
@@ -246,8 +265,12 @@ class DataFreeDistillationModel(MultiScaleSRModel):
                 f'{self.opt["path"]["resume_state"]}: holds no {", ".join(sorted(missing))}; not of '
                 'this training (another model or other options)'
             )
+        # A state holds its cosines' periods too. The options' stand: a training that was over may be made longer.
+        periods = [(s, s.periods, s.cumulative_period) for s in self.schedulers if hasattr(s, 'cumulative_period')]
         try:
             super().resume_training(resume_state)
+            for scheduler, lengths, ends in periods:
+                scheduler.periods, scheduler.cumulative_period = lengths, ends
             self.net_g.load_state_dict(resume_state['student'])
             if self.ema_decay:
                 self.net_g_ema.load_state_dict(resume_state['ema'])

@@ -29,7 +29,7 @@ def synthesis_picture(model: Any, iteration: int, tb_logger: Any, count: int = 8
         lr, stored = model.preview_pairs(scale, count)
         output, target = model.pair.outputs(lr, scale, stored)
         difference = 0.5 + 4 * (output - target)
-        rows = [_row(images, side) for images in (lr, target, output, difference)]
+        rows = [_row(model.tiles(images), side) for images in (lr, target, output, difference)]
         picture = torch.cat(rows, 1).clamp(0, 1).cpu()
         if tb_logger:
             tb_logger.add_image(f'synthesis/x{scale} (input, teacher, student, 4x difference)', picture, iteration)

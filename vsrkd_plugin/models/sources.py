@@ -15,11 +15,14 @@ from vsrkd_plugin.synthesis.bank import Label, ReplayBank
 from vsrkd_plugin.synthesis.bank_file import BankFile
 from vsrkd_plugin.synthesis.learned import LearnedSource
 from vsrkd_plugin.synthesis.mixture import MixtureSource
+from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.plain import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.procedural import ProceduralSource
 from vsrkd_plugin.synthesis.source import Source
 
 _BANK_SEED = 1000  # apart from the sources' seeds
+_MOTION_SEED = 2000
+_IMAGE_SIZE = 96  # of procedural images, unless patches are larger
 
 
 def lr_sizes(opt: dict[str, Any]) -> dict[int, int]:
@@ -29,7 +32,7 @@ def lr_sizes(opt: dict[str, Any]) -> dict[int, int]:
 
 
 def build_source(opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast) -> Source:
-    """The source of `synthesis.sources`: one, or a mixture of several.
+    """The source of `synthesis.sources`: one, or a mixture of several; set in motion where there is `synthesis.clips`.
 
     Args:
         opt: the validated options of a training.
@@ -38,7 +41,27 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
         autocast: makes the context for a generator's layers.
     """
     place = {'rank': opt['rank'], 'world_size': opt['world_size']}
-    sizes = lr_sizes(opt)
+    if clips := opt['synthesis'].get('clips'):
+        settings = {key: value for key, value in clips.items() if key != 'picture_size'}
+        sizes = {PICTURE: picture_size(opt)}
+        pictures = _build_image_source(opt, sizes, channels, device, autocast)
+        seed = opt['manual_seed'] + _MOTION_SEED
+        return MovingSource(pictures, lr_sizes=lr_sizes(opt), seed=seed, device=device, **settings, **place)
+    return _build_image_source(opt, lr_sizes(opt), channels, device, autocast)
+
+
+def picture_size(opt: dict[str, Any]) -> int:
+    """Side of the pictures that clips show: given, or a quarter more than what a frame shows of them."""
+    clips = opt['synthesis']['clips']
+    scale, size = next(iter(lr_sizes(opt).items()))
+    shown = size * (1 if clips.get('degradation') == 'none' else scale)
+    return clips.get('picture_size') or shown * 5 // 4
+
+
+def _build_image_source(
+    opt: dict[str, Any], sizes: dict[int, int], channels: int, device: torch.device, autocast: Autocast
+) -> Source:
+    place = {'rank': opt['rank'], 'world_size': opt['world_size']}
     sources, weights = [], []
     for number, entry in enumerate(opt['synthesis']['sources']):
         settings = dict(entry)
@@ -46,6 +69,7 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
         weights.append(settings.pop('weight', 1))
         seed = opt['manual_seed'] + 1 + number
         if kind == 'procedural':
+            settings.setdefault('image_size', max(_IMAGE_SIZE, max(sizes.values()) * 7 // 6))
             sources.append(
                 ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **place)
             )
@@ -132,7 +156,8 @@ def build_inputs(
     source = build_source(opt, channels, device, autocast)
     if bank.get('reuse', 1) == 1:
         return source
+    sizes, frames = lr_sizes(opt), (opt['synthesis'].get('clips') or {}).get('frames')
     alone = opt['world_size'] == 1
     return ReplayBank(
-        source, label, channels=channels, lr_sizes=lr_sizes(opt), seed=seed, device=device, keep=alone, **bank
+        source, label, channels=channels, lr_sizes=sizes, frames=frames, seed=seed, device=device, keep=alone, **bank
     )

@@ -3,41 +3,46 @@
 import logging
 import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
 LR_SIDE = 64  # pixels of the LR image that reports tell complexity for
+FRAMES = 7  # of the clip that video networks are measured with
 WARM_UP, REPEATS = 2, 7
+Resolver = SuperResolver | ClipResolver
 
 
 class _AtScale(nn.Module):
     """A network as a function of its input alone, which is what tracing needs."""
 
-    def __init__(self, resolver: SuperResolver, scale: int) -> None:
+    def __init__(self, resolver: Resolver, scale: int, base: Tensor | None) -> None:
         super().__init__()
-        self.resolver = resolver
-        self.scale = scale
+        self.resolver, self.scale, self.base = resolver, scale, base
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resolver(x, self.scale)
+        return self.resolver(x, self.scale, self.base)
 
 
 @torch.no_grad()
 def measure_complexity(
-    networks: dict[str, SuperResolver],
+    networks: Mapping[str, Resolver],
     scale: int,
     device: torch.device,
     interpolated: bool = False,
     lr_side: int = LR_SIDE,
 ) -> list[dict[str, Any]]:
     """Weights, multiply-accumulates and time of each network for one LR image of 64x64 (or `lr_side`).
+
+    Of video networks, for one frame in a clip of seven.
 
     Multiply-accumulates are those of the network, without the bicubic enlargement before it, as papers count them; the
     time includes it. The networks take turns, so that a change of the machine's load reaches all of them.
@@ -56,7 +61,11 @@ def measure_complexity(
     factor = scale
     if interpolated:
         x, factor = bicubic_resize(x, scale), 1
-    inputs = {name: x[:, : resolver.in_channels] for name, resolver in networks.items()}
+    inputs, frames = {}, {}
+    for name, resolver in networks.items():
+        clip = isinstance(resolver, ClipResolver)
+        frames[name] = max(FRAMES, resolver.window or 0) if clip else 1
+        inputs[name] = x[:, None].repeat(1, frames[name], 1, 1, 1) if clip else x[:, : resolver.in_channels]
     times: dict[str, list[float]] = {name: [] for name in networks}
     for turn in range(WARM_UP + REPEATS):
         for name, resolver in networks.items():
@@ -67,9 +76,9 @@ def measure_complexity(
         {
             'network': name,
             'params': sum(parameter.numel() for parameter in resolver.network.parameters()),
-            'macs': count_macs(resolver, inputs[name], factor),
-            'seconds_per_image': statistics.median(times[name]),
-            'input': list(inputs[name].shape),
+            'macs': count_macs(resolver, inputs[name], factor, frames[name]),
+            'seconds_per_image': statistics.median(times[name]) / frames[name],
+            'input': [1, *inputs[name].shape[-3:]],
             'scale': scale,
         }
         for name, resolver in networks.items()
@@ -77,21 +86,20 @@ def measure_complexity(
 
 
 @torch.no_grad()
-def count_macs(resolver: SuperResolver, x: Tensor, scale: int) -> int | None:
-    """Multiply-accumulates (what mmengine calls flops) of a network on `x` enlarged by `scale`."""
-    if resolver.pre_upsampling:  # enlarge outside the count
-        x, scale = bicubic_resize(x, scale), 1
+def count_macs(resolver: Resolver, x: Tensor, scale: int, frames: int = 1) -> int | None:
+    """Multiply-accumulates (what mmengine calls flops) of a network on `x` enlarged by `scale`, a frame of `frames`."""
+    base = bicubic_resize(x, scale) if resolver.pre_upsampling else None  # enlarge outside the count
     # get_model_complexity_info would warn about every element-wise operator; the counter behind it can be told not to.
-    counter = FlopAnalyzer(_AtScale(resolver, scale), (x,))
+    counter = FlopAnalyzer(_AtScale(resolver, scale, base), (x,))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
     try:
-        return int(counter.total())
+        return int(counter.total()) // frames
     except RuntimeError as error:
         logger.warning('Report: multiply-accumulates not counted, tracing failed (%s)', str(error).splitlines()[0])
         return None
 
 
-def _timed(resolver: SuperResolver, x: Tensor, scale: int) -> float:
+def _timed(resolver: Resolver, x: Tensor, scale: int) -> float:
     _synchronize(x.device)
     start = time.perf_counter()
     resolver(x, scale)

@@ -114,7 +114,7 @@ def evaluate(
                 settings = {'crop_border': scale, **metric_opt}
                 sums[method][metric].append(float(calculate_metric({'img': image, 'img2': hr}, settings)))
         lr = _to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
-        crops.append(_worst_crop(short_name(label, scale), scale, _image_name(sample, index), lr, images, hr))
+        crops.append(worst_crop(short_name(label, scale), scale, _image_name(sample, index), lr, images, hr))
     if not crops:
         return Evaluation()
     results = [
@@ -166,7 +166,7 @@ def _image_name(sample: dict[str, Any], index: int) -> str:
     return str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0]
 
 
-def _worst_crop(
+def worst_crop(
     dataset: str, scale: int, name: str, lr: np.ndarray, images: dict[str, np.ndarray], hr: np.ndarray
 ) -> Crop:
     """The window in which bicubic differs most from HR, its corners on LR's grid."""

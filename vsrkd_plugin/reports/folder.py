@@ -14,17 +14,22 @@ from typing import Any
 import torch
 
 from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
+from vsrkd_plugin.config.components import Model
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.data.images import BUNDLED
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.sources import lr_sizes
 from vsrkd_plugin.registration import register_all
-from vsrkd_plugin.reports.complexity import measure_complexity
+from vsrkd_plugin.reports.clips import evaluate_clips
+from vsrkd_plugin.reports.complexity import Resolver, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
 
 logger = logging.getLogger('basicsr')
+DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4}
 TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed')
 
 
@@ -64,7 +69,8 @@ def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any
     curves = []
     shown: list[dict[str, Any]] = []
     for dataset_opt in _validation_sets(opt):
-        outcome = evaluate(_build_dataset(dataset_opt), dataset_opt, networks, metric_options(opt.get('val')), device)
+        measure = evaluate_clips if _is_video(opt) else evaluate
+        outcome = measure(_build_dataset(dataset_opt), dataset_opt, networks, metric_options(opt.get('val')), device)
         evaluation.extend(outcome)
         if outcome.results:
             shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
@@ -73,7 +79,7 @@ def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any
     first = shown[0] if shown else {'scale': _fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
     results = [
-        result | {key: round(result[key], digits) for key, digits in (('psnr', 4), ('ssim', 5)) if key in result}
+        result | {key: round(result[key], digits) for key, digits in DIGITS.items() if key in result}
         for result in evaluation.results
     ]
     report = json.loads(
@@ -167,7 +173,11 @@ def _device(opt: dict[str, Any]) -> torch.device:
     return torch.device('cuda', torch.cuda.current_device()) if wanted else torch.device('cpu')
 
 
-def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, SuperResolver], dict[str, str]]:
+def _is_video(opt: dict[str, Any]) -> bool:
+    return Model.of(opt).films
+
+
+def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, Resolver], dict[str, str]]:
     """Teacher (if there was one) and student, and a description of each."""
     opt, paths = experiment.options, experiment.options.get('path') or {}
     networks, described = {}, {}
@@ -187,7 +197,7 @@ def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[
     return networks, described
 
 
-def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> SuperResolver:
+def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> Resolver:
     from basicsr.utils.registry import ARCH_REGISTRY
 
     settings = deepcopy(opt[key])
@@ -199,6 +209,9 @@ def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str |
         network.precision = 'fp32'  # figures of the weights, not of the number format they were trained in
     load_weights(network, weights, param_key, strict)
     try:
+        if _is_video(opt):
+            (scale, size), *_ = lr_sizes(opt).items()
+            return ClipResolver(network, scale, settings, lr_size=size)
         return SuperResolver(network, input_channels(network, settings))
     except ValueError as error:
         raise UserError(f'options.yml, {key}: {opt[key]["type"]} {error}') from error

@@ -40,6 +40,7 @@ def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], com
         '',
         metrics,
         '',
+        *_flicker(report),
         '![Crops by every method, and PSNR over the training](report.png)',
         '',
         '## Cost',
@@ -146,6 +147,24 @@ def _complexity_note(report: dict[str, Any]) -> str:
         "are the networks' own, without the bicubic enlargement before them. Time is the median of several passes in "
         'fp32, the networks taking turns, on the machine that made this report.'
     )
+
+
+def _flicker(report: dict[str, Any]) -> list[str]:
+    """Of video alone: how steady it is."""
+    values: dict[str, dict[str, float | None]] = {}
+    for result in report['results']:
+        if 'flicker' in result:
+            values.setdefault(result['dataset'], {})[result['method']] = result['flicker']
+    if not values:
+        return []
+    methods = list(next(iter(values.values())))
+    rows = [['clip', *methods]]
+    for name, by_method in values.items():
+        rows.append([name, *('-' if by_method[m] is None else f'{by_method[m]:.2f}' for m in methods)])
+    text = (
+        'Flicker: mean difference between the changes of Y from frame to frame and those of HR, in levels of 0 … 255.'
+    )
+    return [*markdown_table(rows), '', f'{text} Costs below are for one frame of a clip.', '']
 
 
 def _quality(psnr: float | None, ssim: float | None, sign: str = '') -> str:

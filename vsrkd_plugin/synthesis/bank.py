@@ -19,12 +19,12 @@ def bytes_of_pair(channels: int, lr_size: int, scale: int) -> int:
 
 
 class _Shelf:
-    """The pairs of one scale: `(rows, c, s, s)` and `(rows, c, scale * s, scale * s)`, fp16; uses left of each."""
+    """The pairs of one scale: `(rows, …, s, s)` and `(rows, …, scale * s, scale * s)`, fp16; uses left of each."""
 
-    def __init__(self, rows: int, channels: int, lr_size: int, scale: int, device: torch.device) -> None:
+    def __init__(self, rows: int, leading: tuple[int, ...], lr_size: int, scale: int, device: torch.device) -> None:
         half = {'dtype': torch.float16, 'device': device}
-        self.lr = torch.zeros(rows, channels, lr_size, lr_size, **half)
-        self.target = torch.zeros(rows, channels, scale * lr_size, scale * lr_size, **half)
+        self.lr = torch.zeros(rows, *leading, lr_size, lr_size, **half)
+        self.target = torch.zeros(rows, *leading, scale * lr_size, scale * lr_size, **half)
         self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU: choosing rows must not wait for a GPU
 
 
@@ -41,6 +41,7 @@ class ReplayBank:
         label: what the teacher says of them.
         channels: of the images.
         lr_sizes: scale → side of the LR images.
+        frames: of a clip; None for images. A clip is `(frames, c, s, s)`, and one pair.
         reuse: how often each pair is given; 1 keeps nothing.
         rows: pairs kept of each scale.
         turn: whether pairs are turned.
@@ -60,6 +61,7 @@ class ReplayBank:
         *,
         channels: int,
         lr_sizes: Mapping[int, int],
+        frames: int | None = None,
         reuse: int,
         rows: int = 1024,
         turn: bool = True,
@@ -75,10 +77,11 @@ class ReplayBank:
         self.asked = 0  # inputs that the teacher was asked about
         self._rng = torch.Generator().manual_seed(seed)
         place = torch.device(device)
-        self._shelves = {s: _Shelf(rows, channels, n, s, place) for s, n in lr_sizes.items()} if reuse > 1 else {}
+        leading = (channels,) if frames is None else (frames, channels)
+        self._shelves = {s: _Shelf(rows, leading, n, s, place) for s, n in lr_sizes.items()} if reuse > 1 else {}
 
     def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        """The next pairs: LR `(batch, c, s, s)` and the teacher's SR, fp32, without gradient.
+        """The next pairs: LR `(batch, c, s, s)` (clips `(batch, t, c, s, s)`) and the teacher's SR, fp32, no gradient.
 
         Raises:
             ValueError: fewer rows are kept than two batches.

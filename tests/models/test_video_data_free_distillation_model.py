@@ -1,0 +1,244 @@
+"""The video model: either kind of teacher and student, resume, validation; with toy networks, in this process."""
+
+import copy
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from tiny_training import TOTAL, advance, build, run, tiny_video_options
+from torch.utils.data import DataLoader
+
+from vsrkd_plugin.config.preflight import check_networks
+from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.video_data_free_distillation_model import clip_metrics, flicker
+from vsrkd_plugin.registration import register
+
+TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
+        'upscale': 2}  # fmt: skip
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict:
+    return tiny_video_options(tmp_path)
+
+
+def with_tdan_as(options: dict, key: str, folder: Path) -> dict:
+    from vsrkd_plugin.archs.tdan_arch import TDAN as Network
+
+    torch.manual_seed(4)
+    options[key] = dict(TDAN)
+    options['train']['init'] = 'random'
+    if key == 'network_t':
+        settings = {name: value for name, value in TDAN.items() if name != 'type'}
+        torch.save({'params': Network(**settings).state_dict()}, folder / 'tdan.pth')
+        options['path']['pretrain_network_t'] = str(folder / 'tdan.pth')
+    return options
+
+
+@pytest.mark.parametrize('windowed', [None, 'network_t', 'network_g'])
+def test_either_kind_learns_from_either(options: dict, tmp_path: Path, windowed: str | None) -> None:
+    if windowed:
+        options = with_tdan_as(options, windowed, tmp_path)
+    options['train'].update(total_iter=60, ema_decay=0, init='random')
+    register()
+    validate(options, True)
+    model = build(options, tmp_path)
+    lr = model.source.preview(2, 8)
+    assert lr.shape == (8, 5, 3, 8, 8)
+
+    def distance() -> float:
+        with torch.no_grad():
+            student, teacher = model.pair.outputs(lr, 2)
+        assert student.shape == teacher.shape == (8, 5, 3, 16, 16)
+        return float((student - teacher).abs().mean())
+
+    before = distance()
+    advance(model, 1, 60)
+    assert distance() < 0.9 * before
+
+
+def test_the_start_from_the_teacher_is_nearer_than_a_random_one(options: dict, tmp_path: Path) -> None:
+    found = []
+    for init in ('teacher', 'random'):
+        options['train']['init'] = init
+        model = build(options, tmp_path)
+        with torch.no_grad():
+            student, teacher = model.pair.outputs(model.source.preview(2, 8), 2)
+        found.append(float((student - teacher).abs().mean()))
+    assert found[0] < 0.7 * found[1]
+
+
+@pytest.mark.parametrize('banked', [False, True])
+def test_resuming_is_bit_for_bit(options: dict, tmp_path: Path, banked: bool) -> None:
+    if banked:
+        options['synthesis']['bank'] = {'reuse': 3, 'rows': 8}
+    whole = build(options, tmp_path)
+    advance(whole, 1, TOTAL)
+    first = build(options, tmp_path)
+    advance(first, 1, 9)
+    folder = tmp_path / 'states'
+    folder.mkdir()
+    first.opt['path'].update(training_states=str(folder), models=str(tmp_path))
+    first.save(0, 9)
+    state = torch.load(folder / '9.state', weights_only=False)
+    resumed_options = copy.deepcopy(options)
+    resumed_options['path']['resume_state'] = str(folder / '9.state')
+    second = build(resumed_options, tmp_path)
+    second.resume_training(state)
+    advance(second, 10, TOTAL)
+    for name, value in whole.net_g.state_dict().items():
+        assert torch.equal(value, second.net_g.state_dict()[name]), name
+    for name, value in whole.net_g_ema.state_dict().items():
+        assert torch.equal(value, second.net_g_ema.state_dict()[name]), name
+
+
+def test_a_bank_asks_the_teacher_once_for_each_clip(options: dict, tmp_path: Path) -> None:
+    options['synthesis']['bank'] = {'reuse': 4, 'rows': 8}
+    model = build(options, tmp_path)
+    asked = []
+    model.pair.teacher.network.register_forward_hook(lambda *_: asked.append(1))
+    advance(model, 1, 24)
+    assert 24 / 4 <= len(asked) <= 24 / 4 + 2
+
+
+def write_clip(folder: Path, frames: int = 6) -> None:
+    folder.mkdir(parents=True)
+    grid = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
+    picture = cv2.resize(grid, (80, 64)).round().clip(0, 255).astype(np.uint8)
+    for number in range(frames):
+        cv2.imwrite(str(folder / f'{number:08d}.png'), picture[2 * number : 2 * number + 40, number : number + 48])
+
+
+def test_validation_is_the_mean_over_frames_and_clips(options: dict, tmp_path: Path) -> None:
+    for name in ('a', 'b'):
+        write_clip(tmp_path / 'clips' / name, 5 if name == 'a' else 3)
+    settings = {'name': 'clips', 'phase': 'val', 'type': 'DegradedClipDataset', 'dataroot_gt': str(tmp_path / 'clips'),
+                'scale': 2, 'degradation': 'blur', 'sigma': 1.0}  # fmt: skip
+    metric = {'type': 'calculate_psnr', 'test_y_channel': True, 'crop_border': 4}
+    options['val'] = {'val_freq': 10, 'save_img': True, 'metrics': {'psnr': metric}}
+    model = build(options, tmp_path)
+    model.opt['path']['visualization'] = str(tmp_path / 'pictures')
+    Path(model.opt['path']['experiments_root']).mkdir(parents=True)
+    dataset = DegradedClipDataset(settings)
+    scalars = {}
+    logger = type('Logger', (), {
+        'add_scalar': lambda self, name, value, iteration: scalars.update({name: value}),
+        'add_image': lambda self, name, picture, iteration: scalars.update({name: picture.shape}),
+    })()  # fmt: skip
+    model.validation(DataLoader(dataset), 10, logger, True)
+    expected = []
+    for index in range(2):
+        sample = dataset[index]
+        with torch.no_grad():
+            sr = model.net_g_ema(sample['lq'][None])[0]
+        values = [
+            float(calculate_metric({'img': tensor2img(a), 'img2': tensor2img(b)}, dict(metric)))
+            for a, b in zip(sr, sample['gt'], strict=True)
+        ]
+        expected.append(sum(values) / len(values))
+    assert scalars['metrics/clips/psnr'] == pytest.approx(sum(expected) / 2, abs=1e-6)
+    assert scalars['metrics/clips/psnr/b'] == pytest.approx(expected[1], abs=1e-6)
+    assert scalars['metrics/clips/flicker'] > 0
+    assert model.best_metric_results['clips']['psnr']['iter'] == 10
+    assert len(list((tmp_path / 'pictures' / 'clips' / 'a' / '10').glob('*.png'))) == 5
+    assert list((tmp_path / 'pictures' / 'synthesised').glob('*.png'))
+
+
+def test_flicker_is_about_changes_alone() -> None:
+    torch.manual_seed(0)
+    clip = torch.rand(4, 3, 24, 24) * 0.5
+    assert flicker(clip + 0.1, clip) == pytest.approx(0, abs=1e-3)
+    jumping = clip.clone()
+    jumping[1::2] += 10 / 219  # ten levels of Y, up and down
+    assert flicker(jumping, clip) == pytest.approx(10, abs=0.01)
+    assert clip_metrics(clip, clip, {})['flicker'] == 0
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda o: o['synthesis'].pop('clips'), r"synthesis: key 'clips' is missing"),
+        (lambda o: o.update(scales=[2, 4]), 'video networks serve one scale'),
+        (lambda o: o['synthesis']['sources'].append({'type': 'learned'}), 'learned sources make images'),
+        (lambda o: o['synthesis']['clips'].update(motion='wild'), 'motion: expected one of full, translation, still'),
+        (lambda o: o['synthesis']['sources'][0].update(image_size=18), 'expected at least 20, the side of pictures'),
+        (lambda o: o.update(model_type='DataFreeDistillationModel'), 'clips: are for model_type Video'),
+    ],
+)
+def test_options_that_disagree(options: dict, change, words: str) -> None:
+    register()
+    change(options)
+    with pytest.raises(UserError, match=words):
+        validate(options, True)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda o: o.update(network_g={**TDAN, 'num_frame': 7}), 'clip of 5 frames is shorter than the window of 7'),
+        (lambda o: o['network_g'].update(upscale=4), r'network_g: does not fit .*expected \(1, 3, 16, 16\)'),
+        (lambda o: o['network_g'].update(num_feat=9), 'student of 9 channels cannot start from a teacher of 8'),
+        (lambda o: o.update(network_g=dict(TDAN)), 'needs two recurrent networks'),
+        (
+            lambda o: o.update(network_g={'type': 'EDVR', 'num_feat': 8, 'deformable_groups': 2, 'num_frame': 4}),
+            'must be odd, got 4|expected',
+        ),
+    ],
+)
+def test_networks_that_do_not_fit(options: dict, tmp_path: Path, change, words: str) -> None:
+    from vsrkd_plugin.config.completing import complete
+
+    register()
+    change(options)
+    complete(options, str(tmp_path), True)
+    with pytest.raises(UserError, match=words):
+        check_networks(options)
+
+
+def test_the_command_trains_resumes_and_reports(options: dict, tmp_path: Path) -> None:
+    for name in ('a', 'b'):
+        write_clip(tmp_path / 'clips' / name)
+    clips = {'name': 'clips', 'type': 'DegradedClipDataset', 'dataroot_gt': 'clips', 'scale': 2, 'degradation': 'blur'}
+    options['datasets']['val'] = clips
+    options['synthesis']['bank'] = {'reuse': 2, 'rows': 8}
+    options['val'] = {'val_freq': 12, 'metrics': {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}}
+    first = run(['train'], options, tmp_path, '--force_yml', 'train:total_iter=12')
+    assert first.returncode == 0, first.stderr[-3000:]
+    again = run(['train'], options, tmp_path, '--auto_resume')
+    assert again.returncode == 0, again.stderr[-3000:]
+    folder = tmp_path / 'experiments' / 'tiny_video'
+    report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    assert report['training']['iterations'] == TOTAL
+    assert {(r['dataset'], r['method']) for r in report['results']} == {
+        (dataset, method) for dataset in ('clips', 'clips/a', 'clips/b') for method in ('bicubic', 'teacher', 'student')
+    }
+    teacher, student = report['complexity']
+    assert teacher['params'] == 9 * 21 * 8 + 2 * 9 * 64 + 9 * 8 * 4 + 3 * 8 + 4
+    assert teacher['macs'] > 2 * student['macs'] > 0
+    page = (folder / 'report.md').read_text(encoding='utf-8')
+    assert '| clips/b | x2 |' in page and 'Flicker' in page
+    assert (folder / 'report.png').is_file()
+    lines = (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
+    assert [json.loads(line)['iteration'] for line in lines] == [12, 24]
+
+
+def test_a_test_of_a_video_student(options: dict, tmp_path: Path) -> None:
+    write_clip(tmp_path / 'clips' / 'a')
+    clips = {'name': 'clips', 'type': 'DegradedClipDataset', 'dataroot_gt': 'clips', 'scale': 2}
+    test = {
+        'name': 'test_video', 'model_type': 'VideoDataFreeDistillationModel', 'num_gpu': 0, 'manual_seed': 0,
+        'datasets': {'test': clips}, 'network_g': options['network_t'],
+        'path': {'pretrain_network_g': 'teacher.pth'},
+        'val': {'save_img': True, 'metrics': {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}},
+    }  # fmt: skip
+    done = run(['test'], test, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '# psnr:' in done.stdout + done.stderr and 'flicker' in done.stdout + done.stderr
+    assert len(list((tmp_path / 'results').rglob('*.png'))) == 6

@@ -1,0 +1,111 @@
+"""Bicubic, teacher and student on clips: the metrics of every frame, and a line of a clip over time to look at."""
+
+import logging
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.video_data_free_distillation_model import clip_metrics
+from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.reports.evaluation import CROP_SIZE, DEFAULT_METRICS, Crop, Evaluation, short_name, worst_crop
+
+logger = logging.getLogger('basicsr')
+
+
+@torch.no_grad()
+def evaluate_clips(
+    samples: Dataset,
+    options: dict[str, Any],
+    networks: dict[str, ClipResolver],
+    metrics: dict[str, dict[str, Any]],
+    device: torch.device,
+) -> Evaluation:
+    """Measure bicubic and every network on the clips of one data set, in fp32, frames rounded to 8 bits.
+
+    Args:
+        samples: gives whole clips: `lq` and `gt` `(t, 3, h, w)` in [0, 1], `folder`, `scale`.
+        options: the data set's options (`name`).
+        networks: by method (`teacher`, `student`), on `device`, in eval mode.
+        metrics: options of the metrics by name; `crop_border` is 8 where not given.
+
+    Returns:
+        A result for each method and clip, and, of several clips, their mean; beside the metrics stands `flicker`. Of
+        each clip the worst window of its middle frame, and a line over time.
+
+    Raises:
+        UserError: a network does not take the clips.
+    """
+    label, evaluation = options.get('name', '?'), Evaluation()
+    means: dict[str, list[dict[str, float]]] = {}
+    scale = 1
+    for index in range(len(samples)):
+        sample = samples[index]
+        scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
+        outputs = {'bicubic': bicubic_resize(sample['lq'], scale)}
+        for method, network in networks.items():
+            try:
+                outputs[method] = network(sample['lq'][None].to(device), scale)[0].cpu()
+            except ValueError as error:
+                raise UserError(f'data set {label}, {clip}, {method}: not a network for it: {error}') from error
+        for method, output in outputs.items():
+            values = clip_metrics(output, gt, metrics)
+            means.setdefault(method, []).append(values)
+            name = f'{short_name(label, scale)}/{clip}'
+            evaluation.results.append({'dataset': name, 'scale': scale, 'method': method, **values})
+        evaluation.crops += _pictures(short_name(label, scale), scale, clip, sample['lq'], outputs, gt)
+        logger.info(
+            'Report: %s, %s, %d frames, PSNR: %s', label, clip, len(gt),
+            ', '.join(f'{method} {values[-1]["psnr"]:.2f}' for method, values in means.items()),
+        )  # fmt: skip
+    if len(samples) > 1:  # the mean over clips, as papers give it
+        for method, clips in means.items():
+            mean = {metric: sum(values[metric] for values in clips) / len(clips) for metric in clips[0]}
+            row = {'dataset': short_name(label, scale), 'scale': scale, 'method': method, **mean}
+            evaluation.results.append(row)
+    return evaluation
+
+
+def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor) -> list[Crop]:
+    """The worst window of the middle frame, and a line through it over time (downwards)."""
+    middle = len(gt) // 2
+
+    def images(time: int) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
+        shown = {method: _image(output[time]) for method, output in outputs.items()}
+        return _image(lq[time]), shown, _image(gt[time])
+
+    window = worst_crop(dataset, scale, f'{clip}, frame {middle}', *images(middle))
+    # The line is where bicubic's frames change otherwise than HR's: there time matters most.
+    change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1)) if len(gt) > 1 else gt[0] * 0
+    width = min(CROP_SIZE, gt.shape[-1]) // scale * scale
+    over = torch.nn.functional.avg_pool2d(change.reshape(1, 1, *change.shape[-2:]), (1, width), stride=(1, scale))[0, 0]
+    row, left = np.unravel_index(int(over.argmax()), over.shape)
+    left *= scale
+
+    def line(frames: Tensor, row: int, left: int, width: int) -> np.ndarray:
+        strip = np.stack([_image(frame)[row, left : left + width] for frame in frames])
+        return cv2.resize(
+            strip, None, fx=CROP_SIZE / width, fy=CROP_SIZE / len(frames), interpolation=cv2.INTER_NEAREST
+        )
+
+    panels = {'lr': line(lq, row // scale, left // scale, max(width // scale, 1))}
+    panels |= {method: line(output, row, left, width) for method, output in outputs.items()}
+    panels['hr'] = line(gt, row, left, width)
+    settings = {**DEFAULT_METRICS['psnr'], 'crop_border': 0}
+    psnr = {
+        method: float(calculate_metric({'img': panels[method], 'img2': panels['hr']}, dict(settings)))
+        for method in outputs
+    }
+    error = float(np.abs(panels['hr'].astype(np.float32) - panels['bicubic']).mean())
+    return [window, Crop(dataset, scale, f'{clip}, line {row} over time', error, panels, psnr)]
+
+
+def _image(frame: Tensor) -> np.ndarray:
+    return tensor2img(frame.detach().clone())  # it clamps in place
