@@ -19,6 +19,7 @@ MODULES = (
     'vsrkd_plugin.losses.distillation_loss',
     'vsrkd_plugin.losses.reconstruction_loss',
     'vsrkd_plugin.losses.temporal_consistency_loss',
+    'vsrkd_plugin.models.clip_sr_model',
     'vsrkd_plugin.models.data_free_distillation_model',
     'vsrkd_plugin.models.multi_scale_sr_model',
     'vsrkd_plugin.models.video_data_free_distillation_model',

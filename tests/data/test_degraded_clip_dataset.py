@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.blur import blur_subsample
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 
@@ -52,6 +53,18 @@ def test_samples_of_a_training(tmp_path: Path) -> None:
         assert sample['lq'].shape == (3, 3, 4, 4) and sample['gt'].shape == (3, 3, 16, 16)
         # The two still belong together: far nearer than by chance.
         assert (bicubic_resize(sample['gt'], 0.25) - sample['lq']).abs().mean() < 0.03
+
+
+def test_turned_samples_keep_the_phase_of_the_degradation(tmp_path: Path) -> None:
+    """Every scale-th pixel from 0 is kept, also of a sample that was flipped."""
+    write_clip(tmp_path / 'a', [0, 1], height=90, width=96)
+    torch.manual_seed(1)
+    clips = dataset(tmp_path, phase='train', num_frame=1, gt_size=32, degradation='blur', enlarge=16)
+    for index in range(16):
+        sample = clips[index]
+        inner = (..., slice(2, -2), slice(2, -2))
+        expected = blur_subsample(sample['gt'], 4, 1.5)
+        torch.testing.assert_close(sample['lq'][inner], expected[inner], rtol=0, atol=0.51 / 255)
 
 
 def test_one_clip_and_some_clips(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vsrkd_plugin.config.preflight import check_networks
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.video_data_free_distillation_model import clip_metrics, flicker
+from vsrkd_plugin.models.clip_validation import clip_metrics, flicker
 from vsrkd_plugin.registration import register
 
 TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
@@ -169,6 +169,8 @@ def test_flicker_is_about_changes_alone() -> None:
         (lambda o: o['synthesis']['sources'].append({'type': 'learned'}), 'learned sources make images'),
         (lambda o: o['synthesis']['clips'].update(motion='wild'), 'motion: expected one of full, translation, still'),
         (lambda o: o['synthesis']['sources'][0].update(image_size=18), 'expected at least 20, the side of pictures'),
+        (lambda o: o['train'].update(self_ensemble=True), 'self_ensemble: clips reduced by blur cannot be turned'),
+        (lambda o: o['synthesis'].update(bank={'turn': True}), 'turn: clips reduced by blur cannot be turned'),
         (lambda o: o.update(model_type='DataFreeDistillationModel'), 'clips: are for model_type Video'),
     ],
 )

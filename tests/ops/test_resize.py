@@ -112,3 +112,13 @@ def test_mirror_repeats_the_edge() -> None:
     index = np.arange(-7, 8)
     expected = np.pad(np.arange(3), 9, mode='symmetric')[9 - 7 : 9 + 8]
     assert np.array_equal(fold_mirrored(index, 3), expected)
+
+
+@pytest.mark.parametrize('scale', [2, 3, 4])
+def test_from_the_corner_pixels_stay_in_place(scale: int) -> None:
+    x = torch.rand(2, 3, 7, 9)
+    large = bicubic_resize(x, scale, from_corner=True)
+    torch.testing.assert_close(large[..., ::scale, ::scale], x, rtol=0, atol=1e-5)
+    ramp = torch.arange(9.0).expand(1, 1, 7, 9)
+    inside = bicubic_resize(ramp, scale, from_corner=True)[0, 0, 0, 2 * scale : 6 * scale]
+    torch.testing.assert_close(inside, torch.arange(2 * scale, 6 * scale) / scale, rtol=0, atol=1e-5)

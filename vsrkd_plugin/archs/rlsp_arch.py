@@ -16,8 +16,8 @@ class RLSP(nn.Module):
 
     For each frame a chain of convolutions reads three LR frames (last, this, next), the hidden state and the last
     result, and gives the next state and what is to be added to this frame's Y, at LR size with `upscale²` channels.
-    Chroma is enlarged by bicubic. Values inside are levels of 0 … 255, as the public weights want them; their keys are
-    `layer{i}.weight` and `layer{i}.bias`.
+    Chroma is enlarged by bicubic from the corner, for LR is every `upscale`-th pixel of blurred frames (BD). Values
+    inside are levels of 0 … 255, as the public weights want them; their keys are `layer{i}.weight` and `layer{i}.bias`.
 
     Args:
         num_feat: channels of the hidden layers and of the state. Default 64.
@@ -111,6 +111,6 @@ class RLSP(nn.Module):
         """
         luma = self.luma(x)
         b, t = x.shape[:2]
-        chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale)
+        chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale, from_corner=True)
         rgb = ycbcr_to_rgb(torch.cat([luma.flatten(0, 1), chroma], 1))
         return rgb.view(b, t, *rgb.shape[1:])

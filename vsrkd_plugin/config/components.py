@@ -136,8 +136,8 @@ class Model:
 
     @property
     def films(self) -> bool:
-        """Whether it distils clips."""
-        return self.kind == schema.VIDEO
+        """Whether it is for clips."""
+        return self.kind in schema.ON_CLIPS
 
     def uses_stock(self, method: str) -> bool:
         """Whether a method is BasicSR's own, with BasicSR's needs."""

@@ -8,7 +8,8 @@ from typing import Any
 TOP = 'options'  # how errors name the top level
 VIDEO = 'VideoDataFreeDistillationModel'
 DISTILLING = (VIDEO, 'DataFreeDistillationModel')
-OURS = (*DISTILLING, 'MultiScaleSRModel')
+ON_CLIPS = (VIDEO, 'ClipSRModel')
+OURS = (*DISTILLING, 'ClipSRModel', 'MultiScaleSRModel')
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def schema_of(model: str) -> Fields:
             'train': Field(MAPPING, 'the training', fields=DISTILLATION_TRAIN),
         }
     train = Field(MAPPING, 'the training', fields=TRAIN)
-    if model == 'MultiScaleSRModel':
+    if model in OURS:
         return {**_COMMON, 'train': train, 'precision': _PRECISION}
     degradations = {key: Field(ANY, 'how images are degraded') for key in _REAL_ESRGAN} if 'RealESR' in model else {}
     return {**_COMMON, **degradations, 'train': train, 'val': Field(MAPPING, 'validation', fields={**VAL, **STOCK_VAL})}

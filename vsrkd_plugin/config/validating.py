@@ -260,6 +260,11 @@ class _Validator:
             raise UserError(f'scales: video networks serve one scale, got {scales}')
         if (synthesis.get('bank') or {}).get('path'):
             raise UserError('synthesis, bank, path: stored banks hold images; clips need sources and a teacher')
+        if clips['degradation'] == 'blur':  # keeps every scale-th pixel from 0: of a turned clip these are others
+            if (synthesis.get('bank') or {}).get('turn'):
+                raise UserError('synthesis, bank, turn: clips reduced by blur cannot be turned; expected false')
+            if (self.opt.get('train') or {}).get('self_ensemble'):
+                raise UserError('train, self_ensemble: clips reduced by blur cannot be turned; expected false')
         reconstruction = (self.opt.get('train') or {}).get('reconstruction_opt') or {}
         if (
             clips['degradation'] != 'none'

@@ -17,6 +17,7 @@ from vsrkd_plugin.ops.blur import blur_subsample
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 DEGRADATIONS = ('bicubic', 'blur')
+_MARGIN = 4  # LR pixels around a patch that is reduced
 
 
 @DATASET_REGISTRY.register()
@@ -64,11 +65,12 @@ class DegradedClipDataset(Dataset):
             if len(frames) < self.num_frame:
                 raise UserError(f'{clip}: has {len(frames)} frames, fewer than num_frame {self.num_frame}')
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self._frames: dict[int, Tensor] = {}  # training: HR alone
 
     def check(self) -> None:
         """Decode every frame once, so that a flaw is told before a training starts."""
         for index in range(len(self.clips)):
-            self.pair(index)
+            self._read(index)
 
     def pair(self, index: int) -> tuple[Tensor, Tensor]:
         """A whole clip as LR and HR levels, uint8, `(t, 3, h, w)` and `(t, 3, scale * h, scale * w)`; made once."""
@@ -86,9 +88,7 @@ class DegradedClipDataset(Dataset):
         if index >= len(self):
             raise IndexError(index)
         index %= len(self.clips)
-        lq, gt = self.pair(index)
-        if self.training:
-            lq, gt = self._augment(*self._crop(lq, gt))
+        lq, gt = self._draw(index) if self.training else self.pair(index)
         name = self.clips[index][0]
         return {'lq': lq.float() / 255, 'gt': gt.float() / 255, 'folder': Path(name).name, 'scale': self.scale}
 
@@ -112,25 +112,29 @@ class DegradedClipDataset(Dataset):
             return bicubic_resize(gt, 1 / self.scale)
         return blur_subsample(gt, self.scale, self.sigma)
 
-    def _crop(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
-        size, s = self.opt['gt_size'] // self.scale, self.scale
-        first = _randint(len(lq) - self.num_frame + 1)
-        top, left = (_randint(side - size + 1) for side in lq.shape[2:])
-        time = slice(first, first + self.num_frame)
-        return (
-            lq[time, :, top : top + size, left : left + size],
-            gt[time, :, top * s : (top + size) * s, left * s : (left + size) * s],
-        )
+    def _draw(self, index: int) -> tuple[Tensor, Tensor]:
+        """A random part of a clip, turned. Turned first and reduced then: of a turned clip BD keeps other pixels."""
+        if index not in self._frames:
+            self._frames[index] = self._read(index)
+        gt, s = self._frames[index], self.scale
+        # With what lies around it, if there is as much: the blur of a patch must not end at its border.
+        margin = _MARGIN * s if min(gt.shape[2:]) >= self.opt['gt_size'] + 2 * _MARGIN * s else 0
+        size = self.opt['gt_size'] + 2 * margin
+        first = _randint(len(gt) - self.num_frame + 1)
+        top, left = (_randint(side - size + 1) for side in gt.shape[2:])
+        gt = self._turn(gt[first : first + self.num_frame, :, top : top + size, left : left + size])
+        lq = self._reduce(gt.float()).round().clamp(0, 255).byte()
+        inner, inner_lr = (slice(m, -m or None) for m in (margin, margin // s))
+        return lq[:, :, inner_lr, inner_lr], gt[:, :, inner, inner]
 
-    def _augment(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
+    def _turn(self, gt: Tensor) -> Tensor:
         if self.opt.get('use_hflip', True) and _randint(2):
-            lq, gt = lq.flip(3), gt.flip(3)
+            gt = gt.flip(3)
         if self.opt.get('use_rot', True):
-            turns = _randint(4)
-            lq, gt = lq.rot90(turns, (2, 3)), gt.rot90(turns, (2, 3))
+            gt = gt.rot90(_randint(4), (2, 3))
         if self.opt.get('use_reverse', True) and _randint(2):
-            lq, gt = lq.flip(0), gt.flip(0)
-        return lq.contiguous(), gt.contiguous()
+            gt = gt.flip(0)
+        return gt.contiguous()
 
 
 def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str, list[tuple[int, Reader]]]]:

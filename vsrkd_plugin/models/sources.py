@@ -156,8 +156,18 @@ def build_inputs(
     source = build_source(opt, channels, device, autocast)
     if bank.get('reuse', 1) == 1:
         return source
-    sizes, frames = lr_sizes(opt), (opt['synthesis'].get('clips') or {}).get('frames')
+    sizes, clips = lr_sizes(opt), opt['synthesis'].get('clips') or {}
+    if clips.get('degradation') == 'blur':
+        bank['turn'] = False  # the pixels that it keeps are others in a turned clip
     alone = opt['world_size'] == 1
     return ReplayBank(
-        source, label, channels=channels, lr_sizes=sizes, frames=frames, seed=seed, device=device, keep=alone, **bank
+        source,
+        label,
+        channels=channels,
+        lr_sizes=sizes,
+        frames=clips.get('frames'),
+        seed=seed,
+        device=device,
+        keep=alone,
+        **bank,
     )

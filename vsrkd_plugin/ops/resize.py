@@ -27,12 +27,15 @@ def _cubic(x: np.ndarray) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
-def bicubic_matrix(in_length: int, scale: float) -> np.ndarray:
-    """MATLAB's `imresize(…, 'bicubic')` of one axis as a `(ceil(in_length * scale), in_length)` matrix (float64)."""
+def bicubic_matrix(in_length: int, scale: float, from_corner: float = 0) -> np.ndarray:
+    """MATLAB's `imresize(…, 'bicubic')` of one axis as a `(ceil(in_length * scale), in_length)` matrix (float64).
+
+    With `from_corner` pixel `i` of the result lies at `i / scale` of the input, not at `(i + 0.5) / scale - 0.5`.
+    """
     out_length = math.ceil(in_length * scale)
     stretch = min(scale, 1.0)  # the kernel is widened when reducing: anti-aliasing
     width = 4 / stretch
-    centre = (np.arange(out_length) + 0.5) / scale - 0.5
+    centre = np.arange(out_length) / scale if from_corner else (np.arange(out_length) + 0.5) / scale - 0.5
     taps = np.floor(centre - width / 2)[:, None] + np.arange(math.ceil(width) + 2)
     weight = _cubic((centre[:, None] - taps) * stretch)
     weight /= weight.sum(1, keepdims=True)
@@ -69,7 +72,7 @@ def apply_separable(x: Tensor, build: Callable[..., np.ndarray], *args: float) -
         return rows @ (x.to(dtype) @ columns.T)
 
 
-def bicubic_resize(x: Tensor, scale: float) -> Tensor:
+def bicubic_resize(x: Tensor, scale: float, from_corner: bool = False) -> Tensor:
     """MATLAB's bicubic `imresize`, with anti-aliasing when reducing; differentiable.
 
     Equals BasicSR's `matlab_functions.imresize` to 1e-5, the border included.
@@ -77,6 +80,8 @@ def bicubic_resize(x: Tensor, scale: float) -> Tensor:
     Args:
         x: `(..., h, w)`, any value range.
         scale: factor for both axes: 4 enlarges, 1/4 reduces. Sizes are rounded up, as MATLAB does.
+        from_corner: enlarge what was reduced by keeping every scale-th pixel from 0 ('BD'), pixels staying in place;
+            not MATLAB's, for which an image stays centred.
 
     Returns:
         `(..., ceil(h * scale), ceil(w * scale))`, fp32 whatever autocast says (fp64 for fp64 input). Not clipped.
@@ -90,4 +95,4 @@ def bicubic_resize(x: Tensor, scale: float) -> Tensor:
         raise ValueError(f'expected (..., h, w), got shape {tuple(x.shape)}')
     if scale == 1:
         return x if x.dtype == torch.float64 else x.float()
-    return apply_separable(x, bicubic_matrix, float(scale))
+    return apply_separable(x, bicubic_matrix, float(scale), float(from_corner))

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.video_data_free_distillation_model import clip_metrics
+from vsrkd_plugin.models.clip_validation import clip_metrics
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.evaluation import CROP_SIZE, DEFAULT_METRICS, Crop, Evaluation, short_name, worst_crop
 

@@ -23,7 +23,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.sources import lr_sizes
 from vsrkd_plugin.registration import register_all
 from vsrkd_plugin.reports.clips import evaluate_clips
-from vsrkd_plugin.reports.complexity import Resolver, measure_complexity
+from vsrkd_plugin.reports.complexity import LR_SIDE, Resolver, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
@@ -210,7 +210,9 @@ def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str |
     load_weights(network, weights, param_key, strict)
     try:
         if _is_video(opt):
-            (scale, size), *_ = lr_sizes(opt).items()
+            # A training with data does not say the size of its clips; 64 suits every network of BasicSR's.
+            sizes = lr_sizes(opt) if 'synthesis' in opt else {_fallback_scale(opt): LR_SIDE}
+            (scale, size), *_ = sizes.items()
             return ClipResolver(network, scale, settings, lr_size=size)
         return SuperResolver(network, input_channels(network, settings))
     except ValueError as error:
@@ -248,7 +250,8 @@ def _from_root(value: Any, opt: dict[str, Any]) -> Any:
 
 
 def _fallback_scale(opt: dict[str, Any]) -> int:
-    scales = opt.get('scales') or [opt.get('scale') or 1]
+    told = [dataset.get('scale') for dataset in (opt.get('datasets') or {}).values()]
+    scales = opt.get('scales') or [opt.get('scale') or next(filter(None, told), 1)]
     return int(scales[0] if isinstance(scales, list) else scales)
 
 

@@ -1,0 +1,79 @@
+"""Training on clips with data: either kind of network learns, and the command reports."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny_training import run
+
+from vsrkd_plugin.config.completing import complete
+from vsrkd_plugin.registration import register
+
+RLSP = {'type': 'RLSP', 'num_feat': 6, 'num_layer': 3, 'upscale': 2}
+TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
+        'upscale': 2}  # fmt: skip
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict:
+    rng = np.random.default_rng(0)
+    for name in ('a', 'b'):
+        (tmp_path / 'clips' / name).mkdir(parents=True)
+        picture = cv2.resize(rng.uniform(0, 255, (12, 12, 3)).astype(np.float32), (80, 72)).clip(0, 255)
+        for number in range(4):
+            frame = picture[number : number + 48, 2 * number : 2 * number + 56].round().astype(np.uint8)
+            cv2.imwrite(str(tmp_path / 'clips' / name / f'{number:04d}.png'), frame)
+    clips = {'name': 'clips', 'type': 'DegradedClipDataset', 'dataroot_gt': str(tmp_path / 'clips'), 'scale': 2,
+             'degradation': 'blur', 'sigma': 1.0}  # fmt: skip
+    return {
+        'name': 'tiny_clips', 'model_type': 'ClipSRModel', 'num_gpu': 0, 'manual_seed': 0,
+        'datasets': {
+            'train': {**clips, 'num_frame': 3, 'gt_size': 32, 'enlarge': 8, 'batch_size_per_gpu': 4,
+                      'num_worker_per_gpu': 0},
+            'val': {**clips, 'name': 'val'},
+        },
+        'network_g': dict(RLSP),
+        'path': {},
+        'train': {
+            'optim_g': {'type': 'Adam', 'lr': 3e-3},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [1000], 'gamma': 0.5},
+            'total_iter': 8, 'warmup_iter': -1, 'ema_decay': 0.5,
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
+        },
+        'val': {'val_freq': 4, 'metrics': {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}},
+        'logger': {'print_freq': 4, 'save_checkpoint_freq': 4, 'use_tb_logger': False},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(('network', 'lr'), [(RLSP, 2e-3), (TDAN, 3e-3)], ids=['recurrent', 'window'])
+def test_the_loss_falls(options: dict, tmp_path: Path, network: dict, lr: float) -> None:
+    from basicsr.data import build_dataset
+    from basicsr.models import build_model
+
+    register()
+    options['network_g'], options['train']['optim_g']['lr'] = dict(network), lr
+    complete(options, str(tmp_path), True)
+    torch.manual_seed(0)
+    model, dataset = build_model(options), build_dataset(options['datasets']['train'])
+    assert (model.net_g.__class__.__name__, len(dataset)) == (network['type'], 16)
+    losses = []
+    for iteration in range(1, 61):
+        samples = [dataset[i % 16] for i in range(4 * iteration, 4 * iteration + 4)]
+        model.feed_data({key: torch.stack([sample[key] for sample in samples]) for key in ('lq', 'gt')})
+        model.optimize_parameters(iteration)
+        losses.append(model.log_dict['l_pix'])
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_the_command_trains_and_reports(options: dict, tmp_path: Path) -> None:
+    done = run(['train'], options, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = tmp_path / 'experiments' / 'tiny_clips'
+    report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    assert {(r['dataset'], r['method']) for r in report['results']} == {
+        (name, method) for name in ('val', 'val/a', 'val/b') for method in ('bicubic', 'student')
+    }
+    assert 'Flicker' in (folder / 'report.md').read_text(encoding='utf-8')

@@ -1,0 +1,96 @@
+"""Validation on clips: every frame counts, each clip is logged, and so is how steady it is."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger, tensor2img
+from torch import Tensor
+
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+from vsrkd_plugin.ops.colour import rgb_to_y
+
+FLICKER = 'flicker'
+BORDER = 8  # pixels that the usual protocol of Vid4 cuts off
+
+
+class ClipValidation:
+    """Takes the place of an SRModel's validation; to be inherited from before it."""
+
+    @torch.no_grad()
+    def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        """The metrics for each frame of each clip, on whole clips (`DegradedClipDataset`).
+
+        `crop_border` of a metric is 8 if not given. Beside the metrics of the options stands `flicker`, lower is
+        better.
+        """
+        options = dataloader.dataset.opt
+        metrics = self.opt['val'].get('metrics') or {}
+        network = getattr(self, 'net_g_ema', None) or self.net_g
+        training = network.training
+        network.eval()
+        resolver = ClipResolver(self.get_bare_model(network), options['scale'], self.opt['network_g'])
+        clips: dict[str, dict[str, float]] = {}
+        for sample in dataloader:
+            folder = sample['folder'][0]
+            sr = resolver(sample['lq'].to(self.device))[0].cpu()
+            clips[folder] = clip_metrics(sr, sample['gt'][0], metrics)
+            if save_img:
+                self._save_frames(sr, folder, options['name'], current_iter)
+        network.train(training)
+        self._log_clips(clips, options['name'], current_iter, tb_logger)
+
+    def _save_frames(self, sr: Tensor, folder: str, name: str, current_iter: Any) -> None:
+        root = Path(self.opt['path']['visualization'], name, folder, *([str(current_iter)] if self.is_train else []))
+        root.mkdir(parents=True, exist_ok=True)
+        for number, frame in enumerate(sr):
+            cv2.imwrite(str(root / f'{number:08d}.png'), tensor2img(frame))
+
+    def _log_clips(self, clips: dict[str, dict[str, float]], name: str, current_iter: Any, tb_logger: Any) -> None:
+        """Means as stock logs them, then what it does not know: each clip, and flicker."""
+        names = list(next(iter(clips.values())))
+        means = {metric: sum(clip[metric] for clip in clips.values()) / len(clips) for metric in names}
+        self.metric_results = {metric: value for metric, value in means.items() if metric != FLICKER}
+        if self.metric_results:
+            if self.is_train:
+                self._initialize_best_metric_results(name)
+                for metric, value in self.metric_results.items():
+                    self._update_best_metric_result(name, metric, value, current_iter)
+            self._log_validation_metric_values(current_iter, name, tb_logger)
+        lines = [
+            f'\t {clip}: ' + ', '.join(f'{metric} {value:.4f}' for metric, value in values.items())
+            for clip, values in clips.items()
+        ]
+        get_root_logger().info('\n'.join([f'Clips of {name}, {FLICKER} {means[FLICKER]:.4f}', *lines]))
+        if tb_logger:
+            tb_logger.add_scalar(f'metrics/{name}/{FLICKER}', means[FLICKER], current_iter)
+            for clip, values in clips.items():
+                for metric, value in values.items():
+                    tb_logger.add_scalar(f'metrics/{name}/{metric}/{clip}', value, current_iter)
+
+
+def clip_metrics(sr: Tensor, gt: Tensor, metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Means of BasicSR's metrics over the frames of a clip, and its `flicker`.
+
+    Args:
+        sr, gt: `(t, 3, h, w)` in [0, 1].
+        metrics: name → `{type, …}`.
+    """
+    frames = [(tensor2img(a), tensor2img(b)) for a, b in zip(sr, gt, strict=True)]
+    found = {}
+    for name, options in metrics.items():
+        wanted = {'crop_border': BORDER, **{key: value for key, value in options.items() if key != 'better'}}
+        found[name] = sum(float(calculate_metric({'img': a, 'img2': b}, wanted)) for a, b in frames) / len(frames)
+    return {**found, FLICKER: flicker(sr, gt)}
+
+
+def flicker(sr: Tensor, gt: Tensor, border: int = BORDER) -> float:
+    """Mean absolute difference between the changes of Y from frame to frame of two clips, in levels of 0 … 255.
+
+    0 where a clip moves as the other, however both look; `nan` for a single frame.
+    """
+    change, wanted = (255 * rgb_to_y(clip.clamp(0, 1)).diff(dim=0) for clip in (sr, gt))
+    inside = (..., slice(border, -border or None), slice(border, -border or None))
+    return float((change - wanted)[inside].abs().mean())
