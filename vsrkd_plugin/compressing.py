@@ -10,6 +10,7 @@ from basicsr.archs import build_network
 
 from vsrkd_plugin.checkpoints import save_atomically
 from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
+from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
 from vsrkd_plugin.distillation.super_resolver import input_channels
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
@@ -40,11 +41,11 @@ def compress(opt: dict[str, Any], path: Path) -> None:
     teacher = build_teacher(opt, device)
     sizes = lr_sizes(opt)
     student = build_network(opt['network_g']).to(device)
-    source = build_source(
-        settings, input_channels(teacher, opt['network_t']), device, partial(autocast, device, torch.float32)
-    )
+    clips = bool(opt['synthesis'].get('clips'))
+    channels, inputs = (3, INIT_CLIPS) if clips else (input_channels(teacher, opt['network_t']), INIT_PATCHES)
+    source = build_source(settings, channels, device, partial(autocast, device, torch.float32))
     try:
-        previews = {scale: source.preview(scale, INIT_PATCHES // len(sizes)) for scale in sizes}
+        previews = {scale: source.preview(scale, inputs // len(sizes)) for scale in sizes}
         start_from_teacher(teacher, student, previews)
     except ValueError as error:
         raise UserError(f'compress: {error}') from error

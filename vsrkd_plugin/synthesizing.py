@@ -32,6 +32,8 @@ def fill_bank(opt: dict[str, Any], path: Path, number: int, batch: int = 16) -> 
     """
     if 'synthesis' not in opt:
         raise UserError(f'synthesize: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
+    if opt['synthesis'].get('clips'):
+        raise UserError('synthesize: banks on disk hold images; clips can be kept in memory (synthesis, bank, reuse)')
     if number < 1 or batch < 1:
         raise UserError(f'synthesize: -n and --batch must be at least 1, got {number} and {batch}')
     settings = sources_that_need_not_learn(opt, 'synthesize')

@@ -187,7 +187,7 @@ def test_options_that_disagree(options: dict, change, words: str) -> None:
         (lambda o: o.update(network_g={**TDAN, 'num_frame': 7}), 'clip of 5 frames is shorter than the window of 7'),
         (lambda o: o['network_g'].update(upscale=4), r'network_g: does not fit .*expected \(1, 3, 16, 16\)'),
         (lambda o: o['network_g'].update(num_feat=9), 'student of 9 channels cannot start from a teacher of 8'),
-        (lambda o: o.update(network_g=dict(TDAN)), 'needs two recurrent networks'),
+        (lambda o: o.update(network_g=dict(TDAN)), 'two recurrent ones like RLSP'),
         (
             lambda o: o.update(network_g={'type': 'EDVR', 'num_feat': 8, 'deformable_groups': 2, 'num_frame': 4}),
             'must be odd, got 4|expected',
@@ -244,3 +244,14 @@ def test_a_test_of_a_video_student(options: dict, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert '# psnr:' in done.stdout + done.stderr and 'flicker' in done.stdout + done.stderr
     assert len(list((tmp_path / 'results').rglob('*.png'))) == 6
+
+
+def test_compressing_a_recurrent_teacher(options: dict, tmp_path: Path) -> None:
+    done = run(['compress'], options, tmp_path, '-o', str(tmp_path / 'student.pth'))
+    assert done.returncode == 0, done.stderr[-3000:]
+    model = build(options, tmp_path)
+    stored = torch.load(tmp_path / 'student.pth', weights_only=True)['params']
+    for name, value in model.net_g.state_dict().items():
+        torch.testing.assert_close(stored[name], value)
+    refused = run(['synthesize'], options, tmp_path, '-n', '4', '-o', str(tmp_path / 'bank.lmdb'))
+    assert refused.returncode == 2 and 'banks on disk hold images' in refused.stderr

@@ -171,14 +171,13 @@ def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
             except (ValueError, RuntimeError, TypeError) as error:
                 raise UserError(f'{key}: does not fit scale {scale}: {_first_line(error)}') from error
     if opt['train'].get('init') == 'teacher':
-        _check_inheritance(networks['network_t'], networks['network_g'], channels)
+        _check_inheritance(networks['network_t'], networks['network_g'], torch.rand(1, channels, 8, 8))
     _check_inputs(opt, channels)
 
 
 def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
     """Teacher and student must take the clips that are made, and enlarge them by the scale."""
     from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-    from vsrkd_plugin.distillation.recurrent_inheritance import inherit_recurrent, is_recurrent
     from vsrkd_plugin.distillation.super_resolver import freeze
     from vsrkd_plugin.models.sources import lr_sizes
 
@@ -195,13 +194,7 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
                 f'{key}: does not fit clips of {frames} frames at scale {scale}: {_first_line(error)}'
             ) from error
     if opt['train'].get('init') == 'teacher':
-        pair = networks['network_t'], networks['network_g']
-        try:
-            if not all(map(is_recurrent, pair)):
-                raise ValueError('needs two recurrent networks that name their layers, as RLSP does')
-            inherit_recurrent(*pair, torch.rand(1, 2, 3, 8, 8))
-        except ValueError as error:
-            raise UserError(f'train, init: teacher: {_first_line(error)}') from error
+        _check_inheritance(networks['network_t'], networks['network_g'], torch.rand(1, 2, 3, 8, 8))
     _check_inputs(opt, 3)
 
 
@@ -225,12 +218,12 @@ def _check_inputs(opt: dict[str, Any], channels: int) -> None:
             raise UserError(f'synthesis, bank, path: {error}') from error
 
 
-def _check_inheritance(teacher: nn.Module, student: nn.Module, channels: int) -> None:
+def _check_inheritance(teacher: nn.Module, student: nn.Module, lr: torch.Tensor) -> None:
     from vsrkd_plugin.distillation.inheritance import start_from_teacher
 
     bare = getattr(student, 'network', student)
     try:
-        start_from_teacher(teacher, bare, {1: torch.rand(1, channels, 8, 8)}, getattr(student, 'active', None))
+        start_from_teacher(teacher, bare, {1: lr}, getattr(student, 'active', None))
     except ValueError as error:
         raise UserError(f'train, init: teacher: {_first_line(error)}') from error
 

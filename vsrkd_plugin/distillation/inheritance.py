@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.distillation.fitting import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.recurrent_inheritance import inherit_recurrent, is_recurrent
 from vsrkd_plugin.distillation.residual_inheritance import inherit_residual, is_residual
 from vsrkd_plugin.ops.resize import bicubic_resize
 
@@ -123,23 +124,28 @@ def inherit(
 def start_from_teacher(
     teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
 ) -> None:
-    """`inherit`, or `inherit_residual`, for networks that super-resolve.
+    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve.
 
     Args:
         teacher, student: the bare networks.
-        previews: scale → LR images; about a hundred in all.
+        previews: scale → LR images, about a hundred in all; of recurrent networks LR clips.
         active: the student's blocks to fit; all by default.
 
     Raises:
         ValueError: they are not of one kind, or do not fit each other.
     """
+    if is_recurrent(teacher) and is_recurrent(student):
+        (clip,) = previews.values()
+        inherit_recurrent(teacher, student, clip)
+        return None
     if is_residual(teacher) and is_residual(student):
         return inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
     chains = {'network_t': chain_of(teacher), 'network_g': chain_of(student)}
     for (key, chain), network in zip(chains.items(), (teacher, student), strict=True):
         if chain is None:
             raise ValueError(
-                f'needs two chains of layers, or two networks like EDSR; {key} ({type(network).__name__}) does not fit'
+                'needs two chains of layers, two networks like EDSR or two recurrent ones like RLSP; '
+                f'{key} ({type(network).__name__}) does not fit'
             )
     kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains.values()]
     enlarged = [getattr(network, 'pre_upsampling', False) for network in (teacher, student)]

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from vsrkd_plugin.distillation.fitting import convolve, refit
 
+INIT_CLIPS = 16  # that a start from the teacher is fitted on
+
 
 class Recurrent(Protocol):
     """What takes part: `layers` gives a chain of convolutions with a ReLU behind each but the last; the last two both

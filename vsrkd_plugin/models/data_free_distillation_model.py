@@ -129,14 +129,10 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         previews = {scale: self.source.preview(scale, count) for scale in self.scales}
         started = time.monotonic()
         try:
-            self.start_from_teacher(teacher, student, previews)
+            start_from_teacher(teacher, student, previews, self.growth.active(1) if self.growth else None)
         except ValueError as error:
             raise UserError(f'train, init: teacher: {error}') from error
         get_root_logger().info(f"Student starts from the teacher's channels ({time.monotonic() - started:.1f} s).")
-
-    def start_from_teacher(self, teacher: nn.Module, student: nn.Module, previews: dict[int, torch.Tensor]) -> None:
-        """Set the student's weights from the teacher's, both bare; `ValueError` where they do not fit each other."""
-        start_from_teacher(teacher, student, previews, self.growth.active(1) if self.growth else None)
 
     def setup_optimizers(self) -> None:
         """The student's optimiser first, then the sources' own."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-from vsrkd_plugin.distillation.recurrent_inheritance import inherit_recurrent, is_recurrent
+from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.data_free_distillation_model import DataFreeDistillationModel
 from vsrkd_plugin.models.sources import lr_sizes
@@ -22,7 +22,7 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
     `DataFreeDistillationModel`; `synthesis.clips` says what clips are like. See `options/dfkd_vsr.yml`.
     """
 
-    init_inputs = 16  # clips
+    init_inputs = INIT_CLIPS
 
     def input_channels(self, teacher: nn.Module | None) -> int:
         """Clips are RGB."""
@@ -32,14 +32,6 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
         """A network of clips: LR clip in, every frame of the SR clip out."""
         (scale, size), *_ = lr_sizes(self.opt).items()
         return ClipResolver(network, scale, self.opt[key], lr_size=size)
-
-    def start_from_teacher(self, teacher: nn.Module, student: nn.Module, previews: dict[int, Tensor]) -> None:
-        """Only for recurrent networks of one kind, as RLSP."""
-        if not (is_recurrent(teacher) and is_recurrent(student)):
-            names = ' and '.join(type(network).__name__ for network in (teacher, student))
-            raise ValueError(f'needs two recurrent networks that name their layers, as RLSP does; got {names}')
-        (clip,) = previews.values()
-        inherit_recurrent(teacher, student, clip)
 
     def tiles(self, images: Tensor) -> Tensor:
         """Clips as pictures: their middle frames, then a line of each over time (downwards)."""
