@@ -25,6 +25,7 @@ import yaml
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
 from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
+from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels
 from vsrkd_plugin.registration import register
@@ -102,8 +103,7 @@ def train_row(name: str, options: dict[str, Any], root: Path) -> tuple[Path, str
 
 def row_options(plan: dict[str, Any], change: dict[str, Any] | None, seed: int) -> dict[str, Any]:
     """The options of a row: base, what is common, what is its own. Without validation, unless the plan asks for it."""
-    base = yaml.safe_load(Path(plan['base']).read_text(encoding='utf-8'))
-    options = merged(merged(base, plan.get('common') or {}), change or {})
+    options = merged(merged(load_options(plan['base']), plan.get('common') or {}), change or {})
     options['manual_seed'] = seed
     if not plan.get('validate'):  # it is measured at the end
         options['datasets'] = {'train': options['datasets']['train']}

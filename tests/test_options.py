@@ -53,7 +53,7 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path) -> None:
     ]
     changes += ['train:total_iter=2', 'datasets:train:batch_size_per_gpu=2', 'logger:print_freq=1', 'num_gpu=0']
     if 'dataroot_gt' in load_options(str(file))['datasets']['train']:
-        changes.append(f'datasets:train:dataroot_gt={image_folder}')
+        changes += [f'datasets:train:dataroot_gt={image_folder}', 'datasets:train:gt_size=48']
     if file.stem == 'dfkd_edsr_x2':  # its teacher is to be trained first
         from basicsr.archs.edsr_arch import EDSR
 

@@ -14,8 +14,8 @@ def _command(marker: str) -> str:
 
 
 def test_two_commands_are_one_line_each() -> None:
-    assert _command('main command') == 'pip install -e . && basicsr train -opt options/dfkd_vdsr.yml'
-    assert _command('test command') == "pip install -e '.[test]' && pytest"
+    assert _command('main command') == 'pip install --use-pep517 -e . && basicsr train -opt options/dfkd_vdsr.yml'
+    assert _command('test command') == "pip install --use-pep517 -e '.[test]' && pytest"
 
 
 def test_every_file_it_names_is_there() -> None:
