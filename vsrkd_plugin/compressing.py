@@ -9,6 +9,7 @@ import torch
 from basicsr.archs import build_network
 
 from vsrkd_plugin.checkpoints import save_atomically
+from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS
 from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
 from vsrkd_plugin.distillation.super_resolver import input_channels
@@ -42,7 +43,9 @@ def compress(opt: dict[str, Any], path: Path) -> None:
     sizes = lr_sizes(opt)
     student = build_network(opt['network_g']).to(device)
     clips = bool(opt['synthesis'].get('clips'))
-    channels, inputs = (3, INIT_CLIPS) if clips else (input_channels(teacher, opt['network_t']), INIT_PATCHES)
+    channels, inputs = (
+        (CLIP_CHANNELS, INIT_CLIPS) if clips else (input_channels(teacher, opt['network_t']), INIT_PATCHES)
+    )
     source = build_source(settings, channels, device, partial(autocast, device, torch.float32))
     try:
         previews = {scale: source.preview(scale, inputs // len(sizes)) for scale in sizes}

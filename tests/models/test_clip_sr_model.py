@@ -77,3 +77,11 @@ def test_the_command_trains_and_reports(options: dict, tmp_path: Path) -> None:
         (name, method) for name in ('val', 'val/a', 'val/b') for method in ('bicubic', 'student')
     }
     assert 'Flicker' in (folder / 'report.md').read_text(encoding='utf-8')
+
+
+def test_a_report_without_validation_sets(options: dict, tmp_path: Path) -> None:
+    del options['val'], options['datasets']['val']
+    done = run(['train'], options, tmp_path, '--force_yml', 'train:total_iter=2')
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((tmp_path / 'experiments' / 'tiny_clips' / 'report.json').read_text(encoding='utf-8'))
+    assert report['complexity'][0]['scale'] == 2 and report['complexity'][0]['macs'] > 0

@@ -189,8 +189,12 @@ def test_options_that_disagree(options: dict, change, words: str) -> None:
         (lambda o: o['network_g'].update(num_feat=9), 'student of 9 channels cannot start from a teacher of 8'),
         (lambda o: o.update(network_g=dict(TDAN)), 'two recurrent ones like RLSP'),
         (
-            lambda o: o.update(network_g={'type': 'EDVR', 'num_feat': 8, 'deformable_groups': 2, 'num_frame': 4}),
-            'must be odd, got 4|expected',
+            lambda o: (
+                o.update(scales=[4], path={}, network_t={'type': 'EDVR', 'num_feat': 8, 'num_frame': 4}),
+                o['network_t'].update(deformable_groups=2),
+                o['synthesis'].update(hr_size=64),
+            ),
+            'network_t: does not fit .* length must be odd, got 4',
         ),
     ],
 )

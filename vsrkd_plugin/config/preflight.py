@@ -177,7 +177,7 @@ def _check_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
 
 def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
     """Teacher and student must take the clips that are made, and enlarge them by the scale."""
-    from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+    from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
     from vsrkd_plugin.distillation.super_resolver import freeze
     from vsrkd_plugin.models.sources import lr_sizes
 
@@ -187,15 +187,15 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
         try:
             with torch.no_grad():
                 ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size)(
-                    torch.zeros(1, frames, 3, size, size)
+                    torch.zeros(1, frames, CLIP_CHANNELS, size, size)
                 )
         except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(
                 f'{key}: does not fit clips of {frames} frames at scale {scale}: {_first_line(error)}'
             ) from error
     if opt['train'].get('init') == 'teacher':
-        _check_inheritance(networks['network_t'], networks['network_g'], torch.rand(1, 2, 3, 8, 8))
-    _check_inputs(opt, 3)
+        _check_inheritance(networks['network_t'], networks['network_g'], torch.rand(1, 2, CLIP_CHANNELS, 8, 8))
+    _check_inputs(opt, CLIP_CHANNELS)
 
 
 def _check_inputs(opt: dict[str, Any], channels: int) -> None:

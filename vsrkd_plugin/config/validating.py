@@ -68,9 +68,9 @@ class _Validator:
         self.check_val()
         if self.is_train:
             self.check_training()
-        if self.model.distils and self.is_train:
-            self.check_synthesis()
-            self.check_growth()
+            if self.model.distils:
+                self.check_synthesis()
+                self.check_growth()
 
     def required_sections(self) -> list[str]:
         """Top-level keys that this run cannot do without."""
@@ -245,7 +245,7 @@ class _Validator:
                 raise UserError(f'{place}, image_size: expected at least {least}, the side of {what}, got {side}')
             if source['type'] == 'learned' and self.model.films:
                 raise UserError(f'{place}: learned sources make images; expected procedural, noise or images for clips')
-            if source['type'] == 'learned' and self.is_train:
+            if source['type'] == 'learned':
                 why = f'synthesis, sources, {index} is learned'
                 need(self.opt, 'network_z', schema.TOP, why=why)
                 for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt'):
@@ -263,9 +263,9 @@ class _Validator:
         if clips['degradation'] == 'blur':  # keeps every scale-th pixel from 0: of a turned clip these are others
             if (synthesis.get('bank') or {}).get('turn'):
                 raise UserError('synthesis, bank, turn: clips reduced by blur cannot be turned; expected false')
-            if (self.opt.get('train') or {}).get('self_ensemble'):
+            if self.opt['train'].get('self_ensemble'):
                 raise UserError('train, self_ensemble: clips reduced by blur cannot be turned; expected false')
-        reconstruction = (self.opt.get('train') or {}).get('reconstruction_opt') or {}
+        reconstruction = self.opt['train'].get('reconstruction_opt') or {}
         if (
             clips['degradation'] != 'none'
             and reconstruction.get('degradation', clips['degradation']) != (clips['degradation'])
@@ -282,8 +282,6 @@ class _Validator:
         if bool(synthesis.get('sources')) == bool(bank.get('path')):
             found = 'both' if bank.get('path') else 'neither'
             raise UserError(f'synthesis: expected sources, or stored banks (bank, path), got {found}')
-        if not self.is_train:
-            return
         if bank.get('path') and bank.get('reuse', 1) > 1:
             raise UserError('synthesis, bank: reuse is for a teacher that is asked; stored banks have its answers')
         if bank.get('path') and self.opt['train'].get('self_ensemble'):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vsrkd_plugin.data.images import list_images
+from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -106,7 +107,7 @@ class BicubicImageDataset(Dataset):
         if index >= len(self):
             raise IndexError(index)
         index %= len(self.images)
-        scale = self.scales[_randint(len(self.scales))] if self.training else self.scales[0]
+        scale = self.scales[randint(len(self.scales))] if self.training else self.scales[0]
         lq, gt = self.pair(index, scale)
         if self.training:
             lq, gt = self._augment(*self._crop(lq, gt, scale))
@@ -116,22 +117,17 @@ class BicubicImageDataset(Dataset):
     def _crop(self, lq: Tensor, gt: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         step = 1 if self.interpolate else scale
         lq_size = self.gt_size // step
-        top = _randint(lq.shape[1] - lq_size + 1)
-        left = _randint(lq.shape[2] - lq_size + 1)
+        top = randint(lq.shape[1] - lq_size + 1)
+        left = randint(lq.shape[2] - lq_size + 1)
         return (
             lq[:, top : top + lq_size, left : left + lq_size],
             gt[:, top * step : top * step + self.gt_size, left * step : left * step + self.gt_size],
         )
 
     def _augment(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
-        if self.opt.get('use_hflip', True) and _randint(2):
+        if self.opt.get('use_hflip', True) and randint(2):
             lq, gt = lq.flip(2), gt.flip(2)
         if self.opt.get('use_rot', True):
-            turns = _randint(4)
+            turns = randint(4)
             lq, gt = lq.rot90(turns, (1, 2)), gt.rot90(turns, (1, 2))
         return lq.contiguous(), gt.contiguous()
-
-
-def _randint(stop: int) -> int:
-    """torch's generator, not random or numpy: BasicSR's workers reseed those alike in every epoch."""
-    return int(torch.randint(stop, ()))

@@ -12,11 +12,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vsrkd_plugin.data.images import EXTENSIONS, Reader, list_images
+from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.ops.blur import blur_subsample
-from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
 
-DEGRADATIONS = ('bicubic', 'blur')
 _MARGIN = 4  # LR pixels around a patch that is reduced
 
 
@@ -108,9 +107,7 @@ class DegradedClipDataset(Dataset):
         return torch.from_numpy(np.stack([frame[:height, :width] for frame in frames])).permute(0, 3, 1, 2).contiguous()
 
     def _reduce(self, gt: Tensor) -> Tensor:
-        if self.degradation == 'bicubic':
-            return bicubic_resize(gt, 1 / self.scale)
-        return blur_subsample(gt, self.scale, self.sigma)
+        return degrade(gt, self.scale, self.degradation, self.sigma)
 
     def _draw(self, index: int) -> tuple[Tensor, Tensor]:
         """A random part of a clip, turned. Turned first and reduced then: of a turned clip BD keeps other pixels."""
@@ -120,19 +117,19 @@ class DegradedClipDataset(Dataset):
         # With what lies around it, if there is as much: the blur of a patch must not end at its border.
         margin = _MARGIN * s if min(gt.shape[2:]) >= self.opt['gt_size'] + 2 * _MARGIN * s else 0
         size = self.opt['gt_size'] + 2 * margin
-        first = _randint(len(gt) - self.num_frame + 1)
-        top, left = (_randint(side - size + 1) for side in gt.shape[2:])
+        first = randint(len(gt) - self.num_frame + 1)
+        top, left = (randint(side - size + 1) for side in gt.shape[2:])
         gt = self._turn(gt[first : first + self.num_frame, :, top : top + size, left : left + size])
         lq = self._reduce(gt.float()).round().clamp(0, 255).byte()
         inner, inner_lr = (slice(m, -m or None) for m in (margin, margin // s))
         return lq[:, :, inner_lr, inner_lr], gt[:, :, inner, inner]
 
     def _turn(self, gt: Tensor) -> Tensor:
-        if self.opt.get('use_hflip', True) and _randint(2):
+        if self.opt.get('use_hflip', True) and randint(2):
             gt = gt.flip(3)
         if self.opt.get('use_rot', True):
-            gt = gt.rot90(_randint(4), (2, 3))
-        if self.opt.get('use_reverse', True) and _randint(2):
+            gt = gt.rot90(randint(4), (2, 3))
+        if self.opt.get('use_reverse', True) and randint(2):
             gt = gt.flip(0)
         return gt.contiguous()
 
@@ -174,8 +171,3 @@ def _numbered(folder: Path, key: str) -> list[tuple[int, Reader]]:
         shown = ', '.join(map(str, gaps[:5])) + (', …' if len(gaps) > 5 else '')
         raise UserError(f'{folder}: frames {numbers[0]} to {numbers[-1]}, but {shown} missing')
     return frames
-
-
-def _randint(stop: int) -> int:
-    """torch's generator, not random or numpy: BasicSR's workers reseed those alike in every epoch."""
-    return int(torch.randint(stop, ()))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vsrkd_plugin.distillation.super_resolver import in_eval_mode
 from vsrkd_plugin.ops.resize import bicubic_resize
 
+CLIP_CHANNELS = 3  # RGB
 PADDINGS = ('replicate', 'reflection')
 _WINDOWS = (5, 7, 3, 9)  # tried in turn where nothing tells the length of a network's window
 
@@ -92,7 +93,7 @@ class ClipResolver(nn.Module):
         with in_eval_mode(self.network):
             for length in lengths:
                 try:
-                    shape = self._output_shape(torch.zeros(1, length, 3, lr_size, lr_size, device=device))
+                    shape = self._output_shape(torch.zeros(1, length, CLIP_CHANNELS, lr_size, lr_size, device=device))
                 except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
                     failures.append(f'{length} frames: {(str(error).strip() or type(error).__name__).splitlines()[0]}')
                     continue

@@ -3,10 +3,7 @@
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from vsrkd_plugin.ops.blur import blur_subsample
-from vsrkd_plugin.ops.resize import bicubic_resize
-
-DEGRADATIONS = ('bicubic', 'blur')
+from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
 
 
 @LOSS_REGISTRY.register()
@@ -37,7 +34,5 @@ class ReconstructionLoss(nn.Module):
         scale = sr.shape[-1] // lr.shape[-1]
         if scale < 1 or sr.shape[-2:] != (lr.shape[-2] * scale, lr.shape[-1] * scale):
             raise ValueError(f'SR {tuple(sr.shape)} is not a whole multiple of LR {tuple(lr.shape)}')
-        reduced = (
-            bicubic_resize(sr, 1 / scale) if self.degradation == 'bicubic' else blur_subsample(sr, scale, self.sigma)
-        )
+        reduced = degrade(sr, scale, self.degradation, self.sigma)
         return self.loss_weight * (reduced - lr.float()).abs().mean()

@@ -2,6 +2,7 @@
 
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 
@@ -28,8 +29,6 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
     def gives_clips(self) -> bool:
         """Whether the network gives every frame; found out once, from its own shapes."""
         if not hasattr(self, '_gives_clips'):
-            from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-
             size = min(self.lq.shape[-2:])
             scale = self.clip_gt.shape[-1] // self.lq.shape[-1]
             network = self.get_bare_model(self.net_g)

@@ -5,13 +5,11 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
 from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.data_free_distillation_model import DataFreeDistillationModel
 from vsrkd_plugin.models.sources import lr_sizes
-
-RGB = 3
 
 
 @MODEL_REGISTRY.register()
@@ -19,14 +17,14 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
     """Distils a video SR network into a smaller one on clips that are made: pictures in known motion.
 
     Teacher and student may each be recurrent or have a sliding window. Everything else is as in
-    `DataFreeDistillationModel`; `synthesis.clips` says what clips are like. See `options/dfkd_vsr.yml`.
+    `DataFreeDistillationModel`; `synthesis.clips` says what clips are like.
     """
 
     init_inputs = INIT_CLIPS
 
     def input_channels(self, teacher: nn.Module | None) -> int:
         """Clips are RGB."""
-        return RGB
+        return CLIP_CHANNELS
 
     def resolver(self, network: nn.Module, key: str, channels: int) -> nn.Module:
         """A network of clips: LR clip in, every frame of the SR clip out."""

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
-from basicsr.utils import tensor2img
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -15,7 +14,15 @@ from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import clip_metrics
 from vsrkd_plugin.ops.resize import bicubic_resize
-from vsrkd_plugin.reports.evaluation import CROP_SIZE, DEFAULT_METRICS, Crop, Evaluation, short_name, worst_crop
+from vsrkd_plugin.reports.evaluation import (
+    CROP_SIZE,
+    DEFAULT_METRICS,
+    Crop,
+    Evaluation,
+    short_name,
+    to_image,
+    worst_crop,
+)
 
 logger = logging.getLogger('basicsr')
 
@@ -78,8 +85,8 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
     middle = len(gt) // 2
 
     def images(time: int) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-        shown = {method: _image(output[time]) for method, output in outputs.items()}
-        return _image(lq[time]), shown, _image(gt[time])
+        shown = {method: to_image(output[time]) for method, output in outputs.items()}
+        return to_image(lq[time]), shown, to_image(gt[time])
 
     window = worst_crop(dataset, scale, f'{clip}, frame {middle}', *images(middle))
     # The line is where bicubic's frames change otherwise than HR's: there time matters most.
@@ -90,7 +97,7 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
     left *= scale
 
     def line(frames: Tensor, row: int, left: int, width: int) -> np.ndarray:
-        strip = np.stack([_image(frame)[row, left : left + width] for frame in frames])
+        strip = np.stack([to_image(frame)[row, left : left + width] for frame in frames])
         return cv2.resize(
             strip, None, fx=CROP_SIZE / width, fy=CROP_SIZE / len(frames), interpolation=cv2.INTER_NEAREST
         )
@@ -105,7 +112,3 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
     }
     error = float(np.abs(panels['hr'].astype(np.float32) - panels['bicubic']).mean())
     return [window, Crop(dataset, scale, f'{clip}, line {row} over time', error, panels, psnr)]
-
-
-def _image(frame: Tensor) -> np.ndarray:
-    return tensor2img(frame.detach().clone())  # it clamps in place

@@ -107,13 +107,13 @@ def evaluate(
                 outputs[method] = network(lq, factor, base)
             except ValueError as error:
                 raise UserError(f'data set {label}, {method}: not a network for it: {error}') from error
-        images = {method: _to_image(output) for method, output in outputs.items()}
-        hr = _to_image(gt)
+        images = {method: to_image(output) for method, output in outputs.items()}
+        hr = to_image(gt)
         for method, image in images.items():
             for metric, metric_opt in metrics.items():
                 settings = {'crop_border': scale, **metric_opt}
                 sums[method][metric].append(float(calculate_metric({'img': image, 'img2': hr}, settings)))
-        lr = _to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
+        lr = to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
         crops.append(worst_crop(short_name(label, scale), scale, _image_name(sample, index), lr, images, hr))
     if not crops:
         return Evaluation()
@@ -156,7 +156,8 @@ def choose_crops(crops: list[Crop], number: int = 4) -> list[Crop]:
     return chosen
 
 
-def _to_image(tensor: Tensor) -> np.ndarray:
+def to_image(tensor: Tensor) -> np.ndarray:
+    """An image in [0, 1] as uint8, BGR or grey."""
     # tensor2img clamps in place, which would reach into the data set's cache.
     return tensor2img(tensor.detach().clone())
 

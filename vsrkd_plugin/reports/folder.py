@@ -250,8 +250,9 @@ def _from_root(value: Any, opt: dict[str, Any]) -> Any:
 
 
 def _fallback_scale(opt: dict[str, Any]) -> int:
-    told = [dataset.get('scale') for dataset in (opt.get('datasets') or {}).values()]
-    scales = opt.get('scales') or [opt.get('scale') or next(filter(None, told), 1)]
+    scales = opt.get('scales') or [opt.get('scale') or 1]
+    if _is_video(opt) and 'scales' not in opt:  # a training with data: each data set has the network's scale
+        scales = [next(iter(opt['datasets'].values()))['scale']]
     return int(scales[0] if isinstance(scales, list) else scales)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vsrkd_plugin.ops.blur import blur_subsample
+from vsrkd_plugin.ops.degradation import DEGRADATIONS as REDUCTIONS
+from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.motion import pixel_grid, sample_at
-from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.synthesis.scenes import Scene, random_scenes
 from vsrkd_plugin.synthesis.source import Objective, Source
 
-DEGRADATIONS = ('bicubic', 'blur', 'none')
+DEGRADATIONS = (*REDUCTIONS, 'none')  # none: rendered at LR size
 PICTURE = 1  # the scale that pictures are asked of their source under
 
 
@@ -168,12 +168,8 @@ class MovingSource:
             rendered.append((image * scenes.gain[:, time].view(-1, 1, 1, 1)).clamp(0, 1))
         hr = torch.stack(rendered, 1)
         flat = hr.flatten(0, 1)
-        if self.degradation == 'bicubic':
-            lr, offset = bicubic_resize(flat, 1 / scale), (factor - 1) / 2
-        elif self.degradation == 'blur':
-            lr, offset = blur_subsample(flat, scale, self.sigma), 0.0
-        else:
-            lr, offset = flat, 0.0
+        lr = flat if self.degradation == 'none' else degrade(flat, scale, self.degradation, self.sigma)
+        offset = (factor - 1) / 2 if self.degradation == 'bicubic' else 0.0  # of LR pixel 0, in HR pixels
         lr = (lr.clamp(0, 1) * 255).round() / 255  # as the frames of a video
         lr_places = (pixel_grid(size, size, self.device) * factor + offset - middle) / factor
         return Clips(lr.view(batch, frames, *lr.shape[1:]), hr, scenes, lr_places)
