@@ -20,6 +20,7 @@ from vsrkd_plugin.memory import keep_freed_memory
 from vsrkd_plugin.ops.precision import autocast, describe_device, resolve_precision
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.synthesis.bank import ReplayBank
+from vsrkd_plugin.synthesis.pairs import PairKind
 from vsrkd_plugin.synthesis.procedural import ProceduralSource
 
 SCALE, LR_SIZE = 2, 24
@@ -38,9 +39,7 @@ def measure(pair: Pair, reuse: int, batch: int, steps: int) -> tuple[float, floa
         return result
 
     # Two batches are the least that a bank holds: it is full at once, and asks once in `reuse` draws from then on.
-    bank = ReplayBank(
-        source, label, channels=3, lr_sizes={SCALE: LR_SIZE}, reuse=reuse, rows=2 * batch, seed=0, device=device
-    )
+    bank = ReplayBank(source, label, PairKind(3, {SCALE: LR_SIZE}), reuse=reuse, rows=2 * batch, seed=0, device=device)
     parameters = list(pair.student.parameters())
     optimizer = Muon(parameters)
 

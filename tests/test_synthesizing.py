@@ -12,6 +12,7 @@ from tiny_training import command_line, few_threads, tiny_options
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.synthesis.bank_file import BankFile, read_meta
+from vsrkd_plugin.synthesis.pairs import PairKind
 
 
 def _write(folder: Path, options: dict[str, Any]) -> str:
@@ -36,7 +37,7 @@ def test_bank_holds_the_teachers_answers_and_goes_on(
     teacher = VDSR(num_feat=8, num_block=4)
     teacher.load_state_dict(torch.load(tmp_path / 'teacher.pth', weights_only=True)['params'])
     for scale, size in {2: 6, 3: 4}.items():
-        lr, target = BankFile([bank], channels=1, lr_sizes={scale: size}, turn=False).draw(8, scale)
+        lr, target = BankFile([bank], PairKind(1, {scale: size}), turn=False).draw(8, scale)
         with torch.no_grad():
             torch.testing.assert_close(teacher(lr, scale=scale), target, rtol=1e-3, atol=1e-3)  # kept in fp16
     assert main(['synthesize', '-opt', file, '-n', '30', '-o', str(bank)]) == 0

@@ -45,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(synthesis)
     synthesis.add_argument('-n', type=int, required=True, metavar='N', help='pairs in all, shared out among the scales')
     synthesis.add_argument('-o', required=True, metavar='BANK.lmdb', help='the bank; one that is there is gone on with')
-    synthesis.add_argument('--batch', type=int, default=16, help='pairs made at a time; default: 16')
+    synthesis.add_argument('--batch', type=int, help='pairs made at a time; default: 16 images, 2 clips')
+    synthesis.add_argument(
+        '--shard', metavar='K/N', help='make the K-th of N shards, BANK.K-of-N.lmdb; N machines share the work so'
+    )
     _add_import(synthesis)
     synthesis.set_defaults(run=_synthesize)
     compression = commands.add_parser('compress', help="make a student from its teacher's channels, without training")
@@ -114,10 +117,20 @@ def _pipeline(args: argparse.Namespace) -> int:
     return 0
 
 
+def _shard(text: str | None) -> tuple[int, int]:
+    """Which of how many; without `text` what torchrun says."""
+    if text is None:
+        return int(os.environ.get('RANK', 0)) + 1, int(os.environ.get('WORLD_SIZE', 1))
+    which, _, of = text.partition('/')
+    if not (which.isdecimal() and of.isdecimal() and 1 <= int(which) <= int(of)):
+        raise UserError(f'--shard: expected K/N with 1 <= K <= N, such as 1/4, got {text}')
+    return int(which), int(of)
+
+
 def _synthesize(args: argparse.Namespace) -> int:
     from vsrkd_plugin.synthesizing import fill_bank
 
-    fill_bank(_checked_options(args), Path(args.o), args.n, args.batch)
+    fill_bank(_checked_options(args), Path(args.o), args.n, args.batch, _shard(args.shard))
     return 0
 
 

@@ -7,54 +7,76 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
 from vsrkd_plugin.distillation.steps import Pair
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
+from vsrkd_plugin.models.sources import build_source, pair_kind, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.synthesis.bank_file import BankWriter, fill
 
+_SHARD_SEEDS = 1_000_003  # apart, so that those of a shard that is added to do not reach the next one's
 
-def fill_bank(opt: dict[str, Any], path: Path, number: int, batch: int = 16) -> None:
+
+def fill_bank(
+    opt: dict[str, Any], path: Path, number: int, batch: int | None = None, shard: tuple[int, int] = (1, 1)
+) -> None:
     """Fill a bank from the sources of a distillation's options; go on with one that is there.
 
     Learning sources are left out: they learn against a student, in a training.
 
     Args:
-        opt: validated and completed options of a DataFreeDistillationModel.
+        opt: validated and completed options of a DataFreeDistillationModel, or of its video sibling.
         path: the bank, a folder `*.lmdb`.
-        number: pairs in all, shared out among the scales; rounded up.
-        batch: pairs made at a time.
+        number: pairs in all, shared out among the scales and shards; rounded up.
+        batch: pairs made at a time; 16 images or 2 clips if None.
+        shard: which of how many: each is made by itself, on any machine, in a folder of its own (`a.1-of-4.lmdb`).
 
     Raises:
         UserError: options of another model, no source left, a count below 1, a bank that cannot be written.
     """
     if 'synthesis' not in opt:
         raise UserError(f'synthesize: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
-    if opt['synthesis'].get('clips'):
-        raise UserError('synthesize: banks on disk hold images; clips can be kept in memory (synthesis, bank, reuse)')
+    clips = opt['synthesis'].get('clips')
+    batch = batch if batch is not None else 2 if clips else 16
     if number < 1 or batch < 1:
         raise UserError(f'synthesize: -n and --batch must be at least 1, got {number} and {batch}')
     settings = sources_that_need_not_learn(opt, 'synthesize')
     device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
     within = partial(autocast, device, resolve_precision(opt.get('precision', 'auto'), device))
     teacher = build_teacher(opt, device)
-    channels, sizes = input_channels(teacher, opt['network_t']), lr_sizes(opt)
-    resolver = SuperResolver(teacher, channels)
+    kind = pair_kind(opt, CLIP_CHANNELS if clips else input_channels(teacher, opt['network_t']), kept=True)
+    (scale, size), *_ = kind.lr_sizes.items()
+    resolver = (
+        ClipResolver(teacher, scale, opt['network_t'], lr_size=size) if clips else SuperResolver(teacher, kind.channels)
+    )
     # `Pair.label` asks the teacher alone; no student takes part.
     pair = Pair(resolver, resolver, within, opt['train'].get('self_ensemble', False))
-    goal = -(-number // len(sizes))
+    which, of = shard
+    if of > 1:
+        path = path.with_name(f'{path.stem}.{which}-of-{of}{path.suffix}')
+    goal = -(-number // (len(kind.lr_sizes) * of))
     said = 'the mean over flips and rotations of ' if pair.self_ensemble else ''
+    numbers = (opt['synthesis'].get('bank') or {}).get('numbers', 'fp16')
     writer = BankWriter(
-        path, channels=channels, lr_sizes=sizes, teacher=f'{said}{opt["path"]["pretrain_network_t"]}', capacity=goal
+        path, kind, teacher=f'{said}{opt["path"]["pretrain_network_t"]}', capacity=goal, numbers=numbers
     )
     there = sum(writer.counts.values())
-    # Another seed for each addition, or it would bring the first pairs once more.
-    settings['manual_seed'] += there
-    source = build_source(settings, channels, device, within)
-    with tqdm(total=goal * len(sizes), initial=min(there, goal * len(sizes)), unit='pair', desc=str(path)) as bar:
-        fill(writer, source.sample, pair.label, goal, batch, lambda done, total: bar.update(done - bar.n))
+    # Another seed for each shard and each addition, or it would bring the first pairs once more.
+    settings['manual_seed'] += there + (which - 1) * _SHARD_SEEDS
+    writer.seeds.append(settings['manual_seed'])
+    source = build_source(settings, kind.channels, device, within)
+
+    def sample(count: int, scale: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if not clips:
+            return source.sample(count, scale), None
+        lr, motion = source.sample_moving(count, scale)
+        return lr, motion.scene.pack()
+
+    total = goal * len(kind.lr_sizes)
+    with tqdm(total=total, initial=min(there, total), unit='pair', desc=str(path)) as bar:
+        fill(writer, sample, pair.label, goal, batch, lambda done, total: bar.update(done - bar.n))
     writer.close()
     megabytes = (path / 'data.mdb').stat().st_size / 1e6
     print(f'{path}: {sum(writer.counts.values()):,} pairs, {megabytes:.0f} MB; {there:,} of them were there before')

@@ -64,6 +64,35 @@ def test_networks_that_work_at_hr_size_get_bicubic() -> None:
     torch.testing.assert_close(resolver(clip)[:, 1], large[:, 1] + 0.1 * large.sum(1))
 
 
+def test_checkpointing_gives_the_same_gradient_and_keeps_less() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(1, 2), nn.Conv2d(9, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1))
+    network.append(nn.PixelShuffle(2))
+    clip, found = torch.rand(1, 9, 3, 8, 8), {}
+    for checkpointed in (False, True):
+        resolver = ClipResolver(network, 2, {'num_frame': 3}, checkpointed=checkpointed, windows_at_once=2)
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: kept.append(x.numel()) or x, lambda x: x):
+            output = resolver(clip)
+        gradient = torch.autograd.grad(output.square().sum(), network.parameters())
+        found[checkpointed] = sum(kept), gradient
+    assert found[True][0] < 0.5 * found[False][0]
+    for plain, anew in zip(found[False][1], found[True][1], strict=True):
+        torch.testing.assert_close(plain, anew)
+
+
+def test_a_recurrent_network_must_know_how_to_be_checkpointed() -> None:
+    network = RLSP(num_feat=4, num_layer=2, upscale=2)
+    assert ClipResolver(network, 2, checkpointed=True).network.checkpointed
+
+    class Plain(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.repeat_interleave(2, 3).repeat_interleave(2, 4)
+
+    with pytest.raises(ValueError, match='Plain is recurrent and has no option'):
+        ClipResolver(Plain(), 2, checkpointed=True)
+
+
 def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ValueError, match='a clip of 4 frames is shorter than the window of 5'):
         ClipResolver(Middle(5, 2), 2)(torch.rand(1, 4, 3, 4, 4))

@@ -38,6 +38,19 @@ def test_nothing_visible_and_one_frame_give_zero() -> None:
     assert TemporalConsistencyLoss()(x[:, :1], flow[:, :0], visible[:, :0]).item() == 0
 
 
+def test_like_the_teacher() -> None:
+    x, flow, visible = clip()
+    shaken = x + torch.rand_like(x) * 0.1
+    loss = TemporalConsistencyLoss(like_teacher=True)
+    assert loss(shaken, flow, visible, shaken).item() == 0
+    assert loss(shaken + 0.2, flow, visible, shaken).item() == pytest.approx(0, abs=1e-6), 'a constant does not move'
+    assert loss(shaken, flow, visible, x).item() == pytest.approx(
+        TemporalConsistencyLoss()(shaken - x, flow, visible).item(), rel=1e-5
+    )
+    with pytest.raises(ValueError, match="teacher's clip is needed"):
+        loss(shaken, flow, visible)
+
+
 def test_shapes_must_fit() -> None:
     x, flow, visible = clip()
     with pytest.raises(ValueError, match='expected flow'):

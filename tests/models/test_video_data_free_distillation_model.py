@@ -19,6 +19,8 @@ from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import clip_metrics, flicker
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.synthesis.bank_file import BankFile, read_meta
+from vsrkd_plugin.synthesis.pairs import PairKind
 
 TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
         'upscale': 2}  # fmt: skip
@@ -108,6 +110,98 @@ def test_a_bank_asks_the_teacher_once_for_each_clip(options: dict, tmp_path: Pat
     assert 24 / 4 <= len(asked) <= 24 / 4 + 2
 
 
+TEMPORAL = {'type': 'TemporalConsistencyLoss', 'loss_weight': 0.5}
+
+
+@pytest.mark.parametrize('like_teacher', [False, True])
+@pytest.mark.parametrize(
+    'bank', [None, {'reuse': 1, 'hr_size': 24, 'frames': 7}, {'reuse': 3, 'rows': 8, 'hr_size': 24, 'frames': 7}]
+)
+def test_a_student_that_is_to_be_steady(options: dict, tmp_path: Path, bank: dict | None, like_teacher: bool) -> None:
+    options['train']['temporal_opt'] = {**TEMPORAL, 'like_teacher': like_teacher}
+    options['synthesis']['bank'] = bank
+    register()
+    validate(options, True)
+    model = build(options, tmp_path)
+    advance(model, 1, 8)
+    log = model.get_current_log()
+    assert log['l_steady'] > 0 and log['l_kd'] > 0
+    lr, target, further = model.next_inputs(2)
+    assert lr.shape == (4, 5, 3, 8, 8)
+    if target is None:
+        target = model.pair.label(lr, 2)
+    steady = float(further(target, target)['l_steady'])  # the teacher's own clip
+    assert steady == 0 if like_teacher else steady > 0
+
+
+def test_learned_pictures_see_the_teacher_through_the_motion(options: dict, tmp_path: Path) -> None:
+    options['network_z'] = {'type': 'LatentGenerator', 'num_latent': 8, 'num_feat': 8}
+    options['synthesis']['sources'].append({'type': 'learned'})
+    options['train'].update(
+        optim_z={'type': 'Adam', 'lr': 1e-3}, generator_freq=3, temporal_z_opt=TEMPORAL, ema_decay=0,
+        adversarial_opt={'type': 'AdversarialDistillationLoss'},
+        reconstruction_opt={'type': 'ReconstructionLoss', 'degradation': 'blur', 'sigma': 1.0},
+    )  # fmt: skip
+    from vsrkd_plugin.config.completing import complete
+
+    register()
+    validate(options, True)
+    checked = copy.deepcopy(options)
+    complete(checked, str(tmp_path), True)
+    check_networks(checked)
+    model = build(options, tmp_path)
+    generator = model.source.pictures.sources[1].generators[1]
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    advance(model, 1, 4)
+    assert any(not torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+    log = model.get_current_log()
+    assert log['l_rec'] > 0 and log['l_steady'] > 0 and 'l_adv' in log
+
+
+def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path: Path) -> None:
+    options['synthesis']['bank'] = {'hr_size': 24, 'frames': 7, 'numbers': 'uint8'}
+    for shard in ('1/2', '2/2'):
+        done = run(['synthesize'], options, tmp_path, '-n', '8', '-o', str(tmp_path / 'bank.lmdb'), '--shard', shard)
+        assert done.returncode == 0, done.stderr[-3000:]
+    banks = [tmp_path / f'bank.{shard}-of-2.lmdb' for shard in (1, 2)]
+    assert [read_meta(bank)['counts'] for bank in banks] == [{2: 4}, {2: 4}]
+    whole = PairKind(3, {2: 12}, 7, 'blur 1.0')
+    first, second = (BankFile([bank], whole, turn=False).draw(4, 2) for bank in banks)
+    assert not {float(x) for x in first[0][:, 0].mean((1, 2, 3))} & {float(x) for x in second[0][:, 0].mean((1, 2, 3))}
+    teacher = build(options, tmp_path).pair.teacher
+    with torch.no_grad():  # as the teacher says, within the rounding to 8 bits
+        torch.testing.assert_close(teacher(first[0]).clamp(0, 1), first[1], rtol=0, atol=0.6 / 255)
+    (tmp_path / 'teacher.pth').unlink()
+    del options['network_t']
+    options['path'] = {}
+    options['synthesis'] = {**options['synthesis'], 'bank': {'path': str(tmp_path / 'bank.*.lmdb')}}
+    del options['synthesis']['sources']
+    options['train'].update(init='random', temporal_opt=TEMPORAL)
+    done = run(['train'], options, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'experiments/tiny_video/models/net_g_latest.pth').exists()
+    options['synthesis']['clips']['sigma'] = 1.5
+    refused = run(['train'], options, tmp_path, '--force_yml', 'name=other')
+    assert refused.returncode == 2 and 'LR by blur 1.0; expected' in refused.stderr
+    options['synthesis']['bank']['path'] = str(tmp_path / 'none.*.lmdb')
+    refused = run(['train'], options, tmp_path, '--force_yml', 'name=other')
+    assert refused.returncode == 2 and 'none.*.lmdb: no bank fits this pattern' in refused.stderr
+
+
+@pytest.mark.parametrize('windowed', [False, True])
+def test_checkpointed_students_learn_the_same(options: dict, tmp_path: Path, windowed: bool) -> None:
+    if windowed:
+        options = with_tdan_as(options, 'network_g', tmp_path)
+    found = []
+    for checkpointed in (False, True):
+        options['train']['checkpointed'] = checkpointed
+        model = build(options, tmp_path)
+        advance(model, 1, 3)
+        found.append(model.net_g.state_dict())
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=0, atol=1e-6)
+
+
 def write_clip(folder: Path, frames: int = 6) -> None:
     folder.mkdir(parents=True)
     grid = np.random.default_rng(0).uniform(0, 255, (9, 9, 3)).astype(np.float32)
@@ -166,12 +260,22 @@ def test_flicker_is_about_changes_alone() -> None:
     [
         (lambda o: o['synthesis'].pop('clips'), r"synthesis: key 'clips' is missing"),
         (lambda o: o.update(scales=[2, 4]), 'video networks serve one scale'),
-        (lambda o: o['synthesis']['sources'].append({'type': 'learned'}), 'learned sources make images'),
+        (lambda o: o['synthesis']['sources'].append({'type': 'learned'}), "'network_z' is missing .*is learned"),
+        (lambda o: o['synthesis'].update(bank={'frames': 4}), 'bank, frames: expected at least 5 .*got 4'),
+        (lambda o: o['synthesis'].update(bank={'hr_size': 12}), 'bank, hr_size: expected at least 16 .*got 12'),
+        (lambda o: o['synthesis'].update(bank={'hr_size': 17}), 'bank, hr_size: expected a multiple'),
+        (
+            lambda o: (
+                o.update(model_type='DataFreeDistillationModel'),
+                o['train'].update(temporal_opt={'type': 'L1Loss'}),
+            ),
+            'temporal_opt: is for model_type Video',
+        ),
         (lambda o: o['synthesis']['clips'].update(motion='wild'), 'motion: expected one of full, translation, still'),
         (lambda o: o['synthesis']['sources'][0].update(image_size=18), 'expected at least 20, the side of pictures'),
         (lambda o: o['train'].update(self_ensemble=True), 'self_ensemble: clips reduced by blur cannot be turned'),
         (lambda o: o['synthesis'].update(bank={'turn': True}), 'turn: clips reduced by blur cannot be turned'),
-        (lambda o: o.update(model_type='DataFreeDistillationModel'), 'clips: are for model_type Video'),
+        (lambda o: o.update(model_type='DataFreeDistillationModel'), 'clips: is for model_type Video'),
     ],
 )
 def test_options_that_disagree(options: dict, change, words: str) -> None:
@@ -257,5 +361,3 @@ def test_compressing_a_recurrent_teacher(options: dict, tmp_path: Path) -> None:
     stored = torch.load(tmp_path / 'student.pth', weights_only=True)['params']
     for name, value in model.net_g.state_dict().items():
         torch.testing.assert_close(stored[name], value)
-    refused = run(['synthesize'], options, tmp_path, '-n', '4', '-o', str(tmp_path / 'bank.lmdb'))
-    assert refused.returncode == 2 and 'banks on disk hold images' in refused.stderr

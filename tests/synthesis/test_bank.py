@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.turns import turned
-from vsrkd_plugin.synthesis.bank import ReplayBank, bytes_of_pair
+from vsrkd_plugin.synthesis.bank import ReplayBank
+from vsrkd_plugin.synthesis.clip_motion import Motion
+from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.pairs import PairKind
+from vsrkd_plugin.synthesis.procedural import ProceduralSource
 
 
 class _Counting:
@@ -34,12 +38,15 @@ class _Counting:
         self.given = state['given']
 
 
+_KIND = PairKind(1, {2: 4})
+
+
 def _label(lr: Tensor, scale: int) -> Tensor:
     return 1 - lr.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
 def _bank(reuse: int = 4, rows: int = 64, **settings: object) -> ReplayBank:
-    return ReplayBank(_Counting(), _label, channels=1, lr_sizes={2: 4}, reuse=reuse, rows=rows, **settings)
+    return ReplayBank(_Counting(), _label, _KIND, reuse=reuse, rows=rows, **settings)
 
 
 def test_pairs_are_the_teachers_and_used_so_often() -> None:
@@ -83,14 +90,14 @@ class _Slanted(_Counting):
 
 
 def test_both_images_of_a_pair_are_turned_alike() -> None:
-    bank = ReplayBank(_Slanted(), _label, channels=1, lr_sizes={2: 4}, reuse=4, rows=16)
+    bank = ReplayBank(_Slanted(), _label, _KIND, reuse=4, rows=16)
     plain, seen = _Slanted().sample(1, 2), set()
     for _ in range(60):
         lr, target = bank.draw(2, 2)
         torch.testing.assert_close(target, _label(lr, 2), rtol=0, atol=1e-3)
         seen.add(next(turn for turn in range(8) if torch.equal(lr[:1], turned(plain, turn))))
     assert seen == set(range(8))
-    still = ReplayBank(_Slanted(), _label, channels=1, lr_sizes={2: 4}, reuse=4, rows=16, turn=False)
+    still = ReplayBank(_Slanted(), _label, _KIND, reuse=4, rows=16, turn=False)
     assert all(torch.equal(still.draw(2, 2)[0][:1], plain) for _ in range(10))
 
 
@@ -129,7 +136,7 @@ def test_source_learns_and_previews_through_the_bank() -> None:
 
 def test_bytes_of_pair() -> None:
     shelf = _bank(rows=10)._shelves[2]
-    assert bytes_of_pair(1, 4, 2) * 10 == shelf.lr.nbytes + shelf.target.nbytes
+    assert _KIND.bytes(2) * 10 == shelf.lr.nbytes + shelf.target.nbytes
 
 
 def test_wrong_values_are_refused() -> None:
@@ -138,3 +145,36 @@ def test_wrong_values_are_refused() -> None:
             _bank(**settings)
     with pytest.raises(ValueError, match='expected two or more'):
         _bank(rows=12).draw(8, 2)
+
+
+def _clips(**settings: object) -> tuple[MovingSource, PairKind]:
+    pictures = ProceduralSource(channels=3, lr_sizes={PICTURE: 40}, seed=1, num_images=4, image_size=48)
+    source = MovingSource(pictures, frames=4, lr_sizes={2: 12}, degradation='blur')
+    return source, PairKind(3, {2: 12}, 4, 'blur 1.5', layers=source.layers)
+
+
+@pytest.mark.parametrize('reuse', [1, 3])
+@pytest.mark.parametrize('numbers', ['fp16', 'uint8'])
+def test_parts_of_clips_come_with_their_motion(reuse: int, numbers: str) -> None:
+    source, kind = _clips()
+    wanted = PairKind(3, {2: 6}, 3, 'blur 1.5')
+
+    def label(lr: Tensor, scale: int) -> Tensor:
+        return lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4)
+
+    bank = ReplayBank(source, label, kind, wanted=wanted, reuse=reuse, rows=8, numbers=numbers, turn=False)
+    firsts = set()
+    for _ in range(12):
+        lr, target, motion = bank.draw_moving(4, 2)
+        assert lr.shape == (4, 3, 3, 6, 6) and target.shape == (4, 3, 3, 12, 12)
+        torch.testing.assert_close(target[..., ::2, ::2], lr, rtol=0, atol=1e-3)
+        assert isinstance(motion, Motion) and motion.steps(2)[0].shape == (4, 2, 2, 12, 12)
+        firsts.update(lr[:, 0, 0, 0, 0].tolist())
+    assert len(firsts) > 20
+    torch.testing.assert_close(lr * 255, (lr * 255).round(), rtol=0, atol=0.1)  # frames of a video
+
+
+def test_smaller_than_wanted() -> None:
+    source, kind = _clips()
+    with pytest.raises(ValueError, match=r'clips of 4 frames .* cannot be cut: clips of 5'):
+        ReplayBank(source, _label, kind, wanted=PairKind(3, {2: 12}, 5, 'blur 1.5'), reuse=2)

@@ -22,8 +22,8 @@ def test_the_flow_is_the_one_that_is_seen(degradation: str) -> None:
     clips = source(degradation=degradation, sigma=1.0, seed=4).clips(24, 2)
     moved, left = [], []
     for time in range(3):
-        flow, visible = clips.flow(time, time + 1)
-        same_light = (clips.scene.gain[:, time] == clips.scene.gain[:, time + 1]).view(-1, 1, 1, 1)
+        flow, visible = clips.motion.flow(time, time + 1)
+        same_light = (clips.motion.scene.gain[:, time] == clips.motion.scene.gain[:, time + 1]).view(-1, 1, 1, 1)
         weight = (visible & same_light).float()
         error = (warp(clips.lr[:, time + 1], flow) - clips.lr[:, time]).abs().mean(1, keepdim=True)
         still = (clips.lr[:, time + 1] - clips.lr[:, time]).abs().mean(1, keepdim=True)
@@ -34,7 +34,7 @@ def test_the_flow_is_the_one_that_is_seen(degradation: str) -> None:
 
 def test_the_flow_of_sr_frames_is_that_of_hr() -> None:
     clips = source(degradation='blur', seed=4).clips(24, 2)
-    flow, visible = clips.flow(0, 1, scale=2)
+    flow, visible = clips.motion.flow(0, 1, scale=2)
     assert flow.shape == (24, 2, 48, 48)
     error = (warp(clips.hr[:, 1], flow) - clips.hr[:, 0]).abs().mean(1, keepdim=True)[visible].mean()
     assert error < 0.45 * (clips.hr[:, 1] - clips.hr[:, 0]).abs().mean(1, keepdim=True)[visible].mean()

@@ -96,16 +96,20 @@ def _split(options: dict[str, Any], what: str) -> tuple[Callable[..., Any], dict
 
 
 def _check_networks(opt: dict[str, Any]) -> None:
-    from vsrkd_plugin.models.sources import lr_sizes
+    from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS
+    from vsrkd_plugin.models.sources import lr_sizes, picture_size
 
     distils = opt['is_train'] and Model.of(opt).distils
     networks: dict[str, nn.Module] = {}
     for key in (key for key in opt if key.startswith('network_')):
         build, arguments = _split(opt[key], 'network')
         if key == 'network_z' and distils:
-            sizes = {'lr_size': max(lr_sizes(opt).values())}
-            pattern = 'network_t' if 'network_t' in opt else 'network_g'
-            arguments = {'num_out_ch': _channels(networks, opt, pattern), **arguments, **sizes}
+            if Model.of(opt).films:
+                channels, size = CLIP_CHANNELS, picture_size(opt)
+            else:
+                channels = _channels(networks, opt, 'network_t' if 'network_t' in opt else 'network_g')
+                size = max(lr_sizes(opt, kept=True).values())
+            arguments = {'num_out_ch': channels, **arguments, 'lr_size': size}
         networks[key] = _build(build, arguments, key)
     if distils:
         networks['network_g'] = _grown(opt, networks['network_g'])
@@ -183,7 +187,7 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
 
     (scale, size), *_ = lr_sizes(opt).items()
     frames = opt['synthesis']['clips']['frames']
-    for key in ('network_t', 'network_g'):
+    for key in (key for key in ('network_t', 'network_g') if key in networks):
         try:
             with torch.no_grad():
                 ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size)(
@@ -200,22 +204,21 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
 
 def _check_inputs(opt: dict[str, Any], channels: int) -> None:
     """Real images and stored banks that a distillation reads."""
-    from vsrkd_plugin.models.sources import bank_paths, lr_sizes, picture_size, read_lr_images
-    from vsrkd_plugin.synthesis.bank_file import check_bank
+    from vsrkd_plugin.models.sources import bank_paths, lr_sizes, pair_kind, picture_size, read_lr_images
+    from vsrkd_plugin.synthesis.bank_file import check_banks
     from vsrkd_plugin.synthesis.moving import PICTURE
 
-    sizes = {PICTURE: picture_size(opt)} if opt['synthesis'].get('clips') else lr_sizes(opt)
+    sizes = {PICTURE: picture_size(opt)} if opt['synthesis'].get('clips') else lr_sizes(opt, kept=True)
     for index, entry in enumerate(opt['synthesis'].get('sources') or []):
         if entry['type'] == 'images' and opt['rank'] == 0:
             try:
                 read_lr_images(entry['dataroot_gt'], sizes, channels)
             except UserError as error:
                 raise UserError(f'synthesis, sources, {index}: {error}') from error
-    for path in bank_paths(opt):
-        try:
-            check_bank(path, channels, sizes)
-        except UserError as error:
-            raise UserError(f'synthesis, bank, path: {error}') from error
+    try:
+        check_banks(bank_paths(opt), pair_kind(opt, channels))
+    except UserError as error:
+        raise UserError(f'synthesis, bank, path: {error}') from error
 
 
 def _check_inheritance(teacher: nn.Module, student: nn.Module, lr: torch.Tensor) -> None:

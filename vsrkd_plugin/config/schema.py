@@ -200,6 +200,13 @@ DISTILLATION_TRAIN: Fields = {
     'distill_opt': Field(MAPPING, 'what the student learns by', required=True, component='loss'),
     'adversarial_opt': Field(MAPPING, 'drives the generator to disagreement', null=True, component='loss'),
     'reconstruction_opt': Field(MAPPING, 'keeps the generator near images', null=True, component='loss'),
+    'temporal_opt': Field(MAPPING, 'video: keeps the student steady along the motion', null=True, component='loss'),
+    'temporal_z_opt': Field(
+        MAPPING, 'video: keeps the generator to clips that come out steady', null=True, component='loss'
+    ),
+    'checkpointed': Field(
+        BOOL, "video: compute the student's features anew for the gradient, to save memory", default=False
+    ),
     'generator_freq': Field(count(), 'student steps to one step of the generator', default=50),
     'optim_g': Field(MAPPING, "the student's optimiser", required=True, component='optimizer'),
     'optim_z': Field(MAPPING, "the generator's optimiser", null=True, component='optimizer'),
@@ -213,7 +220,10 @@ BANK: Fields = {
     'reuse': Field(whole(1), 'how often each input and its output by the teacher is used', default=1),
     'rows': Field(whole(2), 'inputs kept of each scale', default=1024),
     'turn': Field(BOOL, 'flip and rotate what is used again', default=True),
-    'path': Field(ROOTS, 'stored banks, instead of sources and teacher', null=True),
+    'numbers': Field(one_of('fp16', 'uint8'), 'how pairs are kept', default='fp16'),
+    'hr_size': Field(whole(1), 'side of the HR patches that are kept, if larger than those given', null=True),
+    'frames': Field(whole(2), 'video: frames of the clips that are kept, if more than those given', null=True),
+    'path': Field(ROOTS, 'stored banks (patterns as a*.lmdb too), instead of sources and teacher', null=True),
 }
 CLIPS: Fields = {
     'frames': Field(whole(2), 'of a clip', required=True),

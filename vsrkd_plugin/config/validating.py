@@ -230,11 +230,11 @@ class _Validator:
         size = synthesis.get('hr_size', schema.SYNTHESIS['hr_size'].default)
         _check_multiple(size, scales, 'synthesis, hr_size')
         self.check_bank(synthesis)
-        least = size // min(scales)
+        least = self.kept_size(synthesis, size, scales) // min(scales)
         if self.model.films:
             least = self.check_clips(synthesis, scales)
-        elif synthesis.get('clips'):
-            raise UserError(f'synthesis, clips: are for model_type {schema.VIDEO}, got {self.opt["model_type"]}')
+        else:
+            self.check_video_only()
         for index, source in enumerate(synthesis.get('sources') or []):
             place = place_of('synthesis, sources', index)
             need(source, 'type', place, schema.SOURCES['learned']['type'].kind)
@@ -243,13 +243,30 @@ class _Validator:
             if side is not None and side < least:
                 what = 'pictures of clips' if self.model.films else 'LR patches'
                 raise UserError(f'{place}, image_size: expected at least {least}, the side of {what}, got {side}')
-            if source['type'] == 'learned' and self.model.films:
-                raise UserError(f'{place}: learned sources make images; expected procedural, noise or images for clips')
             if source['type'] == 'learned':
                 why = f'synthesis, sources, {index} is learned'
                 need(self.opt, 'network_z', schema.TOP, why=why)
                 for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt'):
                     need(self.opt['train'], key, 'train', why=why)
+
+    def kept_size(self, synthesis: Mapping, size: int, scales: list[int]) -> int:
+        """Side of the HR patches that sources make: those of a bank, or those that the student learns from."""
+        kept = (synthesis.get('bank') or {}).get('hr_size')
+        if kept is None:
+            return size
+        _check_multiple(kept, scales, 'synthesis, bank, hr_size')
+        if kept < size:
+            raise UserError(f'synthesis, bank, hr_size: expected at least {size} (synthesis, hr_size), got {kept}')
+        return kept
+
+    def check_video_only(self) -> None:
+        """Options that mean nothing for images."""
+        found = [key for key in ('temporal_opt', 'temporal_z_opt', 'checkpointed') if self.opt['train'].get(key)]
+        found = [f'train, {key}' for key in found]
+        found += ['synthesis, clips'] if self.opt['synthesis'].get('clips') else []
+        found += ['synthesis, bank, frames'] if (self.opt['synthesis'].get('bank') or {}).get('frames') else []
+        if found:
+            raise UserError(f'{found[0]}: is for model_type {schema.VIDEO}, got {self.opt["model_type"]}')
 
     def check_clips(self, synthesis: Mapping, scales: list[int]) -> int:
         """What only video has; gives the side of the pictures that are set in motion."""
@@ -258,8 +275,11 @@ class _Validator:
         clips = need(synthesis, 'clips', 'synthesis', schema.MAPPING, schema.SYNTHESIS['clips'].help)
         if len(scales) > 1:
             raise UserError(f'scales: video networks serve one scale, got {scales}')
-        if (synthesis.get('bank') or {}).get('path'):
-            raise UserError('synthesis, bank, path: stored banks hold images; clips need sources and a teacher')
+        frames = (synthesis.get('bank') or {}).get('frames')
+        if frames is not None and frames < clips['frames']:
+            raise UserError(
+                f'synthesis, bank, frames: expected at least {clips["frames"]} (clips, frames), got {frames}'
+            )
         if clips['degradation'] == 'blur':  # keeps every scale-th pixel from 0: of a turned clip these are others
             if (synthesis.get('bank') or {}).get('turn'):
                 raise UserError('synthesis, bank, turn: clips reduced by blur cannot be turned; expected false')

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vsrkd_plugin.distillation.super_resolver import in_eval_mode
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -28,9 +29,12 @@ class ClipResolver(nn.Module):
         padding: what lies before the first and behind the last frame of a clip: `replicate` or `reflection`.
         lr_size: side of the frames it is tried with.
         windows_at_once: windows in one call, for the sake of memory.
+        checkpointed: while training keep what goes in and out of each call alone, and compute the rest anew for the
+            gradient. Recurrent networks do so frame by frame, if they have such an option (`RLSP`).
 
     Raises:
-        ValueError: it takes no clips of any length tried, or gives another size; a padding that is not known.
+        ValueError: it takes no clips of any length tried, or gives another size; a padding that is not known; it is to
+            be checkpointed, but is recurrent and cannot be.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class ClipResolver(nn.Module):
         padding: str = 'replicate',
         lr_size: int = 16,
         windows_at_once: int = 16,
+        checkpointed: bool = False,
     ) -> None:
         super().__init__()
         if padding not in PADDINGS:
@@ -51,6 +56,12 @@ class ClipResolver(nn.Module):
         self.window: int | None = None  # None: recurrent
         self.pre_upsampling = False
         self._probe([told] if told else _WINDOWS, lr_size)
+        self.checkpointed = checkpointed and not self.recurrent
+        if checkpointed and self.recurrent:
+            bare = getattr(network, 'network', network)
+            if not hasattr(bare, 'checkpointed'):
+                raise ValueError(f'{type(bare).__name__} is recurrent and has no option `checkpointed`')
+            bare.checkpointed = True
 
     @property
     def recurrent(self) -> bool:
@@ -82,8 +93,13 @@ class ClipResolver(nn.Module):
         if t < self.window:
             raise ValueError(f'a clip of {t} frames is shorter than the window of {self.window} of the network')
         windows = x[:, frame_windows(t, self.window, self.padding)].flatten(0, 1)
-        frames = torch.cat([self.network(part).float() for part in windows.split(self.windows_at_once)])
+        frames = torch.cat([self._call(part).float() for part in windows.split(self.windows_at_once)])
         return frames.view(b, t, c, self.scale * h, self.scale * w)
+
+    def _call(self, windows: Tensor) -> Tensor:
+        if self.checkpointed and torch.is_grad_enabled():
+            return checkpoint(self.network, windows, use_reentrant=False)
+        return self.network(windows)
 
     @torch.no_grad()
     def _probe(self, lengths: Any, lr_size: int) -> None:

@@ -11,9 +11,16 @@ from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.ops.parallel import average_gradients
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.ops.turns import TURNS, turned, turned_back
+from vsrkd_plugin.synthesis.clip_motion import Motion
 
 Autocast = Callable[[], AbstractContextManager]
 Loss = Callable[[Tensor, Tensor], Tensor]
+Further = Callable[[Tensor, Tensor], dict[str, Tensor]]  # the student's output and the target → named losses
+
+
+def no_further(output: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Nothing beside the distillation loss."""
+    return {}
 
 
 @dataclass
@@ -73,37 +80,44 @@ def student_step(
     parameters: Sequence[nn.Parameter],
     grad_clip: float | None = None,
     target: Tensor | None = None,
+    further: Further = no_further,
 ) -> dict[str, Tensor]:
     """The student learns to agree with its teacher on `lr`, which gets no gradient.
 
-    `target` is what the teacher said of `lr`, if it was asked before.
+    `target` is what the teacher said of `lr`, if it was asked before. `further` names more losses of the student's
+    output and the target, to be added.
 
     Returns:
-        `l_kd`, detached, on the device.
+        `l_kd` and the further ones, detached, on the device.
     """
     optimizer.zero_grad(set_to_none=True)
     output, target = pair.outputs(lr.detach(), scale, target)
-    loss = criterion(output, target)
-    loss.backward()
+    losses = {'l_kd': criterion(output, target), **further(output, target)}
+    sum(losses.values()).backward()
     average_gradients(parameters)
     if grad_clip:
         nn.utils.clip_grad_norm_(parameters, grad_clip)
     optimizer.step()
-    return {'l_kd': loss.detach()}
+    return {name: loss.detach() for name, loss in losses.items()}
 
 
 @dataclass
 class GeneratorObjective:
     """What a generator of inputs minimises: `L_GEN + w_R L_R`, equation 7 of the paper.
 
-    The weight `w_R` is the reconstruction loss's `loss_weight`.
+    The weight `w_R` is the reconstruction loss's `loss_weight`. Of clips the teacher's output must also be steady along
+    their motion, if there is a loss for that: the video counterpart of giving LR back.
     """
 
     pair: Pair
     adversarial: Loss
     reconstruction: Loss
+    temporal: Callable[..., Tensor] | None = None
 
-    def __call__(self, lr: Tensor, scale: int) -> dict[str, Tensor]:
+    def __call__(self, lr: Tensor, scale: int, motion: Motion | None = None) -> dict[str, Tensor]:
         """The named losses of `lr`, with the gradient through teacher and student; their sum is the objective."""
         output, target = self.pair.outputs_with_gradient(lr, scale)
-        return {'l_adv': self.adversarial(output, target), 'l_rec': self.reconstruction(target, lr)}
+        losses = {'l_adv': self.adversarial(output, target), 'l_rec': self.reconstruction(target, lr)}
+        if self.temporal and motion is not None:
+            losses['l_steady'] = self.temporal(target, *motion.steps(scale))
+        return losses

@@ -15,7 +15,7 @@ from torch import nn
 
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
-from vsrkd_plugin.distillation.steps import GeneratorObjective, Pair, student_step
+from vsrkd_plugin.distillation.steps import Further, GeneratorObjective, Pair, no_further, student_step
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels, keep_tail_in_fp32
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.averaging import LossMeter, update_ema
@@ -167,6 +167,12 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         if self.ema_decay:
             self.net_g_ema.active = active
 
+    def next_inputs(self, scale: int) -> tuple[torch.Tensor, torch.Tensor | None, Further]:
+        """LR inputs of a step, the teacher's SR of them if a bank has it, and what else the student learns by."""
+        if self.banked:
+            return *self.source.draw(self.batch, scale), no_further
+        return self.source.sample(self.batch, scale), None, no_further
+
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the student; before it, every `generator_freq` iterations, one of the learning sources."""
         train = self.opt['train']
@@ -175,10 +181,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         losses: dict[str, torch.Tensor] = {}
         if self.objective and (current_iter - 1) % train.get('generator_freq', 50) == 0:
             losses.update(self.source.step(self.objective, self.batch, scale))
-        if self.banked:
-            lr, target = self.source.draw(self.batch, scale)
-        else:
-            lr, target = self.source.sample(self.batch, scale), None
+        lr, target, further = self.next_inputs(scale)
         losses.update(
             student_step(
                 self.pair,
@@ -189,6 +192,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
                 self.parameters_g,
                 train.get('grad_clip'),
                 target,
+                further,
             )
         )
         if self.ema_decay:

@@ -1,5 +1,6 @@
 """Builds the sources of training inputs that the options ask for, and the bank around them."""
 
+import glob
 import os
 from typing import Any
 
@@ -16,19 +17,40 @@ from vsrkd_plugin.synthesis.bank_file import BankFile
 from vsrkd_plugin.synthesis.learned import LearnedSource
 from vsrkd_plugin.synthesis.mixture import MixtureSource
 from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.pairs import PairKind
 from vsrkd_plugin.synthesis.plain import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.procedural import ProceduralSource
 from vsrkd_plugin.synthesis.source import Source
 
 _BANK_SEED = 1000  # apart from the sources' seeds
 _MOTION_SEED = 2000
+_HR_SIZE = 48
 _IMAGE_SIZE = 96  # of procedural images, unless patches are larger
 
 
-def lr_sizes(opt: dict[str, Any]) -> dict[int, int]:
-    """Scale → side of the LR patches, so that SR is `synthesis.hr_size` at every scale."""
+def lr_sizes(opt: dict[str, Any], kept: bool = False) -> dict[int, int]:
+    """Scale → side of the LR patches, so that SR is `synthesis.hr_size` at every scale.
+
+    Args:
+        kept: those that sources make and a bank keeps, which may be larger than those that the student learns from.
+    """
     scales = opt['scales'] if isinstance(opt['scales'], list) else [opt['scales']]
-    return {scale: opt['synthesis'].get('hr_size', 48) // scale for scale in scales}
+    synthesis = opt['synthesis']
+    size = synthesis.get('hr_size', _HR_SIZE)
+    if kept:
+        size = (synthesis.get('bank') or {}).get('hr_size') or size
+    return {scale: size // scale for scale in scales}
+
+
+def pair_kind(opt: dict[str, Any], channels: int, kept: bool = False) -> PairKind:
+    """What the student learns from; with `kept` what sources make and a bank keeps."""
+    clips, frames, made, layers = opt['synthesis'].get('clips'), None, None, None
+    if clips:
+        layers = 1 + (clips.get('objects', 2) if clips.get('motion', 'full') == 'full' else 0)
+        bank = opt['synthesis'].get('bank') or {}
+        frames = (kept and bank.get('frames')) or clips['frames']
+        made = f'blur {clips.get("sigma", 1.5)}' if clips['degradation'] == 'blur' else clips['degradation']
+    return PairKind(channels, lr_sizes(opt, kept), frames, made, layers)
 
 
 def build_source(opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast) -> Source:
@@ -42,18 +64,19 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
     """
     place = {'rank': opt['rank'], 'world_size': opt['world_size']}
     if clips := opt['synthesis'].get('clips'):
-        settings = {key: value for key, value in clips.items() if key != 'picture_size'}
+        kind = pair_kind(opt, channels, kept=True)
+        settings = {**{key: value for key, value in clips.items() if key != 'picture_size'}, 'frames': kind.frames}
         sizes = {PICTURE: picture_size(opt)}
         pictures = _build_image_source(opt, sizes, channels, device, autocast)
         seed = opt['manual_seed'] + _MOTION_SEED
-        return MovingSource(pictures, lr_sizes=lr_sizes(opt), seed=seed, device=device, **settings, **place)
-    return _build_image_source(opt, lr_sizes(opt), channels, device, autocast)
+        return MovingSource(pictures, lr_sizes=kind.lr_sizes, seed=seed, device=device, **settings, **place)
+    return _build_image_source(opt, lr_sizes(opt, kept=True), channels, device, autocast)
 
 
 def picture_size(opt: dict[str, Any]) -> int:
     """Side of the pictures that clips show: given, or a quarter more than what a frame shows of them."""
     clips = opt['synthesis']['clips']
-    scale, size = next(iter(lr_sizes(opt).items()))
+    scale, size = next(iter(lr_sizes(opt, kept=True).items()))
     shown = size * (1 if clips.get('degradation') == 'none' else scale)
     return clips.get('picture_size') or shown * 5 // 4
 
@@ -133,9 +156,20 @@ def read_lr_images(roots: str | list[str], sizes: dict[int, int], channels: int)
 
 
 def bank_paths(opt: dict[str, Any]) -> list[str]:
-    """The stored banks that a training reads instead of asking a teacher; none if it has sources."""
+    """The stored banks that a training reads instead of asking a teacher; none if it has sources.
+
+    Raises:
+        UserError: a pattern that no bank fits.
+    """
     path = (opt['synthesis'].get('bank') or {}).get('path')
-    return [os.path.expanduser(one) for one in (path if isinstance(path, list) else [path] if path else [])]
+    found = []
+    for one in path if isinstance(path, list) else [path] if path else []:
+        one = os.path.expanduser(one)
+        matching = sorted(glob.glob(one)) if glob.has_magic(one) else [one]
+        if not matching:
+            raise UserError(f'{one}: no bank fits this pattern')
+        found += matching
+    return found
 
 
 def build_inputs(
@@ -146,28 +180,17 @@ def build_inputs(
     Args:
         label: what the teacher says of LR images.
     """
-    bank = dict(opt['synthesis'].get('bank') or {})
-    seed = opt['manual_seed'] + _BANK_SEED
+    bank = opt['synthesis'].get('bank') or {}
+    wanted, kept = pair_kind(opt, channels), pair_kind(opt, channels, kept=True)
+    settings = {'seed': opt['manual_seed'] + _BANK_SEED, 'device': device, 'turn': bank.get('turn', True)}
+    if wanted.made and wanted.made.startswith('blur'):
+        settings['turn'] = False  # the pixels that it keeps are others in a turned clip
     if paths := bank_paths(opt):
-        place = {'rank': opt['rank'], 'world_size': opt['world_size']}
-        turn = bank.get('turn', True)
-        return BankFile(paths, channels=channels, lr_sizes=lr_sizes(opt), turn=turn, seed=seed, device=device, **place)
-    bank.pop('path', None)
+        return BankFile(paths, wanted, **settings, rank=opt['rank'], world_size=opt['world_size'])
     source = build_source(opt, channels, device, autocast)
-    if bank.get('reuse', 1) == 1:
+    if bank.get('reuse', 1) == 1 and wanted == kept:
         return source
-    sizes, clips = lr_sizes(opt), opt['synthesis'].get('clips') or {}
-    if clips.get('degradation') == 'blur':
-        bank['turn'] = False  # the pixels that it keeps are others in a turned clip
-    alone = opt['world_size'] == 1
+    settings |= {key: bank[key] for key in ('rows', 'numbers') if key in bank}
     return ReplayBank(
-        source,
-        label,
-        channels=channels,
-        lr_sizes=sizes,
-        frames=clips.get('frames'),
-        seed=seed,
-        device=device,
-        keep=alone,
-        **bank,
+        source, label, kept, wanted=wanted, reuse=bank.get('reuse', 1), keep=opt['world_size'] == 1, **settings
     )

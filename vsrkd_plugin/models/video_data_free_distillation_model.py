@@ -1,15 +1,18 @@
 """Data-free distillation of video super-resolution in BasicSR's training loop."""
 
 import torch
+from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
 from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
+from vsrkd_plugin.distillation.steps import Further
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.data_free_distillation_model import DataFreeDistillationModel
 from vsrkd_plugin.models.sources import lr_sizes
+from vsrkd_plugin.ops.turns import turned_back
 
 
 @MODEL_REGISTRY.register()
@@ -29,7 +32,31 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
     def resolver(self, network: nn.Module, key: str, channels: int) -> nn.Module:
         """A network of clips: LR clip in, every frame of the SR clip out."""
         (scale, size), *_ = lr_sizes(self.opt).items()
-        return ClipResolver(network, scale, self.opt[key], lr_size=size)
+        checkpointed = key == 'network_g' and self.opt['train'].get('checkpointed', False)
+        return ClipResolver(network, scale, self.opt[key], lr_size=size, checkpointed=checkpointed)
+
+    def init_training_settings(self) -> None:
+        """As for images; and the losses that know the motion."""
+        super().init_training_settings()
+        train = self.opt['train']
+        self.temporal = build_loss(train['temporal_opt']).to(self.device) if train.get('temporal_opt') else None
+        if self.objective and train.get('temporal_z_opt'):
+            self.objective.temporal = build_loss(train['temporal_z_opt']).to(self.device)
+
+    def next_inputs(self, scale: int) -> tuple[Tensor, Tensor | None, Further]:
+        """As for images; and `l_steady`, if `train.temporal_opt` asks for it."""
+        if not self.temporal:
+            return super().next_inputs(scale)
+        if self.banked:
+            lr, target, motion = self.source.draw_moving(self.batch, scale)
+        else:
+            (lr, motion), target = self.source.sample_moving(self.batch, scale), None
+
+        def steady(output: Tensor, target: Tensor) -> dict[str, Tensor]:
+            frames, teacher = (turned_back(clip, motion.turn) for clip in (output, target))
+            return {'l_steady': self.temporal(frames, *motion.steps(scale), teacher)}
+
+        return lr, target, steady
 
     def tiles(self, images: Tensor) -> Tensor:
         """Clips as pictures: their middle frames, then a line of each over time (downwards)."""

@@ -1,30 +1,28 @@
 """The replay bank: inputs are kept with what the teacher said of them, so that it is asked once and used many times."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.turns import TURNS, turned
+from vsrkd_plugin.synthesis.clip_motion import Motion
+from vsrkd_plugin.synthesis.pairs import NUMBERS, PairKind, cut, decode, draw_windows, encode, motion_of
 from vsrkd_plugin.synthesis.source import Objective, Source
 
 # LR images and their scale → the teacher's SR, without gradient.
 Label = Callable[[Tensor, int], Tensor]
 
 
-def bytes_of_pair(channels: int, lr_size: int, scale: int) -> int:
-    """What one input and its output take in a bank, in fp16."""
-    return 2 * channels * lr_size**2 * (1 + scale**2)
-
-
 class _Shelf:
-    """The pairs of one scale: `(rows, …, s, s)` and `(rows, …, scale * s, scale * s)`, fp16; uses left of each."""
+    """The pairs of one scale, and the uses left of each."""
 
-    def __init__(self, rows: int, leading: tuple[int, ...], lr_size: int, scale: int, device: torch.device) -> None:
-        half = {'dtype': torch.float16, 'device': device}
-        self.lr = torch.zeros(rows, *leading, lr_size, lr_size, **half)
-        self.target = torch.zeros(rows, *leading, scale * lr_size, scale * lr_size, **half)
+    def __init__(self, rows: int, kind: PairKind, scale: int, numbers: str, device: torch.device) -> None:
+        kept = {'dtype': NUMBERS[numbers], 'device': device}
+        self.lr = torch.zeros(rows, *kind.lr_shape(scale), **kept)
+        self.target = torch.zeros(rows, *kind.target_shape(scale), **kept)
+        self.motion = torch.zeros(rows, kind.motion_numbers, device=device)
         self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU: choosing rows must not wait for a GPU
 
 
@@ -35,15 +33,16 @@ class ReplayBank:
     times goes, and a fresh batch from the source takes the place of as many. Until all places are taken every draw asks
     the teacher: `rows / batch` draws of a scale. Pairs are turned and flipped at random, input and output alike, which
     a super-resolver's output follows nearly; on average over the turns the target is the teacher's self-ensemble.
+    Larger pairs than wanted are given in parts, cut at random in space and time.
 
     Args:
         source: where fresh inputs come from.
         label: what the teacher says of them.
-        channels: of the images.
-        lr_sizes: scale → side of the LR images.
-        frames: of a clip; None for images. A clip is `(frames, c, s, s)`, and one pair.
+        kind: of the pairs that the source makes and the bank keeps.
+        wanted: kind of the pairs that are given; those kept, if None.
         reuse: how often each pair is given; 1 keeps nothing.
         rows: pairs kept of each scale.
+        numbers: how they are kept, `fp16` or `uint8`.
         turn: whether pairs are turned.
         seed: of the choice.
         device: where pairs are kept.
@@ -51,19 +50,19 @@ class ReplayBank:
             which one writes the state, must not go on with the pairs of that one.
 
     Raises:
-        ValueError: `reuse` or `rows` below 1.
+        ValueError: `reuse` or `rows` below 1; the wanted pairs are larger than those kept.
     """
 
     def __init__(
         self,
         source: Source,
         label: Label,
+        kind: PairKind,
         *,
-        channels: int,
-        lr_sizes: Mapping[int, int],
-        frames: int | None = None,
+        wanted: PairKind | None = None,
         reuse: int,
         rows: int = 1024,
+        numbers: str = 'fp16',
         turn: bool = True,
         seed: int = 0,
         device: torch.device | str = 'cpu',
@@ -71,14 +70,16 @@ class ReplayBank:
     ) -> None:
         if reuse < 1 or rows < 1:
             raise ValueError(f'reuse and rows must be at least 1, got {reuse} and {rows}')
+        self.kind, self.wanted = kind, wanted or kind
+        if not kind.holds(self.wanted):
+            raise ValueError(f'from {kind} cannot be cut: {self.wanted}')
         self.source, self.label = source, label
-        self.reuse, self.turn, self.keep = reuse, turn, keep
+        self.reuse, self.numbers, self.turn, self.keep = reuse, numbers, turn, keep
         self.optimizers = source.optimizers
         self.asked = 0  # inputs that the teacher was asked about
         self._rng = torch.Generator().manual_seed(seed)
         place = torch.device(device)
-        leading = (channels,) if frames is None else (frames, channels)
-        self._shelves = {s: _Shelf(rows, leading, n, s, place) for s, n in lr_sizes.items()} if reuse > 1 else {}
+        self._shelves = {scale: _Shelf(rows, kind, scale, numbers, place) for scale in kind.lr_sizes if reuse > 1}
 
     def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
         """The next pairs: LR `(batch, c, s, s)` (clips `(batch, t, c, s, s)`) and the teacher's SR, fp32, no gradient.
@@ -86,28 +87,53 @@ class ReplayBank:
         Raises:
             ValueError: fewer rows are kept than two batches.
         """
+        return self.draw_moving(batch, scale)[:2]
+
+    def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
+        """The same, and how the clips move; None for images."""
         if self.reuse == 1:
-            return self._ask(batch, scale)
+            lr, target, motion = self._ask(batch, scale)
+            return self._given(lr, target, motion, torch.arange(batch), scale, 0)
         shelf = self._shelves[scale]
         if 2 * batch > len(shelf.left):  # or what is left between two refills may be less than a batch
             raise ValueError(f'a bank of {len(shelf.left)} rows cannot give batches of {batch}; expected two or more')
         free = (shelf.left == 0).nonzero().flatten()
         if len(free) >= batch:
             places = free[:batch]
-            lr, target = self._ask(batch, scale)
-            shelf.lr[places], shelf.target[places] = lr.half(), target.half()
+            lr, target, motion = self._ask(batch, scale)
+            shelf.lr[places], shelf.target[places] = encode(lr, self.numbers), encode(target, self.numbers)
+            shelf.motion[places] = motion
             shelf.left[places] = self.reuse
         held = shelf.left.nonzero().flatten()
         rows = held[torch.randperm(len(held), generator=self._rng)[:batch]]
         shelf.left[rows] -= 1
         turn = int(torch.randint(TURNS, (), generator=self._rng)) if self.turn else 0
-        return turned(shelf.lr[rows].float(), turn), turned(shelf.target[rows].float(), turn)
+        return self._given(shelf.lr, shelf.target, shelf.motion, rows, scale, turn)
 
-    def _ask(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
+    def _given(
+        self, lr: Tensor, target: Tensor, motion: Tensor, rows: Tensor, scale: int, turn: int
+    ) -> tuple[Tensor, Tensor, Motion | None]:
+        """Some rows, cut to the wanted size, and turned."""
+        windows = draw_windows(self.kind, self.wanted, scale, len(rows), self._rng)
+        pairs = [
+            (cut(lr[row], window, self.wanted, scale), cut(target[row], window, self.wanted, scale, scale))
+            for row, window in zip(rows, windows, strict=True)
+        ]
+        lr, target = (turned(decode(torch.stack(part)), turn) for part in zip(*pairs, strict=True))
+        known = motion_of(motion[rows], self.kind, windows, self.wanted, scale, turn) if self.kind.layers else None
+        return lr, target, known
+
+    def _ask(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor]:
+        if self.kind.layers:
+            lr, known = self.source.sample_moving(batch, scale)
+            motion = known.scene.pack()
+        else:
+            lr = self.source.sample(batch, scale)
+            motion = lr.new_zeros(batch, 0)
         # The teacher must see what will be kept, or the pair would not be one.
-        lr = self.source.sample(batch, scale).half().float()
+        lr = decode(encode(lr, self.numbers))
         self.asked += batch
-        return lr, self.label(lr, scale)
+        return lr, self.label(lr, scale), motion
 
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
         """A learning step of the source."""
@@ -124,7 +150,7 @@ class ReplayBank:
             'rng': self._rng.get_state(),
             'asked': self.asked,
             'shelves': {
-                scale: {'lr': shelf.lr, 'target': shelf.target, 'left': shelf.left}
+                scale: {name: getattr(shelf, name) for name in ('lr', 'target', 'motion', 'left')}
                 for scale, shelf in self._shelves.items()
                 if self.keep
             },
@@ -140,10 +166,13 @@ class ReplayBank:
             raise ValueError(f'a bank of the scales {list(state["shelves"])}, expected {list(self._shelves)}')
         for scale, stored in state['shelves'].items():
             shelf = self._shelves[scale]
-            if stored['target'].shape != shelf.target.shape:
-                raise ValueError(
-                    f'a bank of {tuple(stored["target"].shape)} for x{scale}, expected {tuple(shelf.target.shape)}'
-                )
+            for name in ('lr', 'target'):
+                was, now = stored[name], getattr(shelf, name)
+                if (was.shape, was.dtype) != (now.shape, now.dtype):
+                    raise ValueError(
+                        f'a bank of {tuple(was.shape)} {was.dtype} for x{scale}, expected {tuple(now.shape)} '
+                        f'{now.dtype}'
+                    )
             for name, values in stored.items():
                 getattr(shelf, name).copy_(values)
         self.source.load_state_dict(state['source'])

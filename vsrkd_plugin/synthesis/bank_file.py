@@ -1,9 +1,10 @@
 """A bank in LMDB: inputs with the teacher's outputs, to be shared in place of the teacher."""
 
 import json
+import math
 import shutil
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.turns import TURNS, turned
-from vsrkd_plugin.synthesis.bank import bytes_of_pair
+from vsrkd_plugin.synthesis.clip_motion import Motion
+from vsrkd_plugin.synthesis.pairs import PairKind, cut, decode, draw_windows, encode, motion_of
 from vsrkd_plugin.synthesis.source import Objective
 
 _META = b'meta'
@@ -40,7 +42,7 @@ def _key(scale: int, index: int) -> bytes:
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
-    """What a bank holds: `channels`, `lr_sizes`, `counts` (by scale), `teacher`.
+    """What a bank holds: `kind`, `counts` (by scale), `numbers`, `teacher`, `seeds`.
 
     Raises:
         UserError: there is no bank, or it cannot be read.
@@ -55,7 +57,10 @@ def read_meta(path: str | Path) -> dict[str, Any]:
             raise UserError(f'{path}: a bank of format {meta["format"]}, expected {_FORMAT}')
         for name in ('lr_sizes', 'counts'):
             meta[name] = {int(scale): int(value) for scale, value in meta[name].items()}
-        return meta
+        meta['kind'] = PairKind(
+            meta['channels'], meta['lr_sizes'], meta.get('frames'), meta.get('made'), meta.get('layers')
+        )
+        return {'numbers': 'fp16', 'seeds': [], **meta}
     except (lmdb.Error, ValueError, TypeError, KeyError) as error:
         raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
 
@@ -65,31 +70,33 @@ class BankWriter:
 
     Args:
         path: the folder, `*.lmdb`. One that is there already is added to if it holds pairs of the same kind.
-        channels: of the images.
-        lr_sizes: scale → side of the LR images.
+        kind: of the pairs.
         teacher: who labels, in words; must be the same in each addition.
         capacity: pairs of each scale that there will be.
+        numbers: how they are kept, `fp16` or `uint8`.
 
     Raises:
         UserError: a folder that is no bank, or one of another kind; or too little room on the disk.
     """
 
-    def __init__(
-        self, path: str | Path, *, channels: int, lr_sizes: Mapping[int, int], teacher: str, capacity: int
-    ) -> None:
-        self.path = Path(path)
-        self.counts = dict.fromkeys(lr_sizes, 0)
-        self._meta = {'format': _FORMAT, 'channels': channels, 'lr_sizes': dict(lr_sizes), 'teacher': teacher}
+    def __init__(self, path: str | Path, kind: PairKind, *, teacher: str, capacity: int, numbers: str = 'fp16') -> None:
+        self.path, self.kind, self.numbers = Path(path), kind, numbers
+        self.counts = dict.fromkeys(kind.lr_sizes, 0)
+        self.seeds: list[int] = []  # of the additions: banks that share one hold the same pairs
+        self._meta = {
+            'format': _FORMAT, 'channels': kind.channels, 'lr_sizes': dict(kind.lr_sizes), 'frames': kind.frames,
+            'made': kind.made, 'layers': kind.layers, 'numbers': numbers, 'teacher': teacher,
+        }  # fmt: skip
         if self.path.exists():
             stored = read_meta(self.path)
-            for name in ('channels', 'lr_sizes', 'teacher'):
-                if stored[name] != self._meta[name]:
+            for name in ('channels', 'lr_sizes', 'frames', 'made', 'layers', 'numbers', 'teacher'):
+                if stored.get(name) != self._meta[name]:
                     raise UserError(
-                        f'{path}: is there already, of other pairs ({name}: {stored[name]}, not {self._meta[name]}); '
-                        'name another folder'
+                        f'{path}: is there already, of other pairs ({name}: {stored.get(name)}, not '
+                        f'{self._meta[name]}); name another folder'
                     )
-            self.counts = stored['counts']
-        size = sum(capacity * (bytes_of_pair(channels, n, scale) + 4096) for scale, n in lr_sizes.items()) + _SPARE
+            self.counts, self.seeds = stored['counts'], stored['seeds']
+        size = sum(capacity * (kind.bytes(scale, numbers) + 4096) for scale in kind.lr_sizes) + _SPARE
         parent = self.path.absolute().parent
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -100,14 +107,18 @@ class BankWriter:
         except (OSError, lmdb.Error) as error:
             raise UserError(f'{path}: cannot be written ({error})') from error
 
-    def add(self, lr: Tensor, target: Tensor, scale: int) -> None:
-        """Append pairs `(n, c, s, s)` and `(n, c, scale * s, scale * s)`; kept in fp16."""
-        rows = torch.cat([lr.flatten(1), target.flatten(1)], 1).half().cpu().numpy()
+    def add(self, lr: Tensor, target: Tensor, scale: int, motion: Tensor | None = None) -> None:
+        """Append pairs, batches of `kind.lr_shape` and `kind.target_shape`, of clips with `kind.motion_numbers`."""
+        moving = np.zeros((len(lr), 0), np.float32) if motion is None else motion.cpu().numpy()
+        if moving.shape[1] != self.kind.motion_numbers:
+            raise ValueError(f'expected {self.kind.motion_numbers} numbers of motion, got {moving.shape[1]}')
+        rows = encode(torch.cat([lr.flatten(1), target.flatten(1)], 1), self.numbers).cpu().numpy()
         counts = {**self.counts, scale: self.counts[scale] + len(rows)}
         with self._env.begin(write=True) as transaction:
             for index, row in enumerate(rows, self.counts[scale]):
-                transaction.put(_key(scale, index), row.tobytes())
-            transaction.put(_META, json.dumps({**self._meta, 'counts': counts}).encode())
+                transaction.put(_key(scale, index), moving[index - self.counts[scale]].tobytes() + row.tobytes())
+            meta = {**self._meta, 'counts': counts, 'seeds': self.seeds}
+            transaction.put(_META, json.dumps(meta).encode())
         self.counts = counts
 
     def close(self) -> None:
@@ -120,56 +131,84 @@ class BankFile:
 
     Args:
         paths: folders made by `BankWriter`.
-        channels: that the student takes.
-        lr_sizes: scale → side of the LR images; every bank must have all.
+        wanted: kind of the pairs that are given; every bank must hold such, or larger ones, of which parts are cut at
+            random in space and time.
         turn: flip and rotate the pairs at random.
         seed: of the choice.
         device: where pairs are wanted.
         rank, world_size: this process's place in a distributed training.
 
     Raises:
-        UserError: a bank that is missing, broken, empty or of other images.
+        UserError: a bank that is missing, broken, empty or of other images; two that hold the same pairs.
     """
 
     def __init__(
         self,
         paths: Sequence[str | Path],
+        wanted: PairKind,
         *,
-        channels: int,
-        lr_sizes: Mapping[int, int],
         turn: bool = True,
         seed: int = 0,
         device: torch.device | str = 'cpu',
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.lr_sizes, self.channels, self.turn = dict(lr_sizes), channels, turn
+        self.wanted, self.turn = wanted, turn
         self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
         self.optimizers: list[torch.optim.Optimizer] = []
         self._rng = torch.Generator().manual_seed(seed)
-        metas = [check_bank(path, channels, lr_sizes) for path in paths]
-        self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in lr_sizes}
-        self._banks = [_open(path).begin() for path in paths]
+        metas = check_banks(paths, wanted)
+        self._kinds = [meta['kind'] for meta in metas]
+        self._numbers = [{'fp16': np.float16, 'uint8': np.uint8}[meta['numbers']] for meta in metas]
+        self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in wanted.lr_sizes}
+        self._banks = [_open(path).begin(buffers=True) for path in paths]
 
     def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        """LR `(batch, c, s, s)` and the teacher's SR, fp32."""
-        size = self.lr_sizes[scale]
+        """LR `(batch, …, c, s, s)` and the teacher's SR, fp32."""
+        return self.draw_moving(batch, scale)[:2]
+
+    def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
+        """The same, and how the clips move; None for images, or where a bank does not tell."""
         ends = self._counts[scale].cumsum(0)
         joint = torch.randint(int(ends[-1]), (batch * self.world_size,), generator=self._rng)
         turn = int(torch.randint(TURNS, (), generator=self._rng)) if self.turn else 0
-        share = joint[self.rank * batch : (self.rank + 1) * batch]
-        banks = torch.searchsorted(ends, share, right=True)
-        within = share - (ends - self._counts[scale])[banks]
+        banks = torch.searchsorted(ends, joint, right=True)
+        within = joint - (ends - self._counts[scale])[banks]
+        # The windows of all processes, so that each knows what the others drew.
+        windows = [draw_windows(self._kinds[bank], self.wanted, scale, 1, self._rng) for bank in banks.tolist()]
+        share = slice(self.rank * batch, (self.rank + 1) * batch)
         rows = [
-            np.frombuffer(self._banks[bank].get(_key(scale, index)), np.float16)
-            for bank, index in zip(banks.tolist(), within.tolist(), strict=True)
+            self._read(*place, scale)
+            for place in zip(banks[share].tolist(), within[share].tolist(), windows[share], strict=True)
         ]
-        pairs = torch.from_numpy(np.stack(rows)).to(self.device, non_blocking=True).float()
-        lr, target = pairs.split([self.channels * size**2, self.channels * (size * scale) ** 2], 1)
-        return (
-            turned(lr.reshape(batch, self.channels, size, size), turn),
-            turned(target.reshape(batch, self.channels, size * scale, size * scale), turn),
+        lr, target = (
+            turned(torch.stack([row[part] for row in rows]).to(self.device, non_blocking=True), turn) for part in (0, 1)
         )
+        return lr, target, self._motion(rows, banks[share].tolist(), windows[share], scale, turn)
+
+    def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One pair, cut, and its motion; of the file only what is cut is read."""
+        kind, buffer = self._kinds[bank], self._banks[bank].get(_key(scale, index))
+        shapes = kind.lr_shape(scale), kind.target_shape(scale)
+        motion = np.frombuffer(buffer, np.float32, kind.motion_numbers)
+        lr, target = np.split(np.frombuffer(buffer, self._numbers[bank], offset=motion.nbytes), [math.prod(shapes[0])])
+        parts = (
+            cut(lr.reshape(shapes[0]), window[0], self.wanted, scale),
+            cut(target.reshape(shapes[1]), window[0], self.wanted, scale, scale),
+        )
+        return (*(decode(torch.from_numpy(np.array(part))) for part in parts), torch.from_numpy(motion.copy()))
+
+    def _motion(
+        self, rows: list[tuple[Tensor, ...]], banks: list[int], windows: list[Tensor], scale: int, turn: int
+    ) -> Motion | None:
+        """The rows' motion together."""
+        if self.wanted.frames is None or not all(self._kinds[bank].layers for bank in banks):
+            return None
+        each = [
+            motion_of(row[2][None].to(self.device), self._kinds[bank], window, self.wanted, scale, turn)
+            for row, bank, window in zip(rows, banks, windows, strict=True)
+        ]
+        return Motion.together(each)
 
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
         """Nothing to learn here; no losses."""
@@ -195,27 +234,31 @@ class BankFile:
         self._rng.set_state(state['rng'].cpu())
 
 
-def check_bank(path: str | Path, channels: int, lr_sizes: Mapping[int, int]) -> dict[str, Any]:
-    """`read_meta`, for a bank that must have such images.
+def check_banks(paths: Sequence[str | Path], wanted: PairKind) -> list[dict[str, Any]]:
+    """`read_meta` of each, for banks that must have such pairs, or larger ones.
 
     Raises:
-        UserError: it has not.
+        UserError: one has not, or is empty; two hold the same pairs.
     """
-    meta = read_meta(path)
-    if meta['channels'] != channels:
-        raise UserError(f'{path}: a bank of {meta["channels"]} channels, expected {channels}')
-    for scale, size in lr_sizes.items():
-        if meta['lr_sizes'].get(scale) != size:
-            held = ', '.join(f'x{s} with LR {n}x{n}' for s, n in meta['lr_sizes'].items())
-            raise UserError(f'{path}: a bank of {held}; expected x{scale} with LR {size}x{size}')
-        if not meta['counts'].get(scale):
-            raise UserError(f'{path}: an empty bank for x{scale}')
-    return meta
+    metas = [read_meta(path) for path in paths]
+    by_seed: dict[int, str | Path] = {}
+    for path, meta in zip(paths, metas, strict=True):
+        if not meta['kind'].holds(wanted):
+            raise UserError(f'{path}: a bank of {meta["kind"]}; expected {wanted}, or larger')
+        for scale in wanted.lr_sizes:
+            if not meta['counts'].get(scale):
+                raise UserError(f'{path}: an empty bank for x{scale}')
+        for seed in meta['seeds']:
+            if by_seed.setdefault(seed, path) != path:
+                raise UserError(
+                    f'{path}: holds the pairs of {by_seed[seed]} (seed {seed}); expected shards that differ'
+                )
+    return metas
 
 
 def fill(
     writer: BankWriter,
-    sample: Callable[[int, int], Tensor],
+    sample: Callable[[int, int], tuple[Tensor, Tensor | None]],
     label: Callable[[Tensor, int], Tensor],
     goal: int,
     batch: int,
@@ -225,7 +268,7 @@ def fill(
 
     Args:
         writer: the bank.
-        sample: batch and scale → LR images.
+        sample: batch and scale → LR images, and of clips the packed motion.
         label: LR images and scale → the teacher's SR.
         goal: pairs of each scale.
         batch: pairs made at a time.
@@ -234,6 +277,8 @@ def fill(
     total = goal * len(writer.counts)
     for scale in writer.counts:
         while (missing := goal - writer.counts[scale]) > 0:
-            lr = sample(min(batch, missing), scale).half().float()  # what is kept is what the teacher sees
-            writer.add(lr, label(lr, scale), scale)
+            # What is kept is what the teacher sees.
+            lr, motion = sample(min(batch, missing), scale)
+            lr = decode(encode(lr, writer.numbers))
+            writer.add(lr, label(lr, scale), scale, motion)
             progress(sum(min(count, goal) for count in writer.counts.values()), total)

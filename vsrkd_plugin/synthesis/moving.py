@@ -9,6 +9,7 @@ from torch import Tensor
 from vsrkd_plugin.ops.degradation import DEGRADATIONS as REDUCTIONS
 from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.motion import pixel_grid, sample_at
+from vsrkd_plugin.synthesis.clip_motion import Motion
 from vsrkd_plugin.synthesis.scenes import Scene, random_scenes
 from vsrkd_plugin.synthesis.source import Objective, Source
 
@@ -23,41 +24,20 @@ class Clips:
     Attributes:
         lr: `(b, t, c, s, s)` in [0, 1].
         hr: `(b, t, c, scale * s, scale * s)`; `lr` itself where it was rendered at its own size.
-        scene: the motion, in LR pixels from the middle of the frame.
-        places: of the LR pixels, `(s, s, 2)`, in the scene's coordinates.
+        motion: of LR pixels as they were taken, and of HR pixels.
     """
 
     lr: Tensor
     hr: Tensor
-    scene: Scene
-    places: Tensor
-
-    def flow(self, time: int, other: int, scale: int = 1) -> tuple[Tensor, Tensor]:
-        """Where what is seen in frame `time` is in frame `other`.
-
-        Args:
-            scale: 1 for LR frames; that of SR frames for these.
-
-        Returns:
-            Flow in pixels of these frames, `(b, 2, h, w)`, and whether a place is seen in both, `(b, 1, h, w)`: not
-            covered, not cut, not outside.
-        """
-        places = self.places
-        if scale > 1:  # the grid of SR frames lies about the middle, wherever LR pixels were taken from
-            size = places.shape[0] * scale
-            places = (pixel_grid(size, size, places.device) - (size - 1) / 2) / scale
-        flow, visible = self.scene.flow(time, other, places.expand(len(self.lr), -1, -1, -1))
-        flow = flow * scale
-        there = pixel_grid(*places.shape[:2], device=flow.device) + flow.permute(0, 2, 3, 1)
-        inside = ((there >= 0) & (there <= places.shape[0] - 1)).all(-1)
-        return flow, visible & inside[:, None]
+    motion: Motion
 
 
 class MovingSource:
     """Makes clips of an image source: every layer of a scene gets a picture, and is seen through a moving frame.
 
     HR frames are rendered and reduced as the teacher expects its LR, or LR is rendered at once (`none`). All randomness
-    is of one private generator, drawn for the joint batch of all processes, and of the picture source's.
+    is of one private generator, drawn for the joint batch of all processes, and of the picture source's. Where that one
+    learns, it learns by the clips that its pictures make: what a teacher says of a clip reaches it through the motion.
 
     Args:
         pictures: gives pictures for the scale `PICTURE`; larger than a frame, or they are mirrored at their edges.
@@ -98,7 +78,7 @@ class MovingSource:
         self.pictures, self.frames, self.lr_sizes = pictures, frames, dict(lr_sizes)
         self.degradation, self.sigma, self.objects, self.motion = degradation, sigma, objects, motion
         self.seed, self.device, self.rank, self.world_size = seed, torch.device(device), rank, world_size
-        self.optimizers: list[torch.optim.Optimizer] = []
+        self.optimizers = pictures.optimizers
         self._generator = torch.Generator().manual_seed(seed)
         random_scenes(torch.Generator(), 1, frames, min(lr_sizes.values()), objects, motion)  # wrong ones are told here
 
@@ -109,24 +89,48 @@ class MovingSource:
             batch: clips for this process.
             scale: one of `lr_sizes`.
         """
-        scenes = random_scenes(
+        scenes = self._scenes(batch, scale)
+        with torch.no_grad():
+            return self._render(scenes, self.pictures.sample(batch * scenes.shift.shape[1], PICTURE), scale)
+
+    def _scenes(self, batch: int, scale: int) -> Scene:
+        """The next scenes of this process."""
+        return random_scenes(
             self._generator, batch * self.world_size, self.frames, self.lr_sizes[scale], self.objects, self.motion
         ).rows(self.rank * batch, (self.rank + 1) * batch)
-        return self._render(scenes, self.pictures.sample(batch * scenes.shift.shape[1], PICTURE), scale)
+
+    @property
+    def layers(self) -> int:
+        """Of a scene: the ground and the objects that may be there."""
+        return 1 + (self.objects if self.motion == 'full' else 0)
 
     def sample(self, batch: int, scale: int) -> Tensor:
         """The next LR clips, `(batch, frames, c, s, s)` in [0, 1], without gradient."""
         return self.clips(batch, scale).lr
 
+    def sample_moving(self, batch: int, scale: int) -> tuple[Tensor, Motion]:
+        """The same with their motion."""
+        clips = self.clips(batch, scale)
+        return clips.lr, clips.motion
+
     def preview(self, scale: int, count: int = 4) -> Tensor:
         """The same clips at every call; the random state stays."""
         generator = torch.Generator().manual_seed(self.seed + scale)
         scenes = random_scenes(generator, count, self.frames, self.lr_sizes[scale], self.objects, self.motion)
-        return self._render(scenes, self.pictures.preview(PICTURE, count * scenes.shift.shape[1]), scale).lr
+        with torch.no_grad():
+            return self._render(scenes, self.pictures.preview(PICTURE, count * scenes.shift.shape[1]), scale).lr
 
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
-        """Nothing to learn here; no losses."""
-        return {}
+        """One learning step of the pictures, of which clips are made for the objective; the named losses, detached."""
+        if not self.optimizers:
+            return {}
+        scenes = self._scenes(batch, scale)
+
+        def of_clips(pictures: Tensor, _: int) -> dict[str, Tensor]:
+            clips = self._render(scenes, pictures, scale)
+            return objective(clips.lr, scale, clips.motion)
+
+        return self.pictures.step(of_clips, batch * scenes.shift.shape[1], PICTURE)
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the motion and of the pictures."""
@@ -137,7 +141,6 @@ class MovingSource:
         self._generator.set_state(state['rng'].cpu())
         self.pictures.load_state_dict(state['pictures'])
 
-    @torch.no_grad()
     def _render(self, scenes: Scene, pictures: Tensor, scale: int) -> Clips:
         factor = 1 if self.degradation == 'none' else scale
         size = self.lr_sizes[scale]
@@ -169,7 +172,10 @@ class MovingSource:
         hr = torch.stack(rendered, 1)
         flat = hr.flatten(0, 1)
         lr = flat if self.degradation == 'none' else degrade(flat, scale, self.degradation, self.sigma)
-        offset = (factor - 1) / 2 if self.degradation == 'bicubic' else 0.0  # of LR pixel 0, in HR pixels
-        lr = (lr.clamp(0, 1) * 255).round() / 255  # as the frames of a video
-        lr_places = (pixel_grid(size, size, self.device) * factor + offset - middle) / factor
-        return Clips(lr.view(batch, frames, *lr.shape[1:]), hr, scenes, lr_places)
+        lr = lr.clamp(0, 1)
+        # As the frames of a video; where pictures learn, their gradient passes the rounding as if there were none.
+        lr = lr + ((lr * 255).round() / 255 - lr).detach()
+        whole = torch.zeros(batch, 3, device=self.device)
+        motion = Motion.of_parts(scenes, whole, size, size, frames)
+        motion.phase = (1 - factor) / (2 * factor) if self.degradation == 'blur' else 0.0
+        return Clips(lr.view(batch, frames, *lr.shape[1:]), hr, motion)

@@ -6,7 +6,7 @@ frame.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +48,66 @@ class Scene:
     def rows(self, first: int, last: int) -> 'Scene':
         """Some of the scenes."""
         return Scene(**{name: value[first:last] for name, value in vars(self).items()})
+
+    def during(self, first: Tensor, frames: int) -> 'Scene':
+        """Some of the frames, for each scene from its own `first` `(b,)` on."""
+        time = first[:, None] + torch.arange(frames, device=first.device)
+        rows, layers = torch.arange(len(first), device=first.device), self.angle.shape[1]
+        index = time[:, None].expand(-1, layers, -1)
+        return Scene(
+            shift=self.shift.gather(2, index[..., None].expand(-1, -1, -1, 2)),
+            angle=self.angle.gather(2, index),
+            zoom=self.zoom.gather(2, index),
+            radius=self.radius,
+            waves=self.waves,
+            phases=self.phases,
+            gain=self.gain[rows[:, None], time],
+            cut=self.cut - first,
+        )
+
+    @staticmethod
+    def together(scenes: 'list[Scene]') -> 'Scene':
+        """Those of a batch, of as many frames. Where one has fewer layers, objects are added that are not there."""
+        layers = max(scene.radius.shape[1] for scene in scenes)
+        rows = zip(*(scene._padded(layers)._values() for scene in scenes), strict=True)
+        return Scene(*map(torch.cat, rows))
+
+    def _padded(self, layers: int) -> 'Scene':
+        missing = layers - self.radius.shape[1]
+        over_layers = [name for name in vars(self) if name not in ('gain', 'cut')]
+        padded = {
+            name: torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1)
+            for name, x in vars(self).items()
+            if name in over_layers
+        }
+        return replace(self, **padded) if missing else self
+
+    def pack(self) -> Tensor:
+        """All numbers of each scene in a row, `(b, numbers(l, t))`, fp32."""
+        return torch.cat(
+            [value.flatten(1).float() if value.ndim > 1 else value[:, None] for value in self._values()], 1
+        )
+
+    @staticmethod
+    def numbers(layers: int, frames: int) -> int:
+        """Length of a packed scene."""
+        return sum(math.prod(shape) for shape in Scene._shapes(layers, frames))
+
+    @staticmethod
+    def unpack(rows: Tensor, layers: int, frames: int) -> 'Scene':
+        """The inverse of `pack`."""
+        shapes = Scene._shapes(layers, frames)
+        parts = rows.split([math.prod(shape) for shape in shapes], 1)
+        values = [part.reshape(len(rows), *shape) for part, shape in zip(parts, shapes, strict=True)]
+        return Scene(*values[:-1], cut=values[-1].long())
+
+    def _values(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    @staticmethod
+    def _shapes(layers: int, frames: int) -> list[tuple[int, ...]]:
+        over_time, outline = (layers, frames), (layers, _WAVES)
+        return [(*over_time, 2), over_time, over_time, (layers,), outline, outline, (frames,), ()]
 
     def on_layer(self, layer: int, time: int, places: Tensor) -> Tensor:
         """Places of the frame as places of a layer's own plane: `(b, …, 2)` to the same."""

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-# Given LR images and their scale, the named losses to minimise, with gradient.
-Objective = Callable[[Tensor, int], dict[str, Tensor]]
+# Given LR images and their scale (of clips also their motion), the named losses to minimise, with gradient.
+Objective = Callable[..., dict[str, Tensor]]
 
 
 class Source(Protocol):
