@@ -6,6 +6,7 @@ from basicsr.archs.edsr_arch import EDSR
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
 
 from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
+from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 
 VDSR_OPTIONS = {'type': 'VDSR', 'num_feat': 8, 'num_block': 5, 'upscale': 2}
@@ -47,7 +48,7 @@ def test_fewer_active_blocks_equal_the_shallower_network() -> None:
 def test_only_active_blocks_get_gradients() -> None:
     student = ProgressiveStudent(network=VDSR_OPTIONS, active=2)
     student(torch.rand(1, 1, 8, 8)).sum().backward()
-    assert [block.conv.weight.grad is not None for block in student.body] == [True, True, False, False, False]
+    assert [block.conv.weight.grad is not None for block in student.blocks] == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize('options', [VDSR_OPTIONS, EDSR_OPTIONS], ids=lambda o: o['type'])
@@ -59,6 +60,26 @@ def test_its_checkpoint_is_the_plain_networks(options: dict) -> None:
     student.load_state_dict(plain.state_dict(), strict=True)
     x = torch.rand(1, 1 if options['type'] == 'VDSR' else 3, 8, 8)
     assert torch.equal(plain(x), student(x))
+
+
+def test_a_recurrent_student_grows_too() -> None:
+    torch.manual_seed(0)
+    options = {'type': 'RLSP', 'num_feat': 8, 'num_layer': 6, 'upscale': 2}
+    student = ProgressiveStudent(network=options, active=1)
+    clip = torch.rand(1, 4, 3, 6, 7)
+    assert student.depth == 4 and student.recurrent
+    with torch.no_grad():
+        before = student(clip)
+        for active in range(2, 5):
+            student.active = active
+            assert torch.equal(student(clip), before)
+    student.active = 2
+    student(clip).sum().backward()
+    assert [block.weight.grad is not None for block in student.blocks] == [True, True, False, False]
+    plain = RLSP(num_feat=8, num_layer=6, upscale=2)
+    plain.load_state_dict(student.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(plain(clip), before)
 
 
 def test_what_cannot_grow_is_said() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
 from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.distillation.recurrent_inheritance import inherit_recurrent, is_recurrent
 from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
@@ -53,9 +54,33 @@ def test_a_narrow_student_comes_near_and_its_own_state_brings_it_nearer(clips: t
     assert found[2] < found[1]
 
 
+@pytest.mark.parametrize('num_layer', [2, 3])
+def test_a_shallower_student_starts_from_fewer_layers(clips: tuple, num_layer: int) -> None:
+    teacher = network(8)
+    torch.manual_seed(1)
+    student = RLSP(num_feat=8, num_layer=num_layer, upscale=2)
+    before = distance(teacher, student, clips[1])
+    kept = inherit_recurrent(teacher, student, clips[0])
+    assert len(kept) == num_layer
+    assert distance(teacher, student, clips[1]) < 0.5 * before
+
+
+def test_a_student_that_grows_is_fitted_where_it_is_grown(clips: tuple) -> None:
+    teacher = network(8)
+    student = ProgressiveStudent(network=network(8, seed=1), active=1)
+    inherit_recurrent(teacher, student.network, clips[0], active=1)
+    start = distance(teacher, student.network, clips[1])
+    torch.manual_seed(1)
+    shallow = RLSP(num_feat=8, num_layer=3, upscale=2)
+    inherit_recurrent(teacher, shallow, clips[0])
+    assert start == pytest.approx(distance(teacher, shallow, clips[1]), rel=1e-3)
+    student.active = 2  # an identity more
+    assert distance(teacher, student.network, clips[1]) == pytest.approx(start, rel=1e-3)
+
+
 def test_what_does_not_fit_is_told(clips: tuple) -> None:
     assert is_recurrent(network(4)) and not is_recurrent(torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(ValueError, match='9 channels cannot start from a teacher of 8'):
         inherit_recurrent(network(8), network(9), clips[0])
-    with pytest.raises(ValueError, match='4 layers and x2 cannot start from a teacher of 5'):
-        inherit_recurrent(network(8), RLSP(num_feat=4, num_layer=3, upscale=2), clips[0])
+    with pytest.raises(ValueError, match='3 blocks and x2 cannot start from a teacher of 2'):
+        inherit_recurrent(network(8), RLSP(num_feat=4, num_layer=5, upscale=2), clips[0])

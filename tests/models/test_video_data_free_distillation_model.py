@@ -13,6 +13,7 @@ from basicsr.utils import tensor2img
 from tiny_training import TOTAL, advance, build, run, tiny_video_options
 from torch.utils.data import DataLoader
 
+from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.config.preflight import check_networks
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
@@ -99,6 +100,24 @@ def test_resuming_is_bit_for_bit(options: dict, tmp_path: Path, banked: bool) ->
         assert torch.equal(value, second.net_g.state_dict()[name]), name
     for name, value in whole.net_g_ema.state_dict().items():
         assert torch.equal(value, second.net_g_ema.state_dict()[name]), name
+
+
+@pytest.mark.parametrize('init', ['teacher', 'random'])
+def test_a_recurrent_student_is_grown(options: dict, tmp_path: Path, init: str) -> None:
+    torch.manual_seed(3)
+    deep = {'type': 'RLSP', 'num_feat': 8, 'num_layer': 5, 'upscale': 2}
+    torch.save({'params': RLSP(num_feat=8, num_layer=5, upscale=2).state_dict()}, tmp_path / 'teacher.pth')
+    options.update(network_t=deep, network_g={**deep, 'num_feat': 4})
+    options['train'].update(init=init, growth={'start': 1, 'every': 4})
+    register()
+    validate(options, True)
+    model = build(options, tmp_path)
+    seen = []
+    for iteration in range(1, 11):
+        advance(model, iteration, iteration)
+        seen.append(model.net_g.active)
+    assert seen == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3]
+    assert set(model.net_g.state_dict()) == {f'layer{i}.{kind}' for i in range(6) for kind in ('weight', 'bias')}
 
 
 def test_a_bank_asks_the_teacher_once_for_each_clip(options: dict, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ _BODIES = {'EDSR': 'body', 'MSRResNet': 'body'}
 
 
 class GrowingSequential(nn.Sequential):
-    """An `nn.Sequential` that runs its first `active` blocks only; its state dict holds them all."""
+    """An `nn.Sequential` that runs its first `active_blocks` only; its state dict holds them all."""
 
-    active: int
+    active_blocks: int
 
     def forward(self, x: Tensor) -> Tensor:
-        for block in list(self)[: self.active]:
+        for block in list(self)[: self.active_blocks]:
             x = block(x)
         return x
 
@@ -31,7 +31,8 @@ class ProgressiveStudent(nn.Module):
 
     Args:
         network: options of the network, with `type`: one of ours, BasicSR's EDSR or MSRResNet, or any with an
-            attribute `growing_body` that names its `nn.Sequential` of equal blocks; or a built network.
+            attribute `growing_body` that names its `nn.Sequential` of equal blocks, or with a method `growing_blocks`
+            that lists them and an attribute `active_blocks` by which it skips some itself; or a built network.
         active: blocks that run at the start. Default all.
         block_start: how blocks that are not grown yet begin: `identity` (growing leaves the function unchanged),
             `random` (the paper) or `keep` (as the network made them).
@@ -50,45 +51,56 @@ class ProgressiveStudent(nn.Module):
             arguments = dict(network)
             network = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
         self.network = network
-        name = getattr(network, 'growing_body', _BODIES.get(type(network).__name__))
-        body = getattr(network, name or '', None)
-        if not isinstance(body, nn.Sequential):
-            raise ValueError(
-                f'{type(network).__name__} cannot grow: it names no nn.Sequential of equal blocks in `growing_body`'
-            )
-        growing = GrowingSequential(*body)
-        growing.active = len(body)
-        setattr(network, name, growing)
-        self.body_name = name
+        if not hasattr(network, 'growing_blocks'):
+            name = getattr(network, 'growing_body', _BODIES.get(type(network).__name__))
+            body = getattr(network, name or '', None)
+            if not isinstance(body, nn.Sequential):
+                raise ValueError(
+                    f'{type(network).__name__} cannot grow: it names no nn.Sequential of equal blocks in `growing_body`'
+                )
+            growing = GrowingSequential(*body)
+            growing.active_blocks = len(body)
+            setattr(network, name, growing)
+            self._body_name = name
         self.multi_scale = getattr(network, 'multi_scale', False)
         self.pre_upsampling = getattr(network, 'pre_upsampling', False)
-        self.active = len(body) if active is None else active
-        if block_start == 'identity':
-            for block in growing[self.active :]:
+        self.active = self.depth if active is None else active
+        for block in self.blocks[self.active :]:
+            if block_start == 'identity':
                 make_identity(network, block)
-        elif block_start == 'random':
-            for block in growing[self.active :]:
+            elif block_start == 'random':
                 make_random(block)
 
     @property
-    def body(self) -> GrowingSequential:
-        return getattr(self.network, self.body_name)
+    def recurrent(self) -> bool:
+        """Whether the network is, as RLSP tells."""
+        return getattr(self.network, 'recurrent', False)
+
+    @property
+    def _growing(self) -> nn.Module:
+        """Who skips blocks by its `active_blocks`."""
+        return self.network if hasattr(self.network, 'growing_blocks') else getattr(self.network, self._body_name)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks, grown or not."""
+        return self.network.growing_blocks() if hasattr(self.network, 'growing_blocks') else list(self._growing)
 
     @property
     def depth(self) -> int:
         """How many blocks there are, grown or not."""
-        return len(self.body)
+        return len(self.blocks)
 
     @property
     def active(self) -> int:
         """How many blocks run."""
-        return self.body.active
+        return self._growing.active_blocks
 
     @active.setter
     def active(self, count: int) -> None:
         if not 1 <= count <= self.depth:
             raise ValueError(f'active blocks must be 1 to {self.depth}, got {count}')
-        self.body.active = count
+        self._growing.active_blocks = count
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """As the inner network."""

@@ -39,6 +39,7 @@ class RLSP(nn.Module):
                 f'num_feat and upscale must be at least 1 and num_layer 2, got {num_feat}, {upscale} and {num_layer}'
             )
         self.num_feat, self.num_layer, self.upscale, self.checkpointed = num_feat, num_layer, upscale, checkpointed
+        self.active_blocks = num_layer - 2  # of `growing_blocks`, the rest is skipped
         widths = [3 * 3 + num_feat + upscale**2, *[num_feat] * num_layer]
         for index in range(num_layer):
             self.add_module(f'layer{index}', nn.Conv2d(widths[index], num_feat, 3, padding=1))
@@ -54,6 +55,16 @@ class RLSP(nn.Module):
         """The convolutions in order; the last two both read what the one before them gives."""
         return [getattr(self, f'layer{index}') for index in range(self.num_layer + 1)]
 
+    def growing_blocks(self) -> list[nn.Conv2d]:
+        """The convolutions that are alike: all but the first and the last two."""
+        return self.layers()[1:-2]
+
+    @staticmethod
+    def reset_block_to_identity(block: nn.Conv2d) -> None:
+        """Pass on what comes in, which ReLU has made positive."""
+        nn.init.dirac_(block.weight)
+        nn.init.zeros_(block.bias)
+
     def step(self, frames: Tensor, luma: Tensor, state: Tensor, result: Tensor) -> tuple[Tensor, Tensor]:
         """One frame.
 
@@ -68,7 +79,7 @@ class RLSP(nn.Module):
         """
         *chain, to_state, to_result = self.layers()
         x = torch.cat([frames, state, result], 1)
-        for layer in chain:
+        for layer in chain[: 1 + self.active_blocks]:
             x = F.relu(layer(x))
         return F.relu(to_state(x)), luma + to_result(x).float()
 

@@ -136,7 +136,7 @@ def start_from_teacher(
     """
     if is_recurrent(teacher) and is_recurrent(student):
         (clip,) = previews.values()
-        inherit_recurrent(teacher, student, clip)
+        inherit_recurrent(teacher, student, clip, active)
         return None
     if is_residual(teacher) and is_residual(student):
         return inherit_residual(teacher, student, torch.cat(list(previews.values())), active)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsrkd_plugin.distillation.fitting import convolve, refit
+from vsrkd_plugin.distillation.fitting import convolve, refit, spread
 
 INIT_CLIPS = 16  # that a start from the teacher is fitted on
+_ENDS = 3  # layers that are no blocks: the first, and the last two
 
 
 class Recurrent(Protocol):
@@ -30,7 +31,12 @@ def is_recurrent(network: nn.Module) -> bool:
 
 @torch.no_grad()
 def inherit_recurrent(
-    teacher: Recurrent, student: Recurrent, clip: Tensor, passes: int = 2, ridge: float = 1e-4
+    teacher: Recurrent,
+    student: Recurrent,
+    clip: Tensor,
+    active: int | None = None,
+    passes: int = 2,
+    ridge: float = 1e-4,
 ) -> list[Tensor]:
     """Start a recurrent student from the channels of its teacher.
 
@@ -40,36 +46,48 @@ def inherit_recurrent(
     made them with the weights of the pass before: so it learns to go on from its own errors.
 
     Args:
-        teacher, student: of the same number of layers and the same `upscale`.
+        teacher, student: of the same `upscale`.
         clip: LR clips, `(b, t, 3, h, w)` in [0, 1]; about a hundred frames in all.
+        active: the student's blocks (layers but for the first and the last two) to fit, spread evenly over the
+            teacher's; the others must be identities. Default all.
         passes: 1 leaves the state the teacher's.
         ridge: as in `refit`.
 
     Returns:
-        The kept channels of each layer but the last.
+        The kept channels of each fitted layer but the last.
 
     Raises:
-        ValueError: the student is wider, or of another depth or scale.
+        ValueError: the student is wider, deeper or of another scale.
     """
     theirs, ours = teacher.layers(), student.layers()
-    if len(theirs) != len(ours) or teacher.upscale != student.upscale:
+    blocks = len(theirs) - _ENDS
+    active = len(ours) - _ENDS if active is None else active
+    if active > blocks or teacher.upscale != student.upscale:
         raise ValueError(
-            f'a student of {len(ours)} layers and x{student.upscale} cannot start from a teacher of {len(theirs)} '
-            f'layers and x{teacher.upscale}'
+            f'a student of {active} blocks and x{student.upscale} cannot start from a teacher of {blocks} blocks and '
+            f'x{teacher.upscale}'
         )
     if student.num_feat > teacher.num_feat:
         raise ValueError(f'a student of {student.num_feat} channels cannot start from a teacher of {teacher.num_feat}')
     frames, luma = teacher.inputs(clip)
-    states, results = _unroll(teacher, frames, luma)
+    states, results = _unroll(teacher, theirs, frames, luma)
     outputs = _walk(theirs, _read(frames, states, results))
     kept = [
         importance.topk(student.num_feat).indices.sort().values
         for importance in _importance(theirs, outputs, frames.shape[2])
     ]
+    sources = [
+        0,
+        *(1 + block for block in (spread(active, blocks) if active else ())),
+        len(theirs) - 2,
+        len(theirs) - 1,
+    ]
+    outputs, kept = [outputs[index] for index in sources], [kept[index] for index in sources[:-1]]
+    ours = [*ours[: 1 + active], *ours[-2:]]
     states = states[:, :, kept[-1]]
     for number in range(passes):
         if number:
-            states, results = _unroll(student, frames, luma)
+            states, results = _unroll(student, ours, frames, luma)
         x = _read(frames, states, results)
         for index, layer in enumerate(ours[:-1]):
             target = outputs[index][:, kept[index]]
@@ -82,7 +100,7 @@ def inherit_recurrent(
     return kept
 
 
-def _unroll(network: Recurrent, frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
+def _unroll(network: Recurrent, layers: list[nn.Conv2d], frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
     """What a network reads at each frame of a clip: states `(b, t, n, h, w)` and results `(b, t, s², h, w)`."""
     b, t, _, h, w = frames.shape
     state, result = frames.new_zeros(b, network.num_feat, h, w), frames.new_zeros(b, network.upscale**2, h, w)
@@ -90,7 +108,7 @@ def _unroll(network: Recurrent, frames: Tensor, luma: Tensor) -> tuple[Tensor, T
     for i in range(t):
         states.append(state)
         results.append(result)
-        *_, to_state, added = _walk(network.layers(), torch.cat([frames[:, i], state, result], 1))
+        *_, to_state, added = _walk(layers, torch.cat([frames[:, i], state, result], 1))
         state, result = F.relu(to_state), luma[:, i] + added
     return torch.stack(states, 1), torch.stack(results, 1)
 
