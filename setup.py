@@ -21,6 +21,7 @@ setup(
         'mmengine>=0.10',
         'numpy',
         'opencv-python',
+        'pillow',
         'pyyaml',
         'scikit-image',
         'torch>=2.4',

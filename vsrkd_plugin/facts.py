@@ -1,12 +1,27 @@
-"""Facts of a training that its report tells: how long it took, on what, in which precision."""
+"""Facts of a training that its report tells: how long it took, on what, in which precision, with how much memory."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vsrkd_plugin.checkpoints import write_text_atomically
 from vsrkd_plugin.ops.precision import describe_device
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory that this process has held, of the GPU if it works on one; None where that is not known."""
+    if device.type == 'cuda':
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 class Clock:
@@ -34,5 +49,6 @@ def write_training_facts(model: Any) -> None:
         'device': describe_device(model.device),
         'precision': getattr(model, 'precision', None) or opt['network_g'].get('precision', 'fp32'),
         'seed': opt['manual_seed'],
+        'peak_memory_mb': peak_memory_mb(model.device),
     }
     write_text_atomically(json.dumps(facts) + '\n', Path(opt['path']['experiments_root'], 'training.json'))

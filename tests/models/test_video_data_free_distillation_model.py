@@ -354,6 +354,9 @@ def test_the_command_trains_resumes_and_reports(options: dict, tmp_path: Path) -
     page = (folder / 'report.md').read_text(encoding='utf-8')
     assert '| clips/b | x2 |' in page and 'Flicker' in page
     assert (folder / 'report.png').is_file()
+    assert 'time per frame' in page and '[report.mp4](report.mp4)' in page and 'MB of memory at most' in page
+    film = cv2.VideoCapture(str(folder / 'report.mp4'))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 2 * 30  # six frames of each clip, five times
     lines = (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
     assert [json.loads(line)['iteration'] for line in lines] == [12, 24]
 

@@ -72,7 +72,8 @@ def experiment(tmp_path: Path) -> Path:
     ]
     text = '\n'.join(json.dumps(line) for line in lines)
     (folder / 'metrics.jsonl').write_text(text + '\n{"iteration": 6, "data', encoding='utf-8')
-    training = {'iterations': 4, 'seconds': 812.3, 'device': 'cpu (2 threads)', 'precision': 'bf16', 'seed': 0}
+    training = {'iterations': 4, 'seconds': 812.3, 'device': 'cpu (2 threads)', 'precision': 'bf16', 'seed': 0,
+                'peak_memory_mb': 2716.4}  # fmt: skip
     (folder / 'training.json').write_text(json.dumps(training), encoding='utf-8')
     return folder
 

@@ -48,10 +48,11 @@ def test_report_of_a_distillation(experiment, caplog, monkeypatch):
     assert [entry['network'] for entry in report['complexity']] == ['teacher', 'student']
     assert report['complexity'][0]['params'] == 9 * 8 + 2 * 9 * 64 + 9 * 8
     assert report['training'] == {
-        'iterations': 4, 'seconds': 812.3, 'device': 'cpu (2 threads)', 'precision': 'bf16', 'seed': 0
+        'iterations': 4, 'seconds': 812.3, 'device': 'cpu (2 threads)', 'precision': 'bf16', 'seed': 0, 'peak_memory_mb': 2716.4,
     }  # fmt: skip
     page = (experiment / 'report.md').read_text(encoding='utf-8')
     assert 'basicsr report experiments/tiny' in page and 'report.png' in page and '13 min 32 s' in page
+    assert '2,716 MB of memory at most' in page
     assert cv2.imread(str(experiment / 'report.png')).shape[1] > 1000
     assert 'student - teacher' in caplog.text and 'Report: pictures x3, 2 image(s)' in caplog.text
     assert not [file for file in os.listdir(experiment) if file.endswith('.tmp')]
@@ -82,7 +83,9 @@ def test_report_without_a_teacher_or_records(experiment, change_options):
     report = make_report(experiment)
 
     assert [r['method'] for r in report['results']] == ['bicubic', 'student'] * 2
-    assert report['training'] == dict.fromkeys(('iterations', 'seconds', 'device', 'precision', 'seed'))
+    assert report['training'] == dict.fromkeys(
+        ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
+    )
     # A network of zeros is bicubic: the newest file was taken, and its moving average. In colour it passes through
     # YCbCr and back, which may round otherwise.
     assert report['results'][3]['psnr'] == report['results'][2]['psnr']

@@ -23,7 +23,9 @@ from vsrkd_plugin.reports.evaluation import (
     to_image,
     worst_crop,
 )
+from vsrkd_plugin.reports.film import Film
 
+_FILMS, _FILM_SIZE, _FILM_ZOOM = 3, 96, 2  # how many, pixels of HR, enlarged so
 logger = logging.getLogger('basicsr')
 
 
@@ -45,7 +47,8 @@ def evaluate_clips(
 
     Returns:
         A result for each method and clip, and, of several clips, their mean; beside the metrics stands `flicker`. Of
-        each clip the worst window of its middle frame, and a line over time.
+        each clip the worst window of its middle frame, and a line over time;
+        and the first clips as films.
 
     Raises:
         UserError: a network does not take the clips.
@@ -68,6 +71,8 @@ def evaluate_clips(
             name = f'{short_name(label, scale)}/{clip}'
             evaluation.results.append({'dataset': name, 'scale': scale, 'method': method, **values})
         evaluation.crops += _pictures(short_name(label, scale), scale, clip, sample['lq'], outputs, gt)
+        if len(evaluation.films) < _FILMS and len(gt) > 1:
+            evaluation.films.append(_film(f'{short_name(label, scale)}/{clip}', scale, sample['lq'], outputs, gt))
         logger.info(
             'Report: %s, %s, %d frames, PSNR: %s', label, clip, len(gt),
             ', '.join(f'{method} {values[-1]["psnr"]:.2f}' for method, values in means.items()),
@@ -78,6 +83,22 @@ def evaluate_clips(
             row = {'dataset': short_name(label, scale), 'scale': scale, 'method': method, **mean}
             evaluation.results.append(row)
     return evaluation
+
+
+def _film(clip: str, scale: int, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor) -> Film:
+    """The window in which bicubic's frames change most unlike HR's, in all frames, enlarged to be seen."""
+    size = min(_FILM_SIZE, *gt.shape[-2:]) // scale
+    change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1))
+    over = torch.nn.functional.avg_pool2d(change[None, None], size * scale, stride=scale)[0, 0]
+    top, left = np.unravel_index(int(over.argmax()), over.shape)
+
+    def cut(frames: Tensor, step: int) -> np.ndarray:
+        window = frames[..., top * step : (top + size) * step, left * step : (left + size) * step]
+        side = _FILM_SIZE * _FILM_ZOOM
+        return np.stack([cv2.resize(to_image(f), (side, side), interpolation=cv2.INTER_NEAREST) for f in window])
+
+    panels = {'lr': cut(lq, 1)} | {method: cut(output, scale) for method, output in outputs.items()}
+    return Film(clip, {**panels, 'hr': cut(gt, scale)})
 
 
 def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor) -> list[Crop]:

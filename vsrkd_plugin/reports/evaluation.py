@@ -45,10 +45,12 @@ class Evaluation:
 
     results: list[dict[str, Any]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
+    films: list[Any] = field(default_factory=list)  # `reports.film.Film`, of clips
 
     def extend(self, other: 'Evaluation') -> None:
         self.results += other.results
         self.crops += other.crops
+        self.films += other.films
 
 
 def metric_options(val: dict[str, Any] | None) -> dict[str, dict[str, Any]]:

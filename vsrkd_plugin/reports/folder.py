@@ -25,12 +25,13 @@ from vsrkd_plugin.registration import register_all
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import LR_SIDE, Resolver, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
+from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
 
 logger = logging.getLogger('basicsr')
 DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4}
-TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed')
+TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any
     command = f'basicsr report {shlex.quote(_shown_folder(experiment))}'
     try:
         write_text_atomically(to_json(report), experiment.folder / 'report.json')
-        page = to_markdown(report, name, described, command, experiment.notes)
+        film = write_film(experiment.folder, evaluation.films)
+        page = to_markdown(report, name, described, command, experiment.notes, film.name if film else None)
         write_text_atomically(page, experiment.folder / 'report.md')
         subtitle = headline(report, described).replace('*', '').rstrip('.')
         draw_report(experiment.folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves)

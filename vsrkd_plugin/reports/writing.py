@@ -16,7 +16,14 @@ def to_json(report: dict[str, Any]) -> str:
     return json.dumps(_finite_only(report), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
 
 
-def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], command: str, notes: list[str]) -> str:
+def to_markdown(
+    report: dict[str, Any],
+    name: str,
+    networks: dict[str, str],
+    command: str,
+    notes: list[str],
+    film: str | None = None,
+) -> str:
     """The report as a page for a reader who was not there.
 
     Args:
@@ -25,6 +32,7 @@ def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], com
         networks: a description by role (`teacher` if there was one, `student`), as `VDSR(num_feat=64)`.
         command: makes the report again.
         notes: what could not be told, and why.
+        film: name of the file that shows clips, if there is one.
     """
     metrics = 'PSNR in dB / SSIM, results rounded to 8 bits; higher is better.'
     if 'teacher' not in networks:
@@ -43,6 +51,7 @@ def to_markdown(report: dict[str, Any], name: str, networks: dict[str, str], com
         *_flicker(report),
         '![Crops by every method, and PSNR over the training](report.png)',
         '',
+        *([f'Clips side by side: [{film}]({film}).', ''] if film else []),
         '## Cost',
         '',
         *markdown_table(complexity_rows(report)),
@@ -117,6 +126,7 @@ def complexity_rows(report: dict[str, Any]) -> Rows:
         ('macs', 'multiply-accumulates', _with_prefix),
         ('seconds_per_image', 'time per image', lambda seconds: f'{1000 * seconds:.1f} ms'),
     ):
+        title = title.replace('image', _what(report))
         rows.append([title, *('-' if entry[key] is None else show(entry[key]) for entry in entries)])
     if len(entries) == 2:
         rows[0].append('ratio')
@@ -136,6 +146,8 @@ def training_line(training: dict[str, Any]) -> str:
         f'on {training["device"] or "an unknown device"}',
     ]
     parts += [f'{key} {training[key]}' for key in ('precision', 'seed') if training[key] is not None]
+    if training.get('peak_memory_mb'):
+        parts.append(f'{training["peak_memory_mb"]:,.0f} MB of memory at most')
     return ', '.join(parts) + '.'
 
 
@@ -143,10 +155,15 @@ def _complexity_note(report: dict[str, Any]) -> str:
     entry = report['complexity'][0]
     shape = 'x'.join(map(str, entry['input'][2:]))
     return (
-        f'For one image of {shape} pixels ({entry["input"][1]} channel(s)) at x{entry["scale"]}. Multiply-accumulates '
-        "are the networks' own, without the bicubic enlargement before them. Time is the median of several passes in "
+        f'For one {_what(report)} of {shape} pixels ({entry["input"][1]} channel(s)) at x{entry["scale"]}. '
+        "Multiply-accumulates are the networks' own, without the bicubic enlargement before them. Time is the median of several passes in "
         'fp32, the networks taking turns, on the machine that made this report.'
     )
+
+
+def _what(report: dict[str, Any]) -> str:
+    """What costs are told for."""
+    return 'frame' if any('flicker' in result for result in report['results']) else 'image'
 
 
 def _flicker(report: dict[str, Any]) -> list[str]:
@@ -164,7 +181,7 @@ def _flicker(report: dict[str, Any]) -> list[str]:
     text = (
         'Flicker: mean difference between the changes of Y from frame to frame and those of HR, in levels of 0 … 255.'
     )
-    return [*markdown_table(rows), '', f'{text} Costs below are for one frame of a clip.', '']
+    return [*markdown_table(rows), '', text, '']
 
 
 def _quality(psnr: float | None, ssim: float | None, sign: str = '') -> str:

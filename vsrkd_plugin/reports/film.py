@@ -1,0 +1,78 @@
+"""Clips side by side as a film: what flickers is seen at once, and in no still picture."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from vsrkd_plugin.reports.picture import TITLES
+
+FRAMES_PER_SECOND = 10
+_SECONDS = 3  # that each clip is shown at least, by repetition
+_BAR, _GAP = 22, 4  # pixels: the line of titles, and between panels
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A window of one clip, every method beside the other; all frames."""
+
+    clip: str
+    panels: dict[str, np.ndarray]  # lr, bicubic, teacher, student, hr: uint8 BGR `(t, h, w, 3)`
+
+
+def write_film(folder: Path, films: list[Film]) -> Path | None:
+    """Write `report.mp4`, one clip after the other; an animated `report_clips.png` where OpenCV has no writer.
+
+    Args:
+        films: panels of one size.
+
+    Returns:
+        What was written; None if there is nothing to show.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if not films:
+        return None
+    size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0).shape[:2] for film in films), strict=True)]
+    frames = list(_frames(films, size))
+    path, part = folder / 'report.mp4', folder / '.report.part.mp4'
+    writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'), FRAMES_PER_SECOND, (size[1], size[0]))
+    if writer.isOpened():
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        part.replace(path)
+        return path
+    part.unlink(missing_ok=True)
+    path, part = folder / 'report_clips.png', folder / '.report_clips.part.png'
+    images = [Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) for frame in frames]
+    images[0].save(part, save_all=True, append_images=images[1:], duration=1000 // FRAMES_PER_SECOND, loop=0)
+    part.replace(path)
+    return path
+
+
+def _frames(films: list[Film], size: list[int]) -> Iterator[np.ndarray]:
+    for film in films:
+        length = len(next(iter(film.panels.values())))
+        for time in range(max(1, -(-_SECONDS * FRAMES_PER_SECOND // length)) * length):
+            frame = _drawn(film, time % length)[: size[0], : size[1]]
+            below, right = size[0] - frame.shape[0], size[1] - frame.shape[1]
+            yield cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+
+
+def _drawn(film: Film, time: int) -> np.ndarray:
+    """One frame: the panels in a row, each under its name, the clip's under the first."""
+    columns = []
+    for method, frames in film.panels.items():
+        title = np.full((_BAR, frames.shape[2], 3), 255, np.uint8)
+        cv2.putText(title, TITLES[method], (3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        gap = np.full((_BAR + frames.shape[1], _GAP, 3), 255, np.uint8)
+        columns += [np.vstack([title, frames[time]]), gap]
+    row = np.hstack(columns[:-1])
+    foot = np.full((_BAR, row.shape[1], 3), 255, np.uint8)
+    cv2.putText(foot, film.clip, (3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (90, 90, 90), 1, cv2.LINE_AA)
+    return np.vstack([row, foot])
