@@ -12,7 +12,7 @@ import torch
 from basicsr.utils.matlab_functions import imresize
 
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.reports.folder import make_report, read_experiment, read_validations
+from vsrkd_plugin.reports.folder import TRAINING_KEYS, make_report, read_experiment, read_validations
 
 
 def bicubic_psnr(file, scale: int) -> float:
@@ -48,7 +48,8 @@ def test_report_of_a_distillation(experiment, caplog, monkeypatch):
     assert [entry['network'] for entry in report['complexity']] == ['teacher', 'student']
     assert report['complexity'][0]['params'] == 9 * 8 + 2 * 9 * 64 + 9 * 8
     assert report['training'] == {
-        'iterations': 4, 'seconds': 812.3, 'device': 'cpu (2 threads)', 'precision': 'bf16', 'seed': 0, 'peak_memory_mb': 2716.4,
+        'iterations': 4, 'seconds': 812.3, 'device': 'cpu (2 threads)', 'precision': 'bf16', 'seed': 0,
+        'peak_memory_mb': 2716.4,
     }  # fmt: skip
     page = (experiment / 'report.md').read_text(encoding='utf-8')
     assert 'basicsr report experiments/tiny' in page and 'report.png' in page and '13 min 32 s' in page
@@ -83,9 +84,7 @@ def test_report_without_a_teacher_or_records(experiment, change_options):
     report = make_report(experiment)
 
     assert [r['method'] for r in report['results']] == ['bicubic', 'student'] * 2
-    assert report['training'] == dict.fromkeys(
-        ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
-    )
+    assert report['training'] == dict.fromkeys(TRAINING_KEYS)
     # A network of zeros is bicubic: the newest file was taken, and its moving average. In colour it passes through
     # YCbCr and back, which may round otherwise.
     assert report['results'][3]['psnr'] == report['results'][2]['psnr']

@@ -156,8 +156,8 @@ def _complexity_note(report: dict[str, Any]) -> str:
     shape = 'x'.join(map(str, entry['input'][2:]))
     return (
         f'For one {_what(report)} of {shape} pixels ({entry["input"][1]} channel(s)) at x{entry["scale"]}. '
-        "Multiply-accumulates are the networks' own, without the bicubic enlargement before them. Time is the median of several passes in "
-        'fp32, the networks taking turns, on the machine that made this report.'
+        "Multiply-accumulates are the networks' own, without the bicubic enlargement before them. Time is the median "
+        'of several passes in fp32, the networks taking turns, on the machine that made this report.'
     )
 
 
