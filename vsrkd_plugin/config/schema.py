@@ -129,7 +129,7 @@ DATASETS: Mapping[str, Fields] = {
     },
     'DegradedClipDataset': {
         **LOADER,
-        'dataroot_gt': Field(TEXT, 'folder of clips, each a folder of HR frames', required=True),
+        'dataroot_gt': Field(TEXT, 'folder of clips, each a folder of HR frames, or skimage', required=True),
         'clips': Field(NAMES, 'names of clips, to take these alone', null=True),
         'scale': Field(whole(1), 'the scale', required=True),
         'degradation': Field(one_of('bicubic', 'blur'), 'how LR is made', default='bicubic'),
@@ -139,6 +139,7 @@ DATASETS: Mapping[str, Fields] = {
         'use_hflip': Field(BOOL, 'training: random flips', default=True),
         'use_rot': Field(BOOL, 'training: random quarter turns', default=True),
         'use_reverse': Field(BOOL, 'training: random reversal of time', default=True),
+        'invented': Field(FRACTION, 'training: share of samples that are invented clips instead', default=0),
         'enlarge': Field(whole(1), 'training: samples of a clip in an epoch', default=1),
     },
 }

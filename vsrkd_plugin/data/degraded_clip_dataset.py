@@ -11,7 +11,8 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vsrkd_plugin.data.images import EXTENSIONS, Reader, list_images
+from vsrkd_plugin.data.images import BUNDLED, EXTENSIONS, Reader, list_images
+from vsrkd_plugin.data.invented_clips import Inventor, bundled_clips
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
@@ -24,7 +25,8 @@ class DegradedClipDataset(Dataset):
     """Pairs of LR and HR clips made from folders of HR frames, for training and for validation.
 
     Options (`datasets.*`):
-        dataroot_gt: a folder with a folder of frames for each clip (as Vid4), or the frames of one clip.
+        dataroot_gt: a folder with a folder of frames for each clip (as Vid4), or the frames of one clip; `skimage` for
+            photographs of scikit-image's wheel that are set in motion.
         clips: names of clips, to take these alone. Default all.
         scale: the factor.
         degradation: `bicubic` (MATLAB's, BI) or `blur` (Gaussian, then every scale-th pixel from 0, BD).
@@ -32,6 +34,7 @@ class DegradedClipDataset(Dataset):
         num_frame: training: frames of a sample. Validation: a clip must have as many. Default 1.
         gt_size: training only: side of the HR patches, a multiple of the scale.
         use_hflip, use_rot, use_reverse: training only: random flips, quarter turns, reversal of time. Default true.
+        invented: training only: share of the samples that are clips of dead leaves in motion instead. Default 0.
         enlarge: training only: how many samples of a clip make up an epoch. Default 1.
 
     A sample holds `lq` `(t, 3, h, w)` and `gt` `(t, 3, scale * h, scale * w)` in [0, 1], `folder` (the clip's name) and
@@ -63,6 +66,7 @@ class DegradedClipDataset(Dataset):
         for clip, frames in self.clips:
             if len(frames) < self.num_frame:
                 raise UserError(f'{clip}: has {len(frames)} frames, fewer than num_frame {self.num_frame}')
+        self._inventor: Inventor | None = None
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
         self._frames: dict[int, Tensor] = {}  # training: HR alone
 
@@ -87,8 +91,12 @@ class DegradedClipDataset(Dataset):
         if index >= len(self):
             raise IndexError(index)
         index %= len(self.clips)
-        lq, gt = self._draw(index) if self.training else self.pair(index)
         name = self.clips[index][0]
+        if self.training and randint(1000) < 1000 * self.opt.get('invented', 0):
+            lq, gt = self._invent()
+            name = 'invented'
+        else:
+            lq, gt = self._draw(index) if self.training else self.pair(index)
         return {'lq': lq.float() / 255, 'gt': gt.float() / 255, 'folder': Path(name).name, 'scale': self.scale}
 
     def _read(self, index: int) -> Tensor:
@@ -124,6 +132,11 @@ class DegradedClipDataset(Dataset):
         inner, inner_lr = (slice(m, -m or None) for m in (margin, margin // s))
         return lq[:, :, inner_lr, inner_lr], gt[:, :, inner, inner]
 
+    def _invent(self) -> tuple[Tensor, Tensor]:
+        if self._inventor is None:
+            self._inventor = Inventor(self.num_frame, self.opt['gt_size'], self.scale, self.degradation, self.sigma)
+        return self._inventor.clip(randint(1 << 40))
+
     def _turn(self, gt: Tensor) -> Tensor:
         if self.opt.get('use_hflip', True) and randint(2):
             gt = gt.flip(3)
@@ -136,6 +149,9 @@ class DegradedClipDataset(Dataset):
 
 def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str, list[tuple[int, Reader]]]]:
     """Clips by path, each with its frames' numbers and readers in order."""
+    if root == BUNDLED:
+        clips = bundled_clips()
+        return [clip for clip in clips if wanted is None or Path(clip[0]).name in wanted]
     path = Path(root).expanduser()
     if not path.is_dir():
         raise UserError(f'{key}: no folder {root}: expected one with a folder of HR frames for each clip')

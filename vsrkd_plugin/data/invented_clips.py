@@ -1,0 +1,93 @@
+"""Clips for who has none: photographs of scikit-image's wheel in motion, to validate on; invented ones, to train on."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.data.images import BUNDLED, Reader, list_images
+from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.plain import NoiseSource
+from vsrkd_plugin.synthesis.procedural import ProceduralSource
+
+_SIDE, _FRAMES, _PICTURE_SIDE = 256, 10, 300  # of the moving photographs; the smallest photograph is 300 high
+_SEED = 11
+
+
+def bundled_clips() -> list[tuple[str, list[tuple[int, Reader]]]]:
+    """A clip of each bundled photograph, with parts of others moving in front; always the same.
+
+    Returns:
+        Names, each with its frames' numbers and readers (uint8 BGR, `(256, 256, 3)`), rendered when the first is read.
+    """
+    names = [name for name, _ in list_images(BUNDLED, 'dataroot_gt')]
+    return [
+        (f'{BUNDLED}/{name}', [(time, _frame_reader(index, time)) for time in range(_FRAMES)])
+        for index, name in enumerate(names)
+    ]
+
+
+def _frame_reader(index: int, time: int) -> Callable[[], np.ndarray]:
+    return lambda: _rendered()[index, time]
+
+
+@cache
+def _rendered() -> np.ndarray:
+    """All clips, uint8 BGR `(n, t, h, w, 3)`."""
+    pictures = []
+    for _, read in list_images(BUNDLED, 'dataroot_gt'):
+        image = read()
+        top, left = ((side - _PICTURE_SIDE) // 2 for side in image.shape[:2])
+        pictures.append(image[top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE])
+    stack = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    source = MovingSource(
+        _Photographs(stack), frames=_FRAMES, lr_sizes={PICTURE: _SIDE}, degradation='none', seed=_SEED
+    )
+    clips = source.sample(len(stack), PICTURE)
+    return (clips * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
+
+
+class _Photographs(NoiseSource):
+    """In turn for each layer of each clip: of its own photograph the ground, of the next ones the objects."""
+
+    def __init__(self, pictures: Tensor) -> None:
+        super().__init__(channels=3, lr_sizes={PICTURE: pictures.shape[-1]}, seed=0)
+        self._pictures = pictures
+
+    def _draw(self, batch: int, scale: int) -> Tensor:
+        count = len(self._pictures)
+        layers = batch // count
+        return self._pictures[[(clip + layer) % count for clip in range(count) for layer in range(layers)]]
+
+
+class Inventor:
+    """HR and LR clips of dead leaves in motion; which, is decided by a seed alone.
+
+    Args:
+        frames: of a clip.
+        gt_size: side of the HR frames.
+        scale, degradation, sigma: how LR is made of them.
+        num_images: pictures to set in motion.
+    """
+
+    def __init__(
+        self, frames: int, gt_size: int, scale: int, degradation: str, sigma: float, num_images: int = 400
+    ) -> None:
+        side = gt_size * 5 // 4
+        self._pictures = ProceduralSource(
+            channels=3, lr_sizes={PICTURE: side}, seed=1, num_images=num_images, image_size=max(96, side * 7 // 6)
+        )
+        self._source = MovingSource(
+            self._pictures, frames=frames, lr_sizes={scale: gt_size // scale}, degradation=degradation, sigma=sigma
+        )
+        self.scale = scale
+
+    def clip(self, seed: int) -> tuple[Tensor, Tensor]:
+        """LR and HR levels, uint8, `(t, 3, h, w)` and `(t, 3, scale * h, scale * w)`."""
+        motion, crops = (torch.Generator().manual_seed(seed + part).get_state() for part in (0, 1 << 40))
+        # `drawn`: from all pictures, not from those only that are painted by now.
+        self._source.load_state_dict({'rng': motion, 'pictures': {'rng': crops, 'drawn': self._pictures.num_images}})
+        clips = self._source.clips(1, self.scale)
+        return tuple((255 * x[0].clamp(0, 1)).round().byte() for x in (clips.lr, clips.hr))
