@@ -1,10 +1,14 @@
 """Every options file that comes with the project: valid as it is, and a training runs two iterations of it."""
 
+import json
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from tiny_training import command_line
 
 from vsrkd_plugin.config.loading import load_options
@@ -13,6 +17,19 @@ from vsrkd_plugin.registration import register
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / 'options').glob('*.yml'))
+VIDEO = [file for file in FILES if file.name.startswith('dfkd_vsr')]
+# Teachers of video that are to be brought, made small; BasicVSR and its kin take LR frames of 64x64 at least.
+TINY_TEACHERS = {
+    'dfkd_vsr_basicvsr': {'num_feat': 8, 'num_block': 1},
+    'dfkd_vsr_basicvsrpp': {'mid_channels': 16, 'num_blocks': 1},
+    'dfkd_vsr_duf': {},
+    'dfkd_vsr_edvr': {'num_feat': 8, 'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1},
+    'dfkd_vsr_iconvsr': {'num_feat': 8, 'num_block': 1},
+    'dfkd_vsr_rlsp': {'num_feat': 8},
+    'dfkd_vsr_tdan': {'num_feat': 8, 'num_extract_block': 1, 'num_block': 1},
+    'dfkd_vsr_to_tdan': {'num_feat': 8},
+    'dfkd_vsr_tof': {},
+}
 TRAININGS = [file for file in FILES if not file.name.startswith('test_')]
 
 
@@ -30,6 +47,15 @@ def test_the_promised_files_are_there() -> None:
         'dfkd_vdsr_to_compact_x4',
         'train_edsr_teacher_x2',
         'dfkd_edsr_x2',
+        'dfkd_vsr_basicvsr',
+        'dfkd_vsr_basicvsrpp',
+        'dfkd_vsr_duf',
+        'dfkd_vsr_edvr',
+        'dfkd_vsr_iconvsr',
+        'dfkd_vsr_rlsp',
+        'dfkd_vsr_tdan',
+        'dfkd_vsr_to_tdan',
+        'dfkd_vsr_tof',
     }
     assert expected <= {file.stem for file in FILES}
 
@@ -43,7 +69,7 @@ def test_valid_and_commented(file: Path) -> None:
     assert f'-opt options/{file.name}' in file.read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('file', TRAININGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize('file', [file for file in TRAININGS if file not in VIDEO], ids=lambda file: file.stem)
 def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path) -> None:
     """Full-size networks; small batches and pictures for the sake of time."""
     changes = [
@@ -66,3 +92,34 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path) -> None:
     folder = tmp_path / 'experiments' / file.stem
     assert (folder / 'models' / 'net_g_latest.pth').is_file()
     assert (folder / 'report.md').is_file()
+
+
+@pytest.mark.parametrize('file', [file for file in VIDEO if file.stem in TINY_TEACHERS], ids=lambda file: file.stem)
+def test_a_tiny_teacher_of_video_is_distilled(file: Path, tmp_path: Path) -> None:
+    """A few iterations with what the file says of teacher, clips, bank and student, all of it small."""
+    register()
+    options, tiny = load_options(str(file)), TINY_TEACHERS[file.stem]
+    settings = {**options['network_t'], **tiny}
+    torch.manual_seed(0)
+    network = ARCH_REGISTRY.get(settings['type'])(**{key: value for key, value in settings.items() if key != 'type'})
+    torch.save({'params': network.state_dict()}, tmp_path / 'teacher.pth')
+    side = 64 if 'vsr' in settings['type'].lower() else 16
+    (tmp_path / 'clip').mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (side * 4 + 8, side * 4 + 8, 3)).astype(np.uint8)
+    for number in range(7):
+        frame = picture[number : number + side * 4, : side * 4]
+        cv2.imwrite(str(tmp_path / 'clip' / f'{number}.png'), frame)
+    changes = [f'network_t:{key}={value}' for key, value in tiny.items()]
+    changes += [
+        f'path:pretrain_network_t={tmp_path / "teacher.pth"}', f'datasets:val:dataroot_gt={tmp_path / "clip"}',
+        'datasets:train:batch_size_per_gpu=1', 'network_g:num_feat=8', 'synthesis:hr_size=64', 'num_gpu=0',
+        f'synthesis:bank:hr_size={side * 4}', 'synthesis:bank:rows=2', 'synthesis:bank:frames=7',
+        'synthesis:clips:frames=7', 'train:total_iter=3', 'logger:print_freq=1',
+    ]  # fmt: skip
+    line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = tmp_path / 'experiments' / file.stem
+    report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
+    assert {result['method'] for result in report['results']} == {'bicubic', 'teacher', 'student'}
+    assert report['complexity'][0]['network'] == 'teacher'

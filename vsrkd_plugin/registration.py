@@ -28,9 +28,10 @@ MODULES = (
 
 def register() -> None:
     """Register the plugin's networks, losses, data sets and models. A second call changes nothing; logs nothing."""
-    from vsrkd_plugin import compat
+    from vsrkd_plugin import compat, compat_networks
 
     compat.apply()
+    compat_networks.apply()
     for module in MODULES:
         importlib.import_module(module)
 

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.checkpoints import load_weights
-from vsrkd_plugin.ops.colour import rgb_to_y
+from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
@@ -45,6 +45,17 @@ def test_without_weights_it_repeats_luma_and_enlarges_chroma() -> None:
     torch.testing.assert_close(
         (result - bicubic_resize(flat, 2, from_corner=True)).diff(dim=1), torch.zeros(2, 2, 12, 10), rtol=0, atol=1e-5
     )
+
+
+def test_chroma_lies_where_lr_was_taken() -> None:
+    """A grey ramp with a tint that follows it: chroma and luma of bicubic LR meet, as do those of BD."""
+    x = torch.rand(1, 3, 3, 6, 5)
+    for centred in (False, True):
+        network = RLSP(num_feat=4, num_layer=2, upscale=2, centred=centred).eval()
+        with torch.no_grad():
+            result = rgb_to_ycbcr(network(x)[0])[:, 1:]
+        expected = rgb_to_ycbcr(bicubic_resize(x[0], 2, from_corner=not centred))[:, 1:]
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
 
 def test_a_frame_depends_on_the_next_and_on_all_before() -> None:

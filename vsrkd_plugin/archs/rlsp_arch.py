@@ -16,13 +16,15 @@ class RLSP(nn.Module):
 
     For each frame a chain of convolutions reads three LR frames (last, this, next), the hidden state and the last
     result, and gives the next state and what is to be added to this frame's Y, at LR size with `upscale²` channels.
-    Chroma is enlarged by bicubic from the corner, for LR is every `upscale`-th pixel of blurred frames (BD). Values
-    inside are levels of 0 … 255, as the public weights want them; their keys are `layer{i}.weight` and `layer{i}.bias`.
+    Chroma is enlarged by bicubic. Values inside are levels of 0 … 255, as the public weights want them; their keys are
+    `layer{i}.weight` and `layer{i}.bias`.
 
     Args:
         num_feat: channels of the hidden layers and of the state. Default 64.
         num_layer: layers between input and state; a last one beside the state's makes the result. Default 7.
         upscale: the factor. Default 4.
+        centred: where LR pixels lie: in the middle of the HR pixels that they stand for, as bicubic reduction makes them
+            (BI), or, if false, on the first of these (BD: every `upscale`-th pixel of blurred frames). Default false.
         checkpointed: while training, keep only the states between frames and compute the rest anew for the gradient:
             memory for long clips, for a third more time.
 
@@ -32,13 +34,22 @@ class RLSP(nn.Module):
 
     recurrent = True
 
-    def __init__(self, *, num_feat: int = 64, num_layer: int = 7, upscale: int = 4, checkpointed: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        num_feat: int = 64,
+        num_layer: int = 7,
+        upscale: int = 4,
+        centred: bool = False,
+        checkpointed: bool = False,
+    ) -> None:
         super().__init__()
         if num_feat < 1 or num_layer < 2 or upscale < 1:
             raise ValueError(
                 f'num_feat and upscale must be at least 1 and num_layer 2, got {num_feat}, {upscale} and {num_layer}'
             )
         self.num_feat, self.num_layer, self.upscale, self.checkpointed = num_feat, num_layer, upscale, checkpointed
+        self.centred = centred
         self.active_blocks = num_layer - 2  # of `growing_blocks`, the rest is skipped
         widths = [3 * 3 + num_feat + upscale**2, *[num_feat] * num_layer]
         for index in range(num_layer):
@@ -122,6 +133,6 @@ class RLSP(nn.Module):
         """
         luma = self.luma(x)
         b, t = x.shape[:2]
-        chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale, from_corner=True)
+        chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale, from_corner=not self.centred)
         rgb = ycbcr_to_rgb(torch.cat([luma.flatten(0, 1), chroma], 1))
         return rgb.view(b, t, *rgb.shape[1:])

@@ -59,7 +59,9 @@ def evaluate_clips(
     for index in range(len(samples)):
         sample = samples[index]
         scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
-        outputs = {'bicubic': bicubic_resize(sample['lq'], scale)}
+        # Of LR that was blurred each pixel lies on the first of its HR pixels; bicubic must not be shifted against HR.
+        corner = options.get('degradation') == 'blur'
+        outputs = {'bicubic': bicubic_resize(sample['lq'], scale, from_corner=corner)}
         for method, network in networks.items():
             try:
                 outputs[method] = network(sample['lq'][None].to(device), scale)[0].cpu()

@@ -1,0 +1,54 @@
+"""Clips in reports: bicubic is a fair rival, figures are BasicSR's, pictures and films are of the clip."""
+
+import pytest
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import tensor2img
+
+from vsrkd_plugin.ops.blur import blur_subsample
+from vsrkd_plugin.ops.degradation import degrade
+from vsrkd_plugin.reports.clips import evaluate_clips
+from vsrkd_plugin.reports.evaluation import DEFAULT_METRICS
+
+
+def smooth_clip(degradation: str) -> dict:
+    """Waves far longer than a pixel, drifting: what any good enlargement gives back."""
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing='ij')
+    frames = [0.5 + 0.4 * torch.sin((x + 3 * t) / 19) * torch.cos(y / 23) for t in range(4)]
+    gt = torch.stack(frames)[:, None].expand(-1, 3, -1, -1).contiguous()
+    return {'lq': degrade(gt, 4, degradation), 'gt': gt, 'folder': 'waves', 'scale': 4}
+
+
+@pytest.mark.parametrize('degradation', ['bicubic', 'blur'])
+def test_bicubic_lies_on_hr(degradation: str) -> None:
+    evaluation = evaluate_clips(
+        [smooth_clip(degradation)],
+        {'name': 'set', 'degradation': degradation},
+        {},
+        DEFAULT_METRICS,
+        torch.device('cpu'),
+    )
+    (result,) = evaluation.results
+    assert result['psnr'] > 40 and result['flicker'] < 1
+    assert evaluation.films[0].panels['hr'].shape == (4, 192, 192, 3)
+    assert {crop.image for crop in evaluation.crops} >= {'waves, frame 2'}
+
+
+def test_figures_are_the_means_over_frames() -> None:
+    sample = smooth_clip('blur')
+
+    class Blurred(torch.nn.Module):
+        def forward(self, clip: torch.Tensor, scale: int) -> torch.Tensor:
+            return blur_subsample(sample['gt'], 1, 2.0)[None]
+
+    results = evaluate_clips(
+        [sample], {'name': 'set', 'degradation': 'blur'}, {'student': Blurred()}, DEFAULT_METRICS, torch.device('cpu')
+    ).results
+    frames = zip(blur_subsample(sample['gt'], 1, 2.0), sample['gt'], strict=True)
+    settings = {**DEFAULT_METRICS['psnr'], 'crop_border': 8}
+    values = [
+        float(calculate_metric({'img': tensor2img(a.clone()), 'img2': tensor2img(b.clone())}, dict(settings)))
+        for a, b in frames
+    ]
+    assert results[1]['method'] == 'student'
+    assert results[1]['psnr'] == pytest.approx(sum(values) / 4, abs=1e-6)
