@@ -1,4 +1,4 @@
-"""Patches of stock BasicSR 1.4.2's networks; each says what goes wrong without it. Beside `compat`, for its pipelines."""
+"""Patches of stock BasicSR 1.4.2's networks; each says what goes wrong without it."""
 
 import sys
 import warnings

@@ -21,13 +21,8 @@ def smooth_clip(degradation: str) -> dict:
 
 @pytest.mark.parametrize('degradation', ['bicubic', 'blur'])
 def test_bicubic_lies_on_hr(degradation: str) -> None:
-    evaluation = evaluate_clips(
-        [smooth_clip(degradation)],
-        {'name': 'set', 'degradation': degradation},
-        {},
-        DEFAULT_METRICS,
-        torch.device('cpu'),
-    )
+    options = {'name': 'set', 'degradation': degradation}
+    evaluation = evaluate_clips([smooth_clip(degradation)], options, {}, DEFAULT_METRICS, torch.device('cpu'))
     (result,) = evaluation.results
     assert result['psnr'] > 40 and result['flicker'] < 1
     assert evaluation.films[0].panels['hr'].shape == (4, 192, 192, 3)

@@ -23,8 +23,8 @@ class RLSP(nn.Module):
         num_feat: channels of the hidden layers and of the state. Default 64.
         num_layer: layers between input and state; a last one beside the state's makes the result. Default 7.
         upscale: the factor. Default 4.
-        centred: where LR pixels lie: in the middle of the HR pixels that they stand for, as bicubic reduction makes them
-            (BI), or, if false, on the first of these (BD: every `upscale`-th pixel of blurred frames). Default false.
+        centred: where LR pixels lie: in the middle of the HR pixels that they stand for, as bicubic reduction makes
+            them (BI), or, if false, on the first of these (BD: every `upscale`-th pixel of blurred frames).
         checkpointed: while training, keep only the states between frames and compute the rest anew for the gradient:
             memory for long clips, for a third more time.
 
