@@ -17,7 +17,8 @@ from vsrkd_plugin.registration import register
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / 'options').glob('*.yml'))
-VIDEO = [file for file in FILES if file.name.startswith('dfkd_vsr')]
+CLIP_TRAININGS = ('train_rlsp_teacher', 'train_tdan_teacher')
+VIDEO = [file for file in FILES if file.name.startswith('dfkd_vsr') or file.stem in CLIP_TRAININGS]
 # Teachers of video that are to be brought, made small; BasicVSR and its kin take LR frames of 64x64 at least.
 TINY_TEACHERS = {
     'dfkd_vsr_basicvsr': {'num_feat': 8, 'num_block': 1},
@@ -56,6 +57,8 @@ def test_the_promised_files_are_there() -> None:
         'dfkd_vsr_tdan',
         'dfkd_vsr_to_tdan',
         'dfkd_vsr_tof',
+        'train_rlsp_teacher',
+        'train_tdan_teacher',
     }
     assert expected <= {file.stem for file in FILES}
 
@@ -94,6 +97,27 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path) -> None:
     assert (folder / 'report.md').is_file()
 
 
+def write_clip(folder: Path, side: int) -> None:
+    """Seven frames of noise that moves down."""
+    folder.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (side + 8, side, 3)).astype(np.uint8)
+    for number in range(7):
+        cv2.imwrite(str(folder / f'{number}.png'), picture[number : number + side])
+
+
+@pytest.mark.parametrize('name', CLIP_TRAININGS)
+def test_two_iterations_on_clips(name: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / 'clip', 64)
+    changes = [f'datasets:{phase}:dataroot_gt={tmp_path / "clip"}' for phase in ('train', 'val')]
+    changes += ['datasets:train:batch_size_per_gpu=1', 'datasets:train:num_worker_per_gpu=0', 'train:total_iter=2']
+    changes += ['datasets:train:num_frame=5', 'datasets:train:gt_size=32', 'datasets:train:invented=0', 'num_gpu=0']
+    file = ROOT / 'options' / f'{name}.yml'
+    line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'experiments' / name / 'report.mp4').is_file()
+
+
 @pytest.mark.parametrize('file', [file for file in VIDEO if file.stem in TINY_TEACHERS], ids=lambda file: file.stem)
 def test_a_tiny_teacher_of_video_is_distilled(file: Path, tmp_path: Path) -> None:
     """A few iterations with what the file says of teacher, clips, bank and student, all of it small."""
@@ -104,11 +128,7 @@ def test_a_tiny_teacher_of_video_is_distilled(file: Path, tmp_path: Path) -> Non
     network = ARCH_REGISTRY.get(settings['type'])(**{key: value for key, value in settings.items() if key != 'type'})
     torch.save({'params': network.state_dict()}, tmp_path / 'teacher.pth')
     side = 64 if 'vsr' in settings['type'].lower() else 16
-    (tmp_path / 'clip').mkdir()
-    picture = np.random.default_rng(0).integers(0, 256, (side * 4 + 8, side * 4 + 8, 3)).astype(np.uint8)
-    for number in range(7):
-        frame = picture[number : number + side * 4, : side * 4]
-        cv2.imwrite(str(tmp_path / 'clip' / f'{number}.png'), frame)
+    write_clip(tmp_path / 'clip', 4 * side)
     changes = [f'network_t:{key}={value}' for key, value in tiny.items()]
     changes += [
         f'path:pretrain_network_t={tmp_path / "teacher.pth"}', f'datasets:val:dataroot_gt={tmp_path / "clip"}',

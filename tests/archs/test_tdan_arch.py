@@ -42,7 +42,7 @@ def test_every_frame_counts_and_every_parameter_learns() -> None:
     with torch.no_grad():
         for name in ('off2d_1', 'off2d_2', 'off2d_3', 'off2d'):
             getattr(network, name).weight.normal_(std=0.1)
-    sr, aligned = network.forward_with_aligned(x)
+    sr, aligned = network(x, with_aligned=True)
     assert sr.shape == (2, 3, 32, 32) and aligned.shape == x.shape
     (sr.square().mean() + (aligned - x[:, 2:3]).abs().mean()).backward()
     assert (x.grad.abs().amax((0, 2, 3, 4)) > 0).all()

@@ -10,6 +10,8 @@ import torch
 from tiny_training import run
 
 from vsrkd_plugin.config.completing import complete
+from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.registration import register
 
 RLSP = {'type': 'RLSP', 'num_feat': 6, 'num_layer': 3, 'upscale': 2}
@@ -46,6 +48,30 @@ def options(tmp_path: Path) -> dict:
         'val': {'val_freq': 4, 'metrics': {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}},
         'logger': {'print_freq': 4, 'save_checkpoint_freq': 4, 'use_tb_logger': False},
     }  # fmt: skip
+
+
+def test_tdan_learns_to_align(options: dict, tmp_path: Path) -> None:
+    from basicsr.data import build_dataset
+    from basicsr.models import build_model
+
+    register()
+    options['network_g'] = dict(TDAN)
+    options['train'] |= {'alignment_opt': {'type': 'MSELoss'}, 'optim_g': {'type': 'Adam', 'lr': 2e-3}}
+    validate(options, True)
+    complete(options, str(tmp_path), True)
+    torch.manual_seed(0)
+    model, dataset = build_model(options), build_dataset(options['datasets']['train'])
+    losses = []
+    for iteration in range(1, 61):
+        samples = [dataset[i % 16] for i in range(4 * iteration, 4 * iteration + 4)]
+        model.feed_data({key: torch.stack([sample[key] for sample in samples]) for key in ('lq', 'gt')})
+        model.optimize_parameters(iteration)
+        losses.append((model.log_dict['l_align'], model.log_dict['l_pix']))
+    align, pixel = zip(*losses, strict=True)
+    assert sum(align[-10:]) < 0.5 * sum(align[:10]) and sum(pixel[-10:]) < 0.8 * sum(pixel[:10])
+    options['network_g'] = dict(RLSP)
+    with pytest.raises(UserError, match=r'networks that give aligned frames .* not for RLSP'):
+        build_model(options)
 
 
 @pytest.mark.parametrize(('network', 'lr'), [(RLSP, 2e-3), (TDAN, 3e-3)], ids=['recurrent', 'window'])

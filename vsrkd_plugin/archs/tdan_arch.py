@@ -110,8 +110,11 @@ class TDAN(nn.Module):
         frames = self.recon_lr(moved).view(b, len(others), 3, h, w)
         return torch.cat([frames[:, : t // 2], x[:, t // 2 : t // 2 + 1].to(frames), frames[:, t // 2 :]], 1)
 
-    def forward_with_aligned(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """SR of the centre frame, and the aligned LR frames, for the alignment loss.
+    def forward(self, x: Tensor, with_aligned: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """SR of the centre frame: `(b, num_frame, 3, h, w)` to `(b, 3, upscale * h, upscale * w)`.
+
+        Args:
+            with_aligned: give the aligned LR frames `(b, num_frame, 3, h, w)` too, for the alignment loss.
 
         Raises:
             ValueError: not a window of `num_frame` RGB frames.
@@ -119,12 +122,5 @@ class TDAN(nn.Module):
         if x.ndim != 5 or x.shape[1:3] != (self.num_frame, 3):
             raise ValueError(f'TDAN takes windows (b, {self.num_frame}, 3, h, w), got shape {tuple(x.shape)}')
         aligned = self.align(x)
-        return self.up(self.recon_layer(self.fea_ex(aligned.flatten(1, 2)))), aligned
-
-    def forward(self, x: Tensor) -> Tensor:
-        """SR of the centre frame: `(b, num_frame, 3, h, w)` to `(b, 3, upscale * h, upscale * w)`.
-
-        Raises:
-            ValueError: not a window of `num_frame` RGB frames.
-        """
-        return self.forward_with_aligned(x)[0]
+        result = self.up(self.recon_layer(self.fea_ex(aligned.flatten(1, 2))))
+        return (result, aligned) if with_aligned else result

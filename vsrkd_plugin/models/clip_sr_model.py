@@ -1,19 +1,42 @@
 """Stock SRModel for clips."""
 
+import inspect
+from collections import OrderedDict
+from functools import partial
+
+import torch
+from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
+from vsrkd_plugin.ops.precision import autocast, resolve_precision
 
 
 @MODEL_REGISTRY.register()
 class ClipSRModel(ClipValidation, MultiScaleSRModel):
     """SRModel for networks that take clips `(b, t, c, h, w)` and give every frame, or the middle one of a window.
 
-    Trains on `DegradedClipDataset` (a window's network learns from the middle frame's HR) with any of our optimisers,
-    and validates on whole clips, on a CPU too.
+    Trains on `DegradedClipDataset` (a window's network learns from the middle frame's HR) by `train.pixel_opt` with any
+    of our optimisers, in the number format `precision` asks for, and validates on whole clips, on a CPU too. With
+    `train.alignment_opt` TDAN's aligned frames learn to look like the middle LR frame (its paper's alignment loss).
     """
+
+    def init_training_settings(self) -> None:
+        """As SRModel; and the loss of aligned frames."""
+        super().init_training_settings()
+        options = self.opt['train'].get('alignment_opt')
+        bare = self.get_bare_model(self.net_g)
+        if options and 'with_aligned' not in inspect.signature(bare.forward).parameters:
+            raise UserError(
+                f'train, alignment_opt: is for networks that give aligned frames (TDAN), not for {type(bare).__name__}'
+            )
+        self.cri_align = build_loss(options).to(self.device) if options else None
+        dtype = resolve_precision(self.opt.get('precision', 'fp32'), self.device)
+        self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'
+        self.autocast = partial(autocast, self.device, dtype)
 
     def feed_data(self, data: dict) -> None:
         """Take a batch of clips."""
@@ -21,10 +44,31 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
         self.clip_gt = getattr(self, 'gt', None)
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """As SRModel; HR is the middle frame's where the network gives but that one."""
-        if self.clip_gt is not None and not self.gives_clips():
-            self.gt = self.clip_gt[:, self.clip_gt.shape[1] // 2]
-        super().optimize_parameters(current_iter)
+        """One step; HR is the middle frame's where the network gives but that one."""
+        middle = self.lq.shape[1] // 2
+        self.gt = self.clip_gt if self.gives_clips() else self.clip_gt[:, middle]
+        self.optimizer_g.zero_grad()
+        losses = OrderedDict()
+        with self.autocast():
+            if self.cri_align:
+                self.output, aligned = self.net_g(self.lq, with_aligned=True)
+                centre = self.lq[:, middle : middle + 1].expand_as(aligned)
+                losses['l_align'] = self.cri_align(aligned.float(), centre)
+            else:
+                self.output = self.net_g(self.lq)
+        output = self.output.float()
+        if self.cri_pix:
+            losses['l_pix'] = self.cri_pix(output, self.gt)
+        if self.cri_perceptual:  # of images, so a clip's frames are seen one by one
+            found = self.cri_perceptual(output.flatten(0, -4), self.gt.flatten(0, -4))
+            losses.update(
+                {key: loss for key, loss in zip(('l_percep', 'l_style'), found, strict=True) if loss is not None}
+            )
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
 
     def gives_clips(self) -> bool:
         """Whether the network gives every frame; found out once, from its own shapes."""
