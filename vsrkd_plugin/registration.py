@@ -17,6 +17,7 @@ MODULES = (
     'vsrkd_plugin.data.latent_dataset',
     'vsrkd_plugin.losses.adversarial_distillation_loss',
     'vsrkd_plugin.losses.distillation_loss',
+    'vsrkd_plugin.losses.feature_distillation_loss',
     'vsrkd_plugin.losses.reconstruction_loss',
     'vsrkd_plugin.losses.temporal_consistency_loss',
     'vsrkd_plugin.models.clip_sr_model',

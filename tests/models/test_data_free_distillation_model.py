@@ -8,7 +8,13 @@ import torch
 from tiny_training import TOTAL, advance, build, tiny_options
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
+from vsrkd_plugin.config.completing import complete
+from vsrkd_plugin.config.preflight import check_networks
+from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.distillation.features import FeatureTaps
 from vsrkd_plugin.errors import TrainingStopped, UserError
+from vsrkd_plugin.losses.feature_distillation_loss import FeatureDistillationLoss
+from vsrkd_plugin.registration import register
 
 
 @pytest.fixture
@@ -220,3 +226,38 @@ def test_optimisers(options: dict, tmp_path: Path, kind: str) -> None:
     model = build(options, tmp_path)
     assert [type(o).__name__ for o in model.optimizers] == [kind] * 3
     advance(model, 1, 2)
+
+
+def test_layers_are_tied_to_the_teachers(options: dict, tmp_path: Path) -> None:
+    """The student's layer comes to look where the teacher's looks, and does not without."""
+    register()
+    options['synthesis']['bank'] = {}
+    layers = {
+        'type': 'FeatureDistillationLoss',
+        'layers': {'residual_layer.1.conv': 'residual_layer.1.conv'},
+        'loss_weight': 0.05,
+    }
+    options['train'].update(total_iter=60, growth=None, init='random')
+    found = {}
+    for tied in (None, layers):
+        options['train']['feature_opt'] = tied
+        validate(options, True)
+        model = build(options, tmp_path)
+        advance(model, 1, 60)
+        loss = FeatureDistillationLoss(layers['layers'])
+        taps = [FeatureTaps(net, ['residual_layer.1.conv']) for net in (model.net_g, model.pair.teacher.network)]
+        for tap in taps:
+            tap.listen()
+        with torch.no_grad():
+            model.pair.outputs(model.source.preview(2, 16), 2)
+        found[bool(tied)] = float(loss(*(tap.take() for tap in taps)))
+        assert ('l_feat' in model.get_current_log()) == bool(tied)
+    assert found[True] < 0.9 * found[False]
+    options['synthesis']['bank'] = {'reuse': 4}
+    with pytest.raises(UserError, match='feature_opt: needs the teacher in every step; expected no synthesis, bank'):
+        validate(options, True)
+    options['synthesis']['bank'] = {}
+    options['train']['feature_opt'] = {**layers, 'layers': {'residual_layer.1.conv': 'residual_layer.99'}}
+    complete(options, str(tmp_path), True)
+    with pytest.raises(UserError, match=r"feature_opt, layers: VDSR has no module 'residual_layer\.99'"):
+        check_networks(options)

@@ -116,6 +116,7 @@ def _check_networks(opt: dict[str, Any]) -> None:
     _check_weights(opt, networks)
     if distils:
         (_check_video_pair if Model.of(opt).films else _check_pair)(opt, networks)
+        _check_features(opt, networks)
 
 
 def _channels(networks: dict[str, nn.Module], opt: dict[str, Any], key: str) -> int:
@@ -200,6 +201,21 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
     if opt['train'].get('init') == 'teacher':
         _check_inheritance(networks['network_t'], networks['network_g'], torch.rand(1, 2, CLIP_CHANNELS, 8, 8))
     _check_inputs(opt, CLIP_CHANNELS)
+
+
+def _check_features(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+    """The layers that are tied must be there."""
+    from vsrkd_plugin.distillation.features import FeatureTaps
+
+    layers = (opt['train'].get('feature_opt') or {}).get('layers')
+    if not isinstance(layers, dict):
+        return
+    student = getattr(networks['network_g'], 'network', networks['network_g'])
+    for network, names in ((student, list(layers)), (networks['network_t'], list(layers.values()))):
+        try:
+            FeatureTaps(network, [str(name) for name in names])
+        except ValueError as error:
+            raise UserError(f'train, feature_opt, layers: {error}') from error
 
 
 def _check_inputs(opt: dict[str, Any], channels: int) -> None:

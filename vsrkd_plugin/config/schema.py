@@ -201,6 +201,7 @@ DISTILLATION_TRAIN: Fields = {
     'distill_opt': Field(MAPPING, 'what the student learns by', required=True, component='loss'),
     'adversarial_opt': Field(MAPPING, 'drives the generator to disagreement', null=True, component='loss'),
     'reconstruction_opt': Field(MAPPING, 'keeps the generator near images', null=True, component='loss'),
+    'feature_opt': Field(MAPPING, "ties layers of the student to the teacher's", null=True, component='loss'),
     'temporal_opt': Field(MAPPING, 'video: keeps the student steady along the motion', null=True, component='loss'),
     'temporal_z_opt': Field(
         MAPPING, 'video: keeps the generator to clips that come out steady', null=True, component='loss'

@@ -304,6 +304,17 @@ class _Validator:
             raise UserError(f'synthesis: expected sources, or stored banks (bank, path), got {found}')
         if bank.get('path') and bank.get('reuse', 1) > 1:
             raise UserError('synthesis, bank: reuse is for a teacher that is asked; stored banks have its answers')
+        if self.opt['train'].get('feature_opt'):
+            # What layers give is not kept, and is of the very input.
+            for unfit, found in (
+                ('synthesis, bank, reuse', bank.get('reuse', 1) > 1),
+                ('synthesis, bank, path', bank.get('path')),
+                ('synthesis, bank, hr_size', bank.get('hr_size')),
+                ('synthesis, bank, frames', bank.get('frames')),
+                ('train, self_ensemble', self.opt['train'].get('self_ensemble')),
+            ):
+                if found:
+                    raise UserError(f'train, feature_opt: needs the teacher in every step; expected no {unfit}')
         if bank.get('path') and self.opt['train'].get('self_ensemble'):
             raise UserError('train: self_ensemble is for a teacher that is asked; stored banks have its answers')
         batch = self.opt['datasets']['train'].get('batch_size_per_gpu', 1)

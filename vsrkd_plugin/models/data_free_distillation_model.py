@@ -13,9 +13,10 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from vsrkd_plugin.distillation.features import FeatureTaps
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
-from vsrkd_plugin.distillation.steps import Further, GeneratorObjective, Pair, no_further, student_step
+from vsrkd_plugin.distillation.steps import Further, GeneratorObjective, Pair, student_step
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels, keep_tail_in_fp32
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.averaging import LossMeter, update_ema
@@ -96,6 +97,12 @@ class DataFreeDistillationModel(MultiScaleSRModel):
             self.net_g_ema.load_state_dict(self.net_g.state_dict())
             freeze(self.net_g_ema)
         self.distillation = build_loss(train['distill_opt']).to(self.device)
+        self.feature_loss, self.taps = None, []
+        if train.get('feature_opt'):
+            self.feature_loss = build_loss(train['feature_opt'])
+            student = self.net_g.network if self.growth else self.net_g
+            layers = self.feature_loss.layers
+            self.taps = [FeatureTaps(student, list(layers)), FeatureTaps(teacher, list(layers.values()))]
         self.objective = None
         if self.source.optimizers:
             self.objective = GeneratorObjective(
@@ -170,8 +177,14 @@ class DataFreeDistillationModel(MultiScaleSRModel):
     def next_inputs(self, scale: int) -> tuple[torch.Tensor, torch.Tensor | None, Further]:
         """LR inputs of a step, the teacher's SR of them if a bank has it, and what else the student learns by."""
         if self.banked:
-            return *self.source.draw(self.batch, scale), no_further
-        return self.source.sample(self.batch, scale), None, no_further
+            return *self.source.draw(self.batch, scale), self.features
+        return self.source.sample(self.batch, scale), None, self.features
+
+    def features(self, output: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`l_feat`, of what was tapped while student and teacher made these, if `train.feature_opt` asks for it."""
+        if not self.feature_loss:
+            return {}
+        return {'l_feat': self.feature_loss(*(taps.take() for taps in self.taps))}
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the student; before it, every `generator_freq` iterations, one of the learning sources."""
@@ -182,6 +195,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         if self.objective and (current_iter - 1) % train.get('generator_freq', 50) == 0:
             losses.update(self.source.step(self.objective, self.batch, scale))
         lr, target, further = self.next_inputs(scale)
+        for taps in self.taps:
+            taps.listen()
         losses.update(
             student_step(
                 self.pair,

@@ -54,7 +54,8 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
 
         def steady(output: Tensor, target: Tensor) -> dict[str, Tensor]:
             frames, teacher = (turned_back(clip, motion.turn) for clip in (output, target))
-            return {'l_steady': self.temporal(frames, *motion.steps(scale), teacher)}
+            losses = {'l_steady': self.temporal(frames, *motion.steps(scale), teacher)}
+            return losses | self.features(output, target)
 
         return lr, target, steady
 
