@@ -57,6 +57,7 @@ def test_the_promised_files_are_there() -> None:
         'dfkd_vsr_tdan',
         'dfkd_vsr_to_tdan',
         'dfkd_vsr_tof',
+        'test_vsr_vid4',
         'train_rlsp_teacher',
         'train_tdan_teacher',
     }

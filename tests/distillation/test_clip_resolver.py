@@ -6,7 +6,7 @@ from basicsr.data.data_util import generate_frame_indices
 from torch import Tensor, nn
 
 from vsrkd_plugin.archs.rlsp_arch import RLSP
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver, frame_windows
+from vsrkd_plugin.distillation.clip_resolver import PADDINGS, ClipResolver, frame_windows
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 
@@ -24,7 +24,7 @@ class Middle(nn.Module):
         return frame.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
 
 
-@pytest.mark.parametrize('padding', ['replicate', 'reflection'])
+@pytest.mark.parametrize('padding', PADDINGS)
 @pytest.mark.parametrize(('frames', 'length'), [(7, 5), (5, 5), (9, 3)])
 def test_windows_are_basicsrs(padding: str, frames: int, length: int) -> None:
     expected = [generate_frame_indices(i, frames, length, padding) for i in range(frames)]
@@ -100,7 +100,7 @@ def test_errors_name_what_is_wrong() -> None:
         ClipResolver(Middle(4, 2), 2, {'num_frame': 4})
     with pytest.raises(ValueError, match=r'into \(1, 3, 32, 32\); expected \(1, 3, 64, 64\)'):
         ClipResolver(Middle(5, 2), 4)
-    with pytest.raises(ValueError, match='replicate, reflection'):
+    with pytest.raises(ValueError, match='replicate, reflection, reflection_circle, circle'):
         ClipResolver(Middle(5, 2), 2, padding='zeros')
 
 

@@ -376,6 +376,33 @@ def test_a_test_of_a_video_student(options: dict, tmp_path: Path) -> None:
     assert len(list((tmp_path / 'results').rglob('*.png'))) == 6
 
 
+def test_a_test_on_basicsrs_own_video_data(options: dict, tmp_path: Path) -> None:
+    """VideoTestDataset gives windows frame by frame, and stock would want a GPU and several processes for them."""
+    write_clip(tmp_path / 'gt' / 'a')
+    frames = DegradedClipDataset({'name': 'x', 'phase': 'val', 'dataroot_gt': str(tmp_path / 'gt'), 'scale': 2})[0][
+        'lq'
+    ]
+    (tmp_path / 'lq' / 'a').mkdir(parents=True)
+    for number, frame in enumerate(frames):
+        image = (frame * 255).round().byte().permute(1, 2, 0).numpy()[:, :, ::-1]
+        cv2.imwrite(str(tmp_path / 'lq' / 'a' / f'{number:08d}.png'), image)
+    stock = {'name': 'Vid4', 'type': 'VideoTestDataset', 'dataroot_gt': 'gt', 'dataroot_lq': 'lq', 'num_frame': 3,
+             'padding': 'reflection_circle', 'cache_data': True, 'io_backend': {'type': 'disk'}}  # fmt: skip
+    found = []
+    ours = {'name': 'y', 'type': 'DegradedClipDataset', 'dataroot_gt': 'gt', 'scale': 2}
+    for name, data in (('stock', stock), ('ours', ours)):
+        test = {
+            'name': f'test_{name}', 'model_type': 'VideoDataFreeDistillationModel', 'num_gpu': 0, 'manual_seed': 0,
+            'datasets': {'test': data}, 'network_g': options['network_t'],
+            'path': {'pretrain_network_g': 'teacher.pth'},
+            'val': {'metrics': {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}},
+        }  # fmt: skip
+        done = run(['test'], test, tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        found.append(float((done.stdout + done.stderr).split('# psnr: ')[1].split()[0]))
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
 def test_compressing_a_recurrent_teacher(options: dict, tmp_path: Path) -> None:
     done = run(['compress'], options, tmp_path, '-o', str(tmp_path / 'student.pth'))
     assert done.returncode == 0, done.stderr[-3000:]

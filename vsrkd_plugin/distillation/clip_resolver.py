@@ -11,7 +11,7 @@ from vsrkd_plugin.distillation.super_resolver import in_eval_mode
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 CLIP_CHANNELS = 3  # RGB
-PADDINGS = ('replicate', 'reflection')
+PADDINGS = ('replicate', 'reflection', 'reflection_circle', 'circle')
 _WINDOWS = (5, 7, 3, 9)  # tried in turn where nothing tells the length of a network's window
 
 
@@ -26,7 +26,7 @@ class ClipResolver(nn.Module):
         network: the network, bare.
         scale: the factor it enlarges by; networks whose input is at HR size already (TOFlow) get LR by bicubic.
         options: what it was built with; `num_frame` among them is the window's length.
-        padding: what lies before the first and behind the last frame of a clip: `replicate` or `reflection`.
+        padding: what lies before the first and behind the last frame of a clip: one of `PADDINGS`, as in BasicSR.
         lr_size: side of the frames it is tried with.
         windows_at_once: windows in one call, for the sake of memory.
         checkpointed: while training keep what goes in and out of each call alone, and compute the rest anew for the
@@ -140,10 +140,16 @@ def frame_windows(frames: int, length: int, padding: str = 'replicate') -> Tenso
     Args:
         frames: of the clip.
         length: of a window, odd, at most `frames`.
-        padding: `replicate` the end frames, or `reflection` about them.
+        padding: `replicate` the end frames; `reflection` about them; `reflection_circle`: frames of the window's other
+            side, in reverse; `circle`: the same in order.
     """
-    index = torch.arange(frames)[:, None] + torch.arange(length) - length // 2
-    if padding == 'replicate':
-        return index.clamp(0, frames - 1)
-    index = index.abs()
-    return torch.where(index > frames - 1, 2 * (frames - 1) - index, index)
+    last, pad = frames - 1, length // 2
+    centre = torch.arange(frames)[:, None]
+    index = centre + torch.arange(length) - pad
+    before, behind = {
+        'replicate': (torch.zeros_like(index), torch.full_like(index, last)),
+        'reflection': (-index, 2 * last - index),
+        'reflection_circle': (centre + pad - index, centre - pad - (index - last)),
+        'circle': (length + index, index - length),
+    }[padding]
+    return torch.where(index < 0, before, torch.where(index > last, behind, index))

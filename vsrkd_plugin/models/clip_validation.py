@@ -9,6 +9,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from torch import Tensor
 
+from vsrkd_plugin.data.whole_clips import whole_clips
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.ops.colour import rgb_to_y
 
@@ -21,7 +22,7 @@ class ClipValidation:
 
     @torch.no_grad()
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        """The metrics for each frame of each clip, on whole clips (`DegradedClipDataset`).
+        """The metrics for each frame of each clip (`DegradedClipDataset`, or BasicSR's video data sets for tests).
 
         `crop_border` of a metric is 8 if not given. Beside the metrics of the options stands `flicker`, lower is
         better.
@@ -31,12 +32,17 @@ class ClipValidation:
         network = getattr(self, 'net_g_ema', None) or self.net_g
         training = network.training
         network.eval()
-        resolver = ClipResolver(self.get_bare_model(network), options['scale'], self.opt['network_g'])
+        resolver = None
         clips: dict[str, dict[str, float]] = {}
-        for sample in dataloader:
-            folder = sample['folder'][0]
-            sr = resolver(sample['lq'].to(self.device))[0].cpu()
-            clips[folder] = clip_metrics(sr, sample['gt'][0], metrics)
+        for sample in whole_clips(dataloader.dataset):
+            folder, padding = sample['folder'], options.get('padding', 'replicate')
+            if resolver is None:
+                resolver = ClipResolver(
+                    self.get_bare_model(network), sample['scale'], self.opt['network_g'], padding=padding,
+                    lr_size=min(64, *sample['lq'].shape[-2:]),
+                )  # fmt: skip
+            sr = resolver(sample['lq'][None].to(self.device))[0].cpu()
+            clips[folder] = clip_metrics(sr, sample['gt'], metrics)
             if save_img:
                 self._save_frames(sr, folder, options['name'], current_iter)
         network.train(training)

@@ -10,6 +10,7 @@ from basicsr.metrics import calculate_metric
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vsrkd_plugin.data.whole_clips import whole_clips
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import clip_metrics
@@ -56,8 +57,7 @@ def evaluate_clips(
     label, evaluation = options.get('name', '?'), Evaluation()
     means: dict[str, list[dict[str, float]]] = {}
     scale = 1
-    for index in range(len(samples)):
-        sample = samples[index]
+    for sample in whole_clips(samples):
         scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
         # Of LR that was blurred each pixel lies on the first of its HR pixels; bicubic must not be shifted against HR.
         corner = options.get('degradation') == 'blur'
@@ -79,7 +79,7 @@ def evaluate_clips(
             'Report: %s, %s, %d frames, PSNR: %s', label, clip, len(gt),
             ', '.join(f'{method} {values[-1]["psnr"]:.2f}' for method, values in means.items()),
         )  # fmt: skip
-    if len(samples) > 1:  # the mean over clips, as papers give it
+    if any(len(clips) > 1 for clips in means.values()):  # the mean over clips, as papers give it
         for method, clips in means.items():
             mean = {metric: sum(values[metric] for values in clips) / len(clips) for metric in clips[0]}
             row = {'dataset': short_name(label, scale), 'scale': scale, 'method': method, **mean}
