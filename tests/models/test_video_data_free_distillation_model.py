@@ -331,6 +331,30 @@ def test_networks_that_do_not_fit(options: dict, tmp_path: Path, change, words: 
         check_networks(options)
 
 
+def test_validation_clips_that_do_not_fit(options: dict, tmp_path: Path) -> None:
+    from vsrkd_plugin.config.completing import complete
+
+    register()
+    write_clip(tmp_path / 'clips' / 'a', 4)
+    clips = {'name': 'clips', 'type': 'DegradedClipDataset', 'dataroot_gt': str(tmp_path / 'clips'), 'scale': 2}
+    options['datasets']['val'] = clips
+    options['network_g'], options['train']['init'] = {**TDAN, 'num_frame': 5}, 'random'
+    complete(options, str(tmp_path), True)
+    with pytest.raises(UserError, match=r'val: .*clips/a has 4 frames, fewer than the window of 5 of network_g'):
+        check_networks(options)
+    clips['scale'] = 4
+    with pytest.raises(UserError, match='datasets, val, scale: expected 2, that of the networks, got 4'):
+        check_networks(options)
+    clips = {'name': 'clips', 'type': 'DegradedClipDataset', 'dataroot_gt': str(tmp_path / 'clips'), 'scale': 2}
+    test = {
+        'name': 'test_video', 'model_type': 'VideoDataFreeDistillationModel', 'num_gpu': 0, 'manual_seed': 0,
+        'datasets': {'test': clips}, 'network_g': options['network_g'], 'path': {},
+    }  # fmt: skip
+    done = run(['test'], test, tmp_path)
+    assert done.returncode == 2
+    assert 'clips, a: not one for network_g: a clip of 4 frames is shorter than the window of 5' in done.stderr
+
+
 def test_the_command_trains_resumes_and_reports(options: dict, tmp_path: Path) -> None:
     for name in ('a', 'b'):
         write_clip(tmp_path / 'clips' / name)

@@ -190,17 +190,32 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
     frames = opt['synthesis']['clips']['frames']
     for key in (key for key in ('network_t', 'network_g') if key in networks):
         try:
+            resolver = ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size)
             with torch.no_grad():
-                ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size)(
-                    torch.zeros(1, frames, CLIP_CHANNELS, size, size)
-                )
+                resolver(torch.zeros(1, frames, CLIP_CHANNELS, size, size))
         except (ValueError, RuntimeError, TypeError) as error:
             raise UserError(
                 f'{key}: does not fit clips of {frames} frames at scale {scale}: {_first_line(error)}'
             ) from error
+        _check_validation_clips(opt, key, scale, resolver.window or 1)
     if opt['train'].get('init') == 'teacher':
         _check_inheritance(networks['network_t'], networks['network_g'], torch.rand(1, 2, CLIP_CHANNELS, 8, 8))
     _check_inputs(opt, CLIP_CHANNELS)
+
+
+def _check_validation_clips(opt: dict[str, Any], key: str, scale: int, window: int) -> None:
+    """A clip that is too short, or of another scale, would be met at the first validation, or in the report."""
+    from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
+
+    for phase, options in opt['datasets'].items():
+        if options['type'] != 'DegradedClipDataset':
+            continue
+        if options['scale'] != scale:
+            raise UserError(f'datasets, {phase}, scale: expected {scale}, that of the networks, got {options["scale"]}')
+        for clip, readers in DegradedClipDataset(deepcopy(options)).clips:
+            if len(readers) < window:
+                found = f'{clip} has {len(readers)} frames'
+                raise UserError(f'datasets, {phase}: {found}, fewer than the window of {window} of {key}')
 
 
 def _check_features(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vsrkd_plugin.data.whole_clips import whole_clips
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.colour import rgb_to_y
 
 FLICKER = 'flicker'
@@ -36,12 +37,15 @@ class ClipValidation:
         clips: dict[str, dict[str, float]] = {}
         for sample in whole_clips(dataloader.dataset):
             folder, padding = sample['folder'], options.get('padding', 'replicate')
-            if resolver is None:
-                resolver = ClipResolver(
-                    self.get_bare_model(network), sample['scale'], self.opt['network_g'], padding=padding,
-                    lr_size=min(64, *sample['lq'].shape[-2:]),
-                )  # fmt: skip
-            sr = resolver(sample['lq'][None].to(self.device))[0].cpu()
+            try:
+                if resolver is None:
+                    resolver = ClipResolver(
+                        self.get_bare_model(network), sample['scale'], self.opt['network_g'], padding=padding,
+                        lr_size=min(64, *sample['lq'].shape[-2:]),
+                    )  # fmt: skip
+                sr = resolver(sample['lq'][None].to(self.device))[0].cpu()
+            except ValueError as error:
+                raise UserError(f'data set {options["name"]}, {folder}: not one for network_g: {error}') from error
             clips[folder] = clip_metrics(sr, sample['gt'], metrics)
             if save_img:
                 self._save_frames(sr, folder, options['name'], current_iter)
