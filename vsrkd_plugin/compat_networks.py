@@ -13,7 +13,17 @@ def apply() -> None:
     if _applied:
         return
     _applied = True
+    _mend_deformable_convolution()
     _mend_basicvsrpp()
+
+
+def _mend_deformable_convolution() -> None:
+    """Symptom: EDVR and BasicVSR++ fail on a CPU in bf16 with "not implemented for 'BFloat16'"."""
+    import torchvision
+
+    from vsrkd_plugin.ops.deform import deform_conv2d
+
+    torchvision.ops.deform_conv2d = deform_conv2d
 
 
 def _mend_basicvsrpp() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vsrkd_plugin.ops import precision
-from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
 
 
 @pytest.mark.parametrize('fast', [True, False])
@@ -59,3 +59,10 @@ def test_autocast_reaches_convolutions_and_leaves_an_outer_one_alone() -> None:
         assert convolution(x).dtype == torch.float32
     with torch.autocast('cpu', dtype=torch.bfloat16), autocast(device, torch.float32):
         assert convolution(x).dtype == torch.bfloat16
+
+
+def test_place_bears_convolutions_of_every_kind() -> None:
+    module = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(2, 2))
+    assert place(module, 'cpu') is module
+    assert module[1].weight.is_contiguous(memory_format=torch.channels_last)
+    assert module[0].weight.is_contiguous() and module[2].weight.is_contiguous()

@@ -9,6 +9,7 @@ from torch import nn
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.distillation.super_resolver import SuperResolver
+from vsrkd_plugin.reports import complexity
 from vsrkd_plugin.reports.complexity import count_macs, measure_complexity
 
 CPU = torch.device('cpu')
@@ -59,3 +60,21 @@ def test_a_network_that_cannot_be_traced_has_no_count():
             return x
 
     assert count_macs(SuperResolver(Untraceable(), 1), torch.rand(1, 1, 4, 4), 2) is None
+
+
+def test_a_heavy_network_is_measured_in_fewer_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    class Counted(VDSR):
+        def forward(self, *args, **kwargs):
+            passes.append(1)
+            return super().forward(*args, **kwargs)
+
+    networks = {'student': SuperResolver(Counted(num_feat=4, num_block=2).eval(), 1)}
+    monkeypatch.setattr(complexity, 'count_macs', lambda *args: None)
+    measure_complexity(networks, 2, torch.device('cpu'), lr_side=8)
+    assert len(passes) == complexity.WARM_UP + complexity.REPEATS
+    passes.clear()
+    monkeypatch.setattr(complexity, 'PATIENCE', 0.0)
+    (entry,) = measure_complexity(networks, 2, torch.device('cpu'), lr_side=8)
+    assert len(passes) == 1 and entry['seconds_per_image'] > 0

@@ -5,7 +5,8 @@ import math
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
+
+from vsrkd_plugin.ops.deform import deform_conv2d
 
 
 class _DeformableConv(nn.Module):
@@ -17,8 +18,7 @@ class _DeformableConv(nn.Module):
         nn.init.normal_(self.weight, std=1 / math.sqrt(9 * num_feat))
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # torchvision has no bf16 kernel for the CPU
-            return deform_conv2d(x.float(), offset.float(), self.weight, padding=1)
+        return deform_conv2d(x, offset, self.weight, padding=1)
 
 
 class _ResidualBlock(nn.Module):

@@ -26,7 +26,7 @@ from vsrkd_plugin.models.pictures import synthesis_picture
 from vsrkd_plugin.models.sources import bank_paths, build_inputs, lr_sizes
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
-from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
 
 
 @MODEL_REGISTRY.register()
@@ -49,7 +49,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """No DistributedDataParallel: the steps average gradients themselves, whichever blocks are active."""
-        net = net.to(device=self.device, memory_format=torch.channels_last)
+        net = place(net, self.device)
         broadcast_parameters(net)
         return net
 
@@ -91,9 +91,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self.net_g.train()
         self.ema_decay = train.get('ema_decay') or 0
         if self.ema_decay:
-            self.net_g_ema = build_network(self.opt['network_g']).to(
-                device=self.device, memory_format=torch.channels_last
-            )
+            self.net_g_ema = place(build_network(self.opt['network_g']), self.device)
             self.net_g_ema.load_state_dict(self.net_g.state_dict())
             freeze(self.net_g_ema)
         self.distillation = build_loss(train['distill_opt']).to(self.device)

@@ -105,9 +105,7 @@ def _build_image_source(
         network = dict(opt['network_z'])
         arch = ARCH_REGISTRY.get(network.pop('type'))
         generators = {
-            scale: arch(**{'num_out_ch': channels, **network, 'lr_size': size}).to(
-                device=device, memory_format=torch.channels_last
-            )
+            scale: place(arch(**{'num_out_ch': channels, **network, 'lr_size': size}), device)
             for scale, size in sizes.items()
         }
         sources.append(

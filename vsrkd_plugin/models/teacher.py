@@ -8,6 +8,7 @@ from torch import nn
 
 from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.distillation.super_resolver import freeze, keep_tail_in_fp32
+from vsrkd_plugin.ops.precision import place
 
 
 def build_teacher(opt: dict[str, Any], device: torch.device) -> nn.Module:
@@ -16,7 +17,7 @@ def build_teacher(opt: dict[str, Any], device: torch.device) -> nn.Module:
     Raises:
         UserError: a checkpoint that cannot be read or does not fit.
     """
-    teacher = build_network(opt['network_t']).to(device=device, memory_format=torch.channels_last)
+    teacher = place(build_network(opt['network_t']), device)
     path = opt['path']
     load_weights(
         teacher, path['pretrain_network_t'], path.get('param_key_t', 'params'), path.get('strict_load_t', True)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
 PRECISIONS = ('auto', 'bf16', 'fp32')
 
@@ -58,6 +59,18 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def place(module: nn.Module, device: torch.device | str) -> nn.Module:
+    """A network on a device, its convolutions' weights channels_last, the layout in which they are fast.
+
+    `Module.to(memory_format=torch.channels_last)` would refuse networks with 3-D convolutions (DUF).
+    """
+    module.to(device)
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def describe_device(device: torch.device) -> str:
