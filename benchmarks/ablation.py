@@ -3,10 +3,10 @@
     python benchmarks/ablation.py benchmarks/ablation.yml --records docs/ablation -o docs/results.md
 
 Rows that are done already are kept (their records): stop it whenever you like, and start it again with the same
-command. `--rows` trains some; the table has all that are done. A page that has the lines `<!-- ablation -->` and
-`<!-- end of ablation -->` gets it between them. Beside PSNR stands the agreement with the teacher on real images that
-neither of the two was tested on: PSNR of student against teacher. Choose recipes by that column, never by the test
-sets.
+command. `--rows` trains some; the table has all that are done. A page that has the lines `<!-- NAME -->` and
+`<!-- end of NAME -->`, NAME being the YAML file's, gets it between them. Beside PSNR stands the agreement with the
+teacher on real images, or clips, that neither of the two was tested on: PSNR of student against teacher. Choose recipes
+by that column, never by the test sets.
 """
 
 import argparse
@@ -22,18 +22,13 @@ from typing import Any
 
 import torch
 import yaml
+from measuring import agreement, cells, clip_agreement, clip_cells, load_clip_network, load_network
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
+from vsrkd_plugin.checkpoints import write_text_atomically
 from vsrkd_plugin.config.loading import load_options
-from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels
+from vsrkd_plugin.config.schema import VIDEO
 from vsrkd_plugin.registration import register
-from vsrkd_plugin.reports.evaluation import evaluate, metric_options
-
-MARKS = '<!-- ablation -->', '<!-- end of ablation -->'
-CROP = 96  # side of the HR windows on which agreement is measured
-MARGIN = 8  # of them left out: zero padding shows there
 
 
 def merged(base: Any, change: Any) -> Any:
@@ -47,48 +42,30 @@ def merged(base: Any, change: Any) -> Any:
     return result
 
 
-def load_network(options: dict[str, Any], weights: str) -> SuperResolver:
-    """A network of `options` with its weights, in fp32."""
-    from basicsr.archs import build_network
-
-    network = build_network({key: value for key, value in options.items() if key != 'precision'})
-    load_weights(network, weights, 'params', True)
-    return SuperResolver(freeze(network), input_channels(network, options))
+def is_video(options: dict[str, Any]) -> bool:
+    """Whether rows are networks of clips."""
+    return options['model_type'] == VIDEO
 
 
-def cells(
-    networks: dict[str, SuperResolver], roots: list[str], scales: list[int], device: torch.device | str = 'cpu'
-) -> dict[str, dict[str, float]]:
-    """PSNR on Y of bicubic and `networks` (on `device`): method → `Set5 x2` → dB."""
-    found: dict[str, dict[str, float]] = {}
-    for root in roots:
-        for scale in scales:
-            opt = {'name': Path(root).name, 'phase': 'val', 'dataroot_gt': root, 'color': 'y', 'scale': scale}
-            psnr_alone = {'psnr': metric_options(None)['psnr']}
-            outcome = evaluate(BicubicImageDataset(opt), opt, networks, psnr_alone, torch.device(device))
-            for result in outcome.results:
-                found.setdefault(result['method'], {})[f'{opt["name"]} x{scale}'] = round(result['psnr'], 3)
-    return found
-
-
-@torch.no_grad()
-def agreement(teacher: SuperResolver, student: SuperResolver, roots: list[str], scales: list[int]) -> dict[str, float]:
-    """Mean PSNR of student against teacher on a window of every sixth image, by scale."""
-    found = {}
-    for scale in scales:
-        opt = {'name': 'held out', 'phase': 'val', 'dataroot_gt': roots, 'color': 'y', 'scale': scale}
-        dataset, values = BicubicImageDataset(opt), []
-        size = CROP // scale
-        for index in range(0, len(dataset), 6):
-            lr = dataset.pair(index, scale)[0]
-            top, left = ((side - size) // 2 for side in lr.shape[1:])
-            if min(top, left) < 0:
-                continue
-            window = lr[None, :, top : top + size, left : left + size]
-            difference = (teacher(window, scale) - student(window, scale))[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
-            values.append(-10 * torch.log10(difference.square().mean() + 1e-9))
-        found[f'x{scale}'] = round(float(torch.stack(values).mean()), 3)
-    return found
+def measure(plan: dict[str, Any], options: dict[str, Any], weights: str | None) -> tuple[dict, dict]:
+    """PSNR of every method on the test sets, and the student's agreement with the teacher; the teacher alone if there
+    are no weights of a student."""
+    teacher_weights, scales = options['path']['pretrain_network_t'], options['scales']
+    if is_video(options):
+        (scale,), clips = scales, options['synthesis']['clips']
+        teacher = load_clip_network(options['network_t'], teacher_weights, scale)
+        if weights is None:
+            return clip_cells({'teacher': teacher}, plan['test'], scale, clips), {}
+        student = load_clip_network(options['network_g'], weights, scale)
+        return (
+            clip_cells({'student': student}, plan['test'], scale, clips),
+            clip_agreement(teacher, student, plan['held_out'], scale, clips),
+        )
+    teacher = load_network(options['network_t'], teacher_weights)
+    if weights is None:
+        return cells({'teacher': teacher}, plan['test'], scales), {}
+    student = load_network(options['network_g'], weights)
+    return cells({'student': student}, plan['test'], scales), agreement(teacher, student, plan['held_out'], scales)
 
 
 def train_row(name: str, options: dict[str, Any], root: Path) -> tuple[Path, str]:
@@ -134,13 +111,12 @@ def measure_row(plan: dict[str, Any], label: str, seed: int, root: Path, records
     options = row_options(plan, plan['rows'][label], seed)
     file = record_file(label, seed, records)
     folder, command = train_row(file.stem, options, root)
-    student = load_network(options['network_g'], str(folder / 'models' / 'net_g_latest.pth'))
-    teacher = load_network(options['network_t'], options['path']['pretrain_network_t'])
+    psnr, agreed = measure(plan, options, str(folder / 'models' / 'net_g_latest.pth'))
     row = {
         'label': label,
         'seed': seed,
-        'psnr': cells({'student': student}, plan['test'], options['scales'])['student'],
-        'agreement': agreement(teacher, student, plan['held_out'], options['scales']),
+        'psnr': psnr['student'],
+        'agreement': agreed,
         'training': json.loads((folder / 'training.json').read_text(encoding='utf-8')),
         'command': command,
         'date': datetime.date.today().isoformat(),
@@ -157,8 +133,7 @@ def reference_rows(plan: dict[str, Any], records: Path) -> dict[str, dict[str, f
     if file.is_file():
         return json.loads(file.read_text(encoding='utf-8'))
     options = row_options(plan, None, 0)
-    teacher = load_network(options['network_t'], options['path']['pretrain_network_t'])
-    found = cells({'teacher': teacher}, plan['test'], options['scales'])
+    found, _ = measure(plan, options, None)
     write_text_atomically(json.dumps(found, indent=1), file)
     return found
 
@@ -197,12 +172,13 @@ def to_markdown(rows: list[dict[str, Any]], references: dict[str, dict[str, floa
     return '\n'.join([*lines, '', *(f'- {place}: {", ".join(labels)}' for place, labels in made.items()), ''])
 
 
-def put_into(page: str, text: str) -> str:
-    """`page` with `text` between the marks; `text` alone if it has none."""
-    start, end = page.find(MARKS[0]), page.find(MARKS[1])
+def put_into(page: str, text: str, name: str = 'ablation') -> str:
+    """`page` with `text` between the marks of `name`; `text` alone if it has none."""
+    first, last = f'<!-- {name} -->', f'<!-- end of {name} -->'
+    start, end = page.find(first), page.find(last)
     if start < 0 or end < start:
         return text
-    return f'{page[: start + len(MARKS[0])]}\n\n{text}\n{page[end:]}'
+    return f'{page[: start + len(first)]}\n\n{text}\n{page[end:]}'
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
@@ -238,6 +214,7 @@ def main() -> None:
     if unknown:
         parser.error(f'{args.plan} has no rows {", ".join(sorted(unknown))}; it has {", ".join(plan["rows"])}')
     register()
+    name = Path(args.plan).stem
     references, seeds = reference_rows(plan, records), plan.get('seeds', [0])
     written = ['-o', str(args.o)] if args.o else []
     kept = ['--records', str(args.records)] if args.records else []
@@ -250,8 +227,8 @@ def main() -> None:
                 args.o.parent.mkdir(parents=True, exist_ok=True)
                 page = args.o.read_text(encoding='utf-8') if args.o.is_file() else ''
                 rows = [row for row in found if row]
-                write_text_atomically(put_into(page, to_markdown(rows, references, command)), args.o)
-                draw(rows, args.o.with_name('ablation.png'))
+                write_text_atomically(put_into(page, to_markdown(rows, references, command), name), args.o)
+                draw(rows, args.o.with_name(f'{name}.png'))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ Run: `python benchmarks/cells.py experiments/dfkd_vdsr/models/net_g_latest.pth [
 
 import argparse
 
-from ablation import agreement, cells, load_network
+from measuring import agreement, cells, load_network
 
 from vsrkd_plugin.registration import register
 

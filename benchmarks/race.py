@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ablation import cells
+from measuring import cells
 
 from vsrkd_plugin.checkpoints import write_text_atomically
 from vsrkd_plugin.config.completing import complete

@@ -16,7 +16,7 @@ from vsrkd_plugin.registration import register
 ROOT = Path(__file__).resolve().parents[1]
 PLANS = {
     name: yaml.safe_load((ROOT / 'benchmarks' / f'{name}.yml').read_text(encoding='utf-8'))
-    for name in ('ablation', 'compression')
+    for name in ('ablation', 'compression', 'video_ablation')
 }
 PLAN = PLANS['ablation']
 
@@ -31,6 +31,7 @@ def _script(name: str) -> ModuleType:
 
 @pytest.fixture(scope='module')
 def ablation() -> ModuleType:
+    _script('measuring')
     return _script('ablation')
 
 
@@ -66,7 +67,7 @@ def test_table_has_a_line_for_each_row(ablation: ModuleType) -> None:
     text = ablation.to_markdown([row], references, 'python benchmarks/ablation.py')
     assert '| noise | 0 | 650 | 1.5 | 41.00 | 34.38 |' in text
     assert '- 2026-01-01, m, cpu: noise' in text
-    page = f'# Results\n\n{ablation.MARKS[0]}\nold\n{ablation.MARKS[1]}\n\nmore\n'
+    page = '# Results\n\n<!-- ablation -->\nold\n<!-- end of ablation -->\n\nmore\n'
     page = ablation.put_into(ablation.put_into(page, text), text)  # twice is once
     assert page.startswith('# Results') and page.endswith('\nmore\n') and 'old' not in page and page.count(text) == 1
     assert ablation.put_into('', text) == text
