@@ -128,8 +128,12 @@ def _shard(text: str | None) -> tuple[int, int]:
 
 
 def _synthesize(args: argparse.Namespace) -> int:
+    import torch
+
     from vsrkd_plugin.synthesizing import fill_bank
 
+    if torch.cuda.is_available():  # under torchrun each process has a GPU of its own
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
     fill_bank(_checked_options(args), Path(args.o), args.n, args.batch, _shard(args.shard))
     return 0
 

@@ -1,5 +1,6 @@
 """Patches of stock BasicSR 1.4.2's networks; each says what goes wrong without it."""
 
+import functools
 import sys
 import warnings
 from unittest import mock
@@ -37,6 +38,7 @@ def _mend_basicvsrpp() -> None:
 
     stock = BasicVSRPlusPlus.__init__
 
+    @functools.wraps(stock)
     def build(self: BasicVSRPlusPlus, *args: object, **kwargs: object) -> None:
         import torch
 

@@ -1,5 +1,7 @@
 """`basicsr synthesize`: fills a bank with inputs and what the teacher says of them."""
 
+import hashlib
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,14 +67,15 @@ def fill_bank(
     there = sum(writer.counts.values())
     # Another seed for each shard and each addition, or it would bring the first pairs once more.
     settings['manual_seed'] += there + (which - 1) * _SHARD_SEEDS
-    writer.seeds.append(settings['manual_seed'])
+    # Names what an addition holds: two banks that share one hold the same pairs.
+    made_of = [settings['manual_seed'], settings['synthesis'].get('sources'), clips, str(kind), writer.teacher]
+    writer.additions.append(hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16])
     source = build_source(settings, kind.channels, device, within)
 
     def sample(count: int, scale: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         if not clips:
             return source.sample(count, scale), None
-        lr, motion = source.sample_moving(count, scale)
-        return lr, motion.scene.pack()
+        return source.sample_packed(count, scale)
 
     total = goal * len(kind.lr_sizes)
     with tqdm(total=total, initial=min(there, total), unit='pair', desc=str(path)) as bar:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.data.images import BUNDLED_PICTURES
 from vsrkd_plugin.data.invented_clips import Inventor, bundled_clips
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.blur import blur_subsample
 
 BUNDLED = {'name': 'moving', 'phase': 'val', 'dataroot_gt': 'skimage', 'scale': 4, 'degradation': 'blur'}
@@ -28,6 +30,8 @@ def test_photographs_move() -> None:
     first = samples['astronaut']['gt']
     assert np.array_equal(again[:, :, :, ::-1].transpose(0, 3, 1, 2), (first * 255).round().byte().numpy())
     assert len(DegradedClipDataset({**BUNDLED, 'clips': ['coffee']})) == 1
+    with pytest.raises(UserError, match='skimage has no clips tea; it has astronaut'):
+        DegradedClipDataset({**BUNDLED, 'clips': ['tea']})
 
 
 def test_an_invented_clip_is_its_seeds() -> None:

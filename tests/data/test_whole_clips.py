@@ -10,6 +10,7 @@ from basicsr.data import build_dataset
 
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.data.whole_clips import whole_clips
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.registration import register
 
 
@@ -45,3 +46,9 @@ def test_stock_data_sets_give_the_same(folders: Path, kind: str, cached: bool) -
         assert clip['scale'] == other['scale'] == 2
         for key in ('lq', 'gt'):
             torch.testing.assert_close(clip[key], other[key], rtol=0, atol=1e-6)
+
+
+def test_other_stock_data_sets_are_refused() -> None:
+    kind = type('VideoTestDUFDataset', (), {'opt': {'name': 'Vid4'}, '__module__': 'basicsr.data.video_test_dataset'})
+    with pytest.raises(UserError, match='Vid4: VideoTestDUFDataset gives no whole clips; expected Degraded'):
+        next(whole_clips(kind()))

@@ -10,6 +10,7 @@ import torch
 from tiny_training import run
 
 from vsrkd_plugin.config.completing import complete
+from vsrkd_plugin.config.preflight import check_networks
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.registration import register
@@ -111,3 +112,22 @@ def test_a_report_without_validation_sets(options: dict, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path / 'experiments' / 'tiny_clips' / 'report.json').read_text(encoding='utf-8'))
     assert report['complexity'][0]['scale'] == 2 and report['complexity'][0]['macs'] > 0
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda o: o['train'].pop('pixel_opt'), 'no loss is given'),
+        (lambda o: o['train'].update(temporal_opt={'type': 'L1Loss'}), 'temporal_opt: has no use in ClipSRModel'),
+        (lambda o: o.update(network_g={**TDAN, 'num_frame': 5}), 'num_frame: expected 5, the window .* got 3'),
+        (lambda o: o['network_g'].update(upscale=4), r'network_g: does not fit datasets, train: .* expected'),
+        (lambda o: o['datasets']['val'].update(scale=4), 'datasets, val, scale: expected 2'),
+    ],
+)
+def test_what_does_not_fit_is_told_before_the_training(options: dict, tmp_path: Path, change, words: str) -> None:
+    register()
+    change(options)
+    with pytest.raises(UserError, match=words):
+        validate(options, True)
+        complete(options, str(tmp_path), True)
+        check_networks(options)

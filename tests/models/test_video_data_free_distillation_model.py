@@ -1,6 +1,7 @@
 """The video model: either kind of teacher and student, resume, validation; with toy networks, in this process."""
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
@@ -19,12 +20,15 @@ from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import clip_metrics, flicker
+from vsrkd_plugin.ops.turns import turned, turned_back
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.synthesis.bank_file import BankFile, read_meta
 from vsrkd_plugin.synthesis.pairs import PairKind
 
 TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
         'upscale': 2}  # fmt: skip
+
+TEMPORAL = {'type': 'TemporalConsistencyLoss', 'loss_weight': 0.5}
 
 
 @pytest.fixture
@@ -78,10 +82,33 @@ def test_the_start_from_the_teacher_is_nearer_than_a_random_one(options: dict, t
     assert found[0] < 0.7 * found[1]
 
 
-@pytest.mark.parametrize('banked', [False, True])
-def test_resuming_is_bit_for_bit(options: dict, tmp_path: Path, banked: bool) -> None:
-    if banked:
-        options['synthesis']['bank'] = {'reuse': 3, 'rows': 8}
+def _learned(options: dict) -> None:
+    options['network_z'] = {'type': 'LatentGenerator', 'num_latent': 8, 'num_feat': 8}
+    options['synthesis']['sources'].append({'type': 'learned'})
+    options['train'].update(
+        optim_z={'type': 'Adam', 'lr': 1e-3}, generator_freq=3, temporal_z_opt=TEMPORAL,
+        adversarial_opt={'type': 'AdversarialDistillationLoss'}, reconstruction_opt={'type': 'ReconstructionLoss'},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('bank', 'temporal', 'learned'),
+    [
+        (None, False, False),
+        ({'reuse': 3, 'rows': 8}, False, False),
+        ({'reuse': 3, 'rows': 8, 'hr_size': 24, 'frames': 7, 'numbers': 'uint8'}, True, False),
+        (None, True, True),
+    ],
+    ids=['plain', 'bank', 'parts', 'learned'],
+)
+def test_resuming_is_bit_for_bit(
+    options: dict, tmp_path: Path, bank: dict | None, temporal: bool, learned: bool
+) -> None:
+    options['synthesis']['bank'] = bank
+    if temporal:
+        options['train']['temporal_opt'] = TEMPORAL
+    if learned:
+        _learned(options)
     whole = build(options, tmp_path)
     advance(whole, 1, TOTAL)
     first = build(options, tmp_path)
@@ -129,9 +156,6 @@ def test_a_bank_asks_the_teacher_once_for_each_clip(options: dict, tmp_path: Pat
     assert 24 / 4 <= len(asked) <= 24 / 4 + 2
 
 
-TEMPORAL = {'type': 'TemporalConsistencyLoss', 'loss_weight': 0.5}
-
-
 @pytest.mark.parametrize('like_teacher', [False, True])
 @pytest.mark.parametrize(
     'bank', [None, {'reuse': 1, 'hr_size': 24, 'frames': 7}, {'reuse': 3, 'rows': 8, 'hr_size': 24, 'frames': 7}]
@@ -153,14 +177,68 @@ def test_a_student_that_is_to_be_steady(options: dict, tmp_path: Path, bank: dic
     assert steady == 0 if like_teacher else steady > 0
 
 
+def test_turned_clips_are_judged_along_their_own_motion(
+    options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher that repeats pixels is as steady on turned clips as on others, if their motion is turned back."""
+    options['train'].update(temporal_opt=TEMPORAL, init='random')
+    options['synthesis'].update(clips={'frames': 5, 'degradation': 'bicubic'}, bank={'reuse': 6, 'rows': 8})
+    model = build(options, tmp_path)
+    found: dict[int, list[float]] = {}
+    for _ in range(60):
+        lr, _, motion = model.source.draw_moving(4, 2)
+        repeated = lr.repeat_interleave(2, 3).repeat_interleave(2, 4)
+        flow, visible = motion.steps(2)
+        if visible.any():
+            steady = model.temporal(turned_back(repeated, motion.turn), flow, visible)
+            found.setdefault(motion.turn, []).append(float(steady))
+    means = {turn: sum(values) / len(values) for turn, values in found.items()}
+    assert set(means) == set(range(8))
+    assert max(means.values()) < 2.5 * min(means.values())
+    lr, target, motion = model.source.draw_moving(4, 2)
+    lr, target = (turned_back(clip, motion.turn) for clip in (lr, target))
+    expected = float(model.temporal(target, *motion.steps(2)))
+    for turn in range(8):
+        drawn = turned(lr, turn), turned(target, turn), dataclasses.replace(motion, turn=turn)
+        monkeypatch.setattr(model.source, 'draw_moving', lambda *_, drawn=drawn: drawn)
+        _, given, further = model.next_inputs(2)
+        assert float(further(given, given)['l_steady']) == pytest.approx(expected, rel=1e-5)
+
+
+def test_layers_are_tied_frame_by_frame(options: dict, tmp_path: Path) -> None:
+    """A recurrent network calls a layer for one frame of all clips at a time, one with a window for all its frames."""
+    tied = {'type': 'FeatureDistillationLoss', 'layers': {'layer1': 'layer1'}}
+    options['train'].update(init='random', feature_opt=tied)
+    register()
+    validate(options, True)
+    model = build(options, tmp_path)
+    advance(model, 1, 2)
+    assert model.get_current_log()['l_feat'] > 0
+    lr = model.source.preview(2, 3)
+    for taps in model.taps:
+        taps.listen()
+    model.pair.outputs(lr, 2)
+    features = model.taps[1].take()[0]
+    for clip in range(3):  # a clip alone gives its own part
+        model.taps[1].listen()
+        model.pair.label(lr[clip : clip + 1], 2)
+        torch.testing.assert_close(model.taps[1].take()[0], features[5 * clip : 5 * clip + 5], rtol=1e-2, atol=1e-2)
+
+
+def test_layers_that_cannot_be_tied(options: dict, tmp_path: Path) -> None:
+    from vsrkd_plugin.config.completing import complete
+
+    register()
+    options = with_tdan_as(options, 'network_g', tmp_path)
+    options['train']['feature_opt'] = {'type': 'FeatureDistillationLoss', 'layers': {'conv_first': 'layer1'}}
+    complete(options, str(tmp_path), True)
+    with pytest.raises(UserError, match=r'feature_opt, layers: .* \[30\] images, the teacher of \[10\]'):
+        check_networks(options)
+
+
 def test_learned_pictures_see_the_teacher_through_the_motion(options: dict, tmp_path: Path) -> None:
-    options['network_z'] = {'type': 'LatentGenerator', 'num_latent': 8, 'num_feat': 8}
-    options['synthesis']['sources'].append({'type': 'learned'})
-    options['train'].update(
-        optim_z={'type': 'Adam', 'lr': 1e-3}, generator_freq=3, temporal_z_opt=TEMPORAL, ema_decay=0,
-        adversarial_opt={'type': 'AdversarialDistillationLoss'},
-        reconstruction_opt={'type': 'ReconstructionLoss', 'degradation': 'blur', 'sigma': 1.0},
-    )  # fmt: skip
+    _learned(options)
+    options['train']['ema_decay'] = 0
     from vsrkd_plugin.config.completing import complete
 
     register()
@@ -174,7 +252,7 @@ def test_learned_pictures_see_the_teacher_through_the_motion(options: dict, tmp_
     advance(model, 1, 4)
     assert any(not torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     log = model.get_current_log()
-    assert log['l_rec'] > 0 and log['l_steady'] > 0 and 'l_adv' in log
+    assert log['l_rec'] > 0 and log['l_steady_z'] > 0 and 'l_adv' in log
 
 
 def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path: Path) -> None:
@@ -215,6 +293,7 @@ def test_checkpointed_students_learn_the_same(options: dict, tmp_path: Path, win
     for checkpointed in (False, True):
         options['train']['checkpointed'] = checkpointed
         model = build(options, tmp_path)
+        assert (model.pair.student if windowed else model.net_g).checkpointed == checkpointed
         advance(model, 1, 3)
         found.append(model.net_g.state_dict())
     for name, value in found[0].items():
@@ -286,10 +365,18 @@ def test_flicker_is_about_changes_alone() -> None:
         (
             lambda o: (
                 o.update(model_type='DataFreeDistillationModel'),
-                o['train'].update(temporal_opt={'type': 'L1Loss'}),
+                o['train'].update(temporal_opt=TEMPORAL),
             ),
             'temporal_opt: is for model_type Video',
         ),
+        (lambda o: o['train'].update(temporal_z_opt=TEMPORAL), 'temporal_z_opt: is for a learned source'),
+        (lambda o: (_learned(o), o['train'].update(temporal_z_opt={**TEMPORAL, 'like_teacher': True})), 'like_teacher'),
+        (
+            lambda o: (_learned(o), o['train']['reconstruction_opt'].update(sigma=1.5)),
+            'reconstruction_opt, sigma: expected 1.0, that of synthesis, clips; got 1.5',
+        ),
+        (lambda o: o['train'].update(temporal_opt={'type': 'L1Loss'}), 'temporal_opt, type: expected TemporalConsis'),
+        (lambda o: o['train'].update(feature_opt={'type': 'L1Loss'}), 'feature_opt, type: expected FeatureDistil'),
         (lambda o: o['synthesis']['clips'].update(motion='wild'), 'motion: expected one of full, translation, still'),
         (lambda o: o['synthesis']['sources'][0].update(image_size=18), 'expected at least 20, the side of pictures'),
         (lambda o: o['train'].update(self_ensemble=True), 'self_ensemble: clips reduced by blur cannot be turned'),

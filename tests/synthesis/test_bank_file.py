@@ -134,11 +134,10 @@ def _clips(path: Path, goal: int, numbers: str = 'fp16', seed: int = 0, objects:
     writer = BankWriter(
         path, PairKind(3, {2: 12}, 4, 'blur 1.5', source.layers), teacher='T', capacity=goal, numbers=numbers
     )
-    writer.seeds.append(seed)
+    writer.additions.append(f'seed {seed}')
 
     def sample(batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        lr, motion = source.sample_moving(batch, scale)
-        return lr, motion.scene.pack()
+        return source.sample_packed(batch, scale)
 
     fill(writer, sample, lambda lr, scale: lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4), goal, 3)
     writer.close()

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from vsrkd_plugin.config.components import Model
 from vsrkd_plugin.errors import UserError
 
 
@@ -61,7 +62,7 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
             paths[key] = os.path.expanduser(value)
     # Without this, check_resume points the teacher and the generator at models/net_<x>_<iter>.pth, never written.
     others = [key for key in opt if key.startswith('network_') and key != 'network_g']
-    if opt['model_type'] == 'DataFreeDistillationModel':
+    if Model.of(opt).distils:
         others.append('network_g')  # its weights come from the state, bit for bit
     paths['ignore_resume_networks'] = sorted({*others, *(paths.get('ignore_resume_networks') or [])})
 

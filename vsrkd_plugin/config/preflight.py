@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from vsrkd_plugin.checkpoints import load_weights
-from vsrkd_plugin.config.components import Model, find_registered
+from vsrkd_plugin.config import schema
+from vsrkd_plugin.config.components import Model, check_kind, find_registered
 from vsrkd_plugin.errors import UserError
 
 # Losses of BasicSR that are cheap to build; others may load a network, or download one.
@@ -117,6 +118,8 @@ def _check_networks(opt: dict[str, Any]) -> None:
     if distils:
         (_check_video_pair if Model.of(opt).films else _check_pair)(opt, networks)
         _check_features(opt, networks)
+    elif opt['is_train'] and Model.of(opt).films:
+        _check_clip_training(opt, networks['network_g'])
 
 
 def _channels(networks: dict[str, nn.Module], opt: dict[str, Any], key: str) -> int:
@@ -184,13 +187,15 @@ def _check_video_pair(opt: dict[str, Any], networks: dict[str, nn.Module]) -> No
     """Teacher and student must take the clips that are made, and enlarge them by the scale."""
     from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
     from vsrkd_plugin.distillation.super_resolver import freeze
-    from vsrkd_plugin.models.sources import lr_sizes
+    from vsrkd_plugin.models.sources import pair_kind
 
-    (scale, size), *_ = lr_sizes(opt).items()
-    frames = opt['synthesis']['clips']['frames']
     for key in (key for key in ('network_t', 'network_g') if key in networks):
+        kind = pair_kind(opt, CLIP_CHANNELS, kept=key == 'network_t')  # a teacher is asked for what a bank keeps
+        (scale, size), *_ = kind.lr_sizes.items()
+        frames = kind.frames
+        checkpointed = key == 'network_g' and opt['train'].get('checkpointed', False)
         try:
-            resolver = ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size)
+            resolver = ClipResolver(freeze(networks[key]), scale, opt[key], lr_size=size, checkpointed=checkpointed)
             with torch.no_grad():
                 resolver(torch.zeros(1, frames, CLIP_CHANNELS, size, size))
         except (ValueError, RuntimeError, TypeError) as error:
@@ -219,18 +224,63 @@ def _check_validation_clips(opt: dict[str, Any], key: str, scale: int, window: i
 
 
 def _check_features(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
-    """The layers that are tied must be there."""
-    from vsrkd_plugin.distillation.features import FeatureTaps
+    """Layers that are tied must be there, be called, and see as many images in teacher and student."""
+    from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
+    from vsrkd_plugin.distillation.features import tap_pair
+    from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze
+    from vsrkd_plugin.models.sources import pair_kind
 
-    layers = (opt['train'].get('feature_opt') or {}).get('layers')
-    if not isinstance(layers, dict):
+    options = opt['train'].get('feature_opt')
+    if not options:
         return
-    student = getattr(networks['network_g'], 'network', networks['network_g'])
-    for network, names in ((student, list(layers)), (networks['network_t'], list(layers.values()))):
-        try:
-            FeatureTaps(network, [str(name) for name in names])
-        except ValueError as error:
-            raise UserError(f'train, feature_opt, layers: {error}') from error
+    place = 'train, feature_opt, layers'
+    check_kind(options.get('layers'), schema.MAPPING, place)
+    student, teacher = networks['network_g'], networks['network_t']
+    films = Model.of(opt).films
+    channels = CLIP_CHANNELS if films else _channels(networks, opt, 'network_t')
+    kind = pair_kind(opt, channels)
+    scale = next(iter(kind.lr_sizes))
+    x = torch.zeros(2, *kind.lr_shape(scale))
+    try:
+        taps = tap_pair(student, teacher, {str(key): str(value) for key, value in options['layers'].items()})
+        counts = []
+        for tap, network, key in zip(taps, (student, teacher), ('network_g', 'network_t'), strict=True):
+            freeze(network)
+            size = kind.lr_sizes[scale]
+            resolver = (
+                ClipResolver(network, scale, opt[key], lr_size=size)
+                if films
+                else SuperResolver(network, channels, size)
+            )
+            tap.listen()
+            with torch.no_grad():
+                resolver(x, scale)
+            counts.append([len(features) for features in tap.take()])
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f'of the same input the student gives features of {counts[0]} images, the teacher of {counts[1]}'
+            )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f'{place}: {_first_line(error)}') from error
+
+
+def _check_clip_training(opt: dict[str, Any], network: nn.Module) -> None:
+    """A network that is trained with data must take the clips that it is given, in training and validation."""
+    from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+    from vsrkd_plugin.distillation.super_resolver import freeze
+
+    train = opt['datasets'].get('train') or {}
+    if train.get('type') != 'DegradedClipDataset':
+        return
+    scale, frames = train['scale'], train.get('num_frame', 1)
+    try:
+        resolver = ClipResolver(freeze(network), scale, opt['network_g'], lr_size=train['gt_size'] // scale)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise UserError(f'network_g: does not fit datasets, train: {_first_line(error)}') from error
+    if resolver.window not in (None, frames):
+        expected = f'expected {resolver.window}, the window of network_g'
+        raise UserError(f'datasets, train, num_frame: {expected}, got {frames}')
+    _check_validation_clips(opt, 'network_g', scale, resolver.window or 1)
 
 
 def _check_inputs(opt: dict[str, Any], channels: int) -> None:

@@ -187,6 +187,10 @@ TRAIN: Fields = {
     'scheduler': Field(MAPPING, 'learning rate over time', component='scheduler'),
     '*_opt': Field(MAPPING, 'a loss', null=True, component='loss'),
 }
+LOSSES = {  # of models that train with data
+    'MultiScaleSRModel': ('pixel_opt', 'perceptual_opt'),
+    'ClipSRModel': ('pixel_opt', 'perceptual_opt', 'alignment_opt'),
+}
 GROWTH: Fields = {
     'start': Field(whole(1), 'blocks active at the first iteration', required=True),
     'every': Field(count(), 'add blocks after every so many iterations', null=True),
@@ -298,6 +302,7 @@ def schema_of(model: str) -> Fields:
         }
     train = Field(MAPPING, 'the training', fields=TRAIN)
     if model in OURS:
-        return {**_COMMON, 'train': train, 'precision': _PRECISION}
+        clips = {'precision': _PRECISION} if model in ON_CLIPS else {}  # else the network's own option says it
+        return {**_COMMON, **clips, 'train': train}
     degradations = {key: Field(ANY, 'how images are degraded') for key in _REAL_ESRGAN} if 'RealESR' in model else {}
     return {**_COMMON, **degradations, 'train': train, 'val': Field(MAPPING, 'validation', fields={**VAL, **STOCK_VAL})}

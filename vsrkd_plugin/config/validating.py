@@ -46,6 +46,9 @@ def _lookup(fields: Fields, key: Any) -> Field | None:
     return next((field for name, field in fields.items() if '*' in name and fnmatchcase(str(key), name)), None)
 
 
+FLOW = 'forward(flow)'
+
+
 class _Validator:
     """One pass over the options of one run."""
 
@@ -212,10 +215,15 @@ class _Validator:
                 if self.model.uses_stock(method):
                     need(train, key, 'train', schema.MAPPING)
             stock = getattr(self.model.cls, 'init_training_settings', None)
-            if getattr(stock, '__module__', '') == 'basicsr.models.sr_model' and not (
-                train.get('pixel_opt') or train.get('perceptual_opt')
-            ):
+            by_stock = getattr(stock, '__module__', '') == 'basicsr.models.sr_model'
+            if (by_stock or self.model.ours) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
                 raise UserError('train: no loss is given; expected pixel_opt, perceptual_opt or both')
+            if self.opt['model_type'] in schema.OURS:
+                known = schema.LOSSES[self.opt['model_type']]
+                for key in (key for key in train if str(key).endswith('_opt') and key not in known):
+                    raise UserError(
+                        f'train, {key}: has no use in {self.opt["model_type"]}; known are {", ".join(known)}'
+                    )
             return
         kind = self.opt['datasets']['train']['type']
         if kind != 'LatentDataset':
@@ -286,13 +294,17 @@ class _Validator:
             if self.opt['train'].get('self_ensemble'):
                 raise UserError('train, self_ensemble: clips reduced by blur cannot be turned; expected false')
         reconstruction = self.opt['train'].get('reconstruction_opt') or {}
-        if (
-            clips['degradation'] != 'none'
-            and reconstruction.get('degradation', clips['degradation']) != (clips['degradation'])
-        ):
+        for key in ('degradation', 'sigma') if clips['degradation'] != 'none' else ():
+            made = clips.get(key, schema.CLIPS[key].default)
+            if reconstruction.get(key, made) != made:
+                place = f'train, reconstruction_opt, {key}'
+                raise UserError(f'{place}: expected {made}, that of synthesis, clips; got {reconstruction[key]}')
+        for_pictures = self.opt['train'].get('temporal_z_opt')
+        if for_pictures and not any(source.get('type') == 'learned' for source in synthesis.get('sources') or []):
+            raise UserError('train, temporal_z_opt: is for a learned source, and there is none')
+        if (for_pictures or {}).get('like_teacher'):
             raise UserError(
-                f'train, reconstruction_opt, degradation: expected {clips["degradation"]}, that of synthesis, clips; '
-                f'got {reconstruction["degradation"]}'
+                'train, temporal_z_opt, like_teacher: it is the teacher that is to be steady; expected false'
             )
         return picture_size({'scales': scales, 'synthesis': synthesis})
 
@@ -304,6 +316,11 @@ class _Validator:
             raise UserError(f'synthesis: expected sources, or stored banks (bank, path), got {found}')
         if bank.get('path') and bank.get('reuse', 1) > 1:
             raise UserError('synthesis, bank: reuse is for a teacher that is asked; stored banks have its answers')
+        for key, needed in (('feature_opt', '__init__(layers)'), ('temporal_opt', FLOW), ('temporal_z_opt', FLOW)):
+            options = self.opt['train'].get(key)
+            if options and not _takes(find_registered('loss', options['type']), *needed.rstrip(')').split('(')):
+                fit = 'FeatureDistillationLoss' if key == 'feature_opt' else 'TemporalConsistencyLoss'
+                raise UserError(f'train, {key}, type: expected {fit}, or a loss called alike, got {options["type"]}')
         if self.opt['train'].get('feature_opt'):
             # What layers give is not kept, and is of the very input.
             for unfit, found in (
@@ -312,9 +329,12 @@ class _Validator:
                 ('synthesis, bank, hr_size', bank.get('hr_size')),
                 ('synthesis, bank, frames', bank.get('frames')),
                 ('train, self_ensemble', self.opt['train'].get('self_ensemble')),
+                ('train, growth', self.opt['train'].get('growth')),
             ):
                 if found:
-                    raise UserError(f'train, feature_opt: needs the teacher in every step; expected no {unfit}')
+                    raise UserError(
+                        f'train, feature_opt: needs all of teacher and student in every step; expected no {unfit}'
+                    )
         if bank.get('path') and self.opt['train'].get('self_ensemble'):
             raise UserError('train: self_ensemble is for a teacher that is asked; stored banks have its answers')
         batch = self.opt['datasets']['train'].get('batch_size_per_gpu', 1)
@@ -331,6 +351,11 @@ class _Validator:
         depth, start = _depth(self.opt['network_g']), growth['start']
         if depth is not None and start > depth:
             raise UserError(f'train, growth, start: expected at most {depth}, the blocks of network_g, got {start}')
+
+
+def _takes(loss: Any, method: str, argument: str) -> bool:
+    """Whether a loss's method has an argument."""
+    return argument in inspect.signature(getattr(loss, method)).parameters
 
 
 def _check_multiple(size: int, scales: list[int], place: str) -> None:

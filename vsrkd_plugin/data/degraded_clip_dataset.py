@@ -17,6 +17,7 @@ from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
 
+_KEPT_BYTES = 2 << 30  # in each process; frames of the clips beyond are read anew each time
 _MARGIN = 4  # LR pixels around a patch that is reduced
 
 
@@ -68,7 +69,8 @@ class DegradedClipDataset(Dataset):
                 raise UserError(f'{clip}: has {len(frames)} frames, fewer than num_frame {self.num_frame}')
         self._inventor: Inventor | None = None
         self._cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self._frames: dict[int, Tensor] = {}  # training: HR alone
+        self._frames: dict[int, Tensor] = {}  # training: HR alone, of as many clips as may be kept
+        self._kept = 0  # bytes of them
 
     def check(self) -> None:
         """Decode every frame once, so that a flaw is told before a training starts."""
@@ -99,10 +101,11 @@ class DegradedClipDataset(Dataset):
             lq, gt = self._draw(index) if self.training else self.pair(index)
         return {'lq': lq.float() / 255, 'gt': gt.float() / 255, 'folder': Path(name).name, 'scale': self.scale}
 
-    def _read(self, index: int) -> Tensor:
+    def _read(self, index: int, span: slice = slice(None)) -> Tensor:
+        """HR levels of a clip, or of some of its frames, `(t, 3, h, w)`."""
         name, readers = self.clips[index]
         frames: list[np.ndarray] = []
-        for number, read in readers:
+        for number, read in readers[span]:
             frames.append(read()[:, :, ::-1])
             if frames[-1].shape != frames[0].shape:
                 (h, w), (first_h, first_w) = frames[-1].shape[:2], frames[0].shape[:2]
@@ -119,15 +122,18 @@ class DegradedClipDataset(Dataset):
 
     def _draw(self, index: int) -> tuple[Tensor, Tensor]:
         """A random part of a clip, turned. Turned first and reduced then: of a turned clip BD keeps other pixels."""
-        if index not in self._frames:
+        s, length = self.scale, len(self.clips[index][1])
+        first = randint(length - self.num_frame + 1)
+        if index not in self._frames and self._kept < _KEPT_BYTES:
             self._frames[index] = self._read(index)
-        gt, s = self._frames[index], self.scale
+            self._kept += self._frames[index].numel()
+        span = slice(first, first + self.num_frame)
+        gt = self._frames[index][span] if index in self._frames else self._read(index, span)
         # With what lies around it, if there is as much: the blur of a patch must not end at its border.
         margin = _MARGIN * s if min(gt.shape[2:]) >= self.opt['gt_size'] + 2 * _MARGIN * s else 0
         size = self.opt['gt_size'] + 2 * margin
-        first = randint(len(gt) - self.num_frame + 1)
         top, left = (randint(side - size + 1) for side in gt.shape[2:])
-        gt = self._turn(gt[first : first + self.num_frame, :, top : top + size, left : left + size])
+        gt = self._turn(gt[:, :, top : top + size, left : left + size])
         lq = self._reduce(gt.float()).round().clamp(0, 255).byte()
         inner, inner_lr = (slice(m, -m or None) for m in (margin, margin // s))
         return lq[:, :, inner_lr, inner_lr], gt[:, :, inner, inner]
@@ -150,8 +156,8 @@ class DegradedClipDataset(Dataset):
 def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str, list[tuple[int, Reader]]]]:
     """Clips by path, each with its frames' numbers and readers in order."""
     if root == BUNDLED:
-        clips = bundled_clips()
-        return [clip for clip in clips if wanted is None or Path(clip[0]).name in wanted]
+        clips = {Path(name).name: (name, readers) for name, readers in bundled_clips()}
+        return [clips[name] for name in _chosen(list(clips), wanted, root, key)]
     path = Path(root).expanduser()
     if not path.is_dir():
         raise UserError(f'{key}: no folder {root}: expected one with a folder of HR frames for each clip')
@@ -159,15 +165,18 @@ def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str
         folders = [path]
     else:
         folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    if wanted is not None:
-        missing = sorted(set(wanted) - {folder.name for folder in folders})
-        if missing:
-            there = ', '.join(folder.name for folder in folders) or 'none'
-            raise UserError(f'{key}: {root} has no clips {", ".join(missing)}; it has {there}')
-        folders = [folder for folder in folders if folder.name in wanted]
+    chosen = _chosen([folder.name for folder in folders], wanted, root, key)
+    folders = [folder for folder in folders if folder.name in chosen]
     if not folders:
         raise UserError(f'{key}: {root} holds neither frames nor folders of frames')
     return [(str(folder), _numbered(folder, key)) for folder in folders]
+
+
+def _chosen(names: list[str], wanted: list[str] | None, root: str, key: str) -> list[str]:
+    missing = sorted(set(wanted or ()) - set(names))
+    if missing:
+        raise UserError(f'{key}: {root} has no clips {", ".join(missing)}; it has {", ".join(names) or "none"}')
+    return [name for name in names if wanted is None or name in wanted]
 
 
 def _numbered(folder: Path, key: str) -> list[tuple[int, Reader]]:

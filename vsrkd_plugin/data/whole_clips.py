@@ -7,6 +7,10 @@ from basicsr.data.data_util import read_img_seq
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vsrkd_plugin.errors import UserError
+
+STOCK = ('VideoTestDataset', 'VideoRecurrentTestDataset')
+
 
 def whole_clips(dataset: Dataset | Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The clips of a data set, one at a time.
@@ -17,7 +21,15 @@ def whole_clips(dataset: Dataset | Sequence[dict[str, Any]]) -> Iterator[dict[st
 
     Yields:
         `lq` `(t, c, h, w)` and `gt` `(t, c, scale * h, scale * w)` in [0, 1], `folder` and `scale`.
+
+    Raises:
+        UserError: another of BasicSR's data sets.
     """
+    kind = type(dataset)
+    if kind.__module__.startswith('basicsr.') and kind.__name__ not in STOCK:
+        name = dataset.opt.get('name', '?')
+        fit = ' or '.join(('DegradedClipDataset', *STOCK))
+        raise UserError(f'data set {name}: {kind.__name__} gives no whole clips; expected {fit}')
     folders = getattr(dataset, 'imgs_lq', None)
     if folders is None:
         for index in range(len(dataset)):

@@ -119,5 +119,5 @@ class GeneratorObjective:
         output, target = self.pair.outputs_with_gradient(lr, scale)
         losses = {'l_adv': self.adversarial(output, target), 'l_rec': self.reconstruction(target, lr)}
         if self.temporal and motion is not None:
-            losses['l_steady'] = self.temporal(target, *motion.steps(scale))
+            losses['l_steady_z'] = self.temporal(target, *motion.steps(scale))
         return losses

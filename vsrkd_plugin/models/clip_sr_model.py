@@ -34,7 +34,7 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
                 f'train, alignment_opt: is for networks that give aligned frames (TDAN), not for {type(bare).__name__}'
             )
         self.cri_align = build_loss(options).to(self.device) if options else None
-        dtype = resolve_precision(self.opt.get('precision', 'fp32'), self.device)
+        dtype = resolve_precision(self.opt.get('precision', 'auto'), self.device)
         self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'
         self.autocast = partial(autocast, self.device, dtype)
 

@@ -13,7 +13,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from vsrkd_plugin.distillation.features import FeatureTaps
+from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.distillation.steps import Further, GeneratorObjective, Pair, student_step
@@ -98,9 +98,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self.feature_loss, self.taps = None, []
         if train.get('feature_opt'):
             self.feature_loss = build_loss(train['feature_opt'])
-            student = self.net_g.network if self.growth else self.net_g
             layers = self.feature_loss.layers
-            self.taps = [FeatureTaps(student, list(layers)), FeatureTaps(teacher, list(layers.values()))]
+            self.taps = tap_pair(self.net_g, teacher, layers)
         self.objective = None
         if self.source.optimizers:
             self.objective = GeneratorObjective(

@@ -12,6 +12,7 @@ from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.distillation.steps import Autocast
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.optimizers import make_optimizer
+from vsrkd_plugin.ops.precision import place
 from vsrkd_plugin.synthesis.bank import Label, ReplayBank
 from vsrkd_plugin.synthesis.bank_file import BankFile
 from vsrkd_plugin.synthesis.learned import LearnedSource
@@ -62,14 +63,14 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
         device: where the images are wanted.
         autocast: makes the context for a generator's layers.
     """
-    place = {'rank': opt['rank'], 'world_size': opt['world_size']}
+    share = {'rank': opt['rank'], 'world_size': opt['world_size']}
     if clips := opt['synthesis'].get('clips'):
         kind = pair_kind(opt, channels, kept=True)
         settings = {**{key: value for key, value in clips.items() if key != 'picture_size'}, 'frames': kind.frames}
         sizes = {PICTURE: picture_size(opt)}
         pictures = _build_image_source(opt, sizes, channels, device, autocast)
         seed = opt['manual_seed'] + _MOTION_SEED
-        return MovingSource(pictures, lr_sizes=kind.lr_sizes, seed=seed, device=device, **settings, **place)
+        return MovingSource(pictures, lr_sizes=kind.lr_sizes, seed=seed, device=device, **settings, **share)
     return _build_image_source(opt, lr_sizes(opt, kept=True), channels, device, autocast)
 
 
@@ -84,7 +85,7 @@ def picture_size(opt: dict[str, Any]) -> int:
 def _build_image_source(
     opt: dict[str, Any], sizes: dict[int, int], channels: int, device: torch.device, autocast: Autocast
 ) -> Source:
-    place = {'rank': opt['rank'], 'world_size': opt['world_size']}
+    share = {'rank': opt['rank'], 'world_size': opt['world_size']}
     sources, weights = [], []
     for number, entry in enumerate(opt['synthesis']['sources']):
         settings = dict(entry)
@@ -94,11 +95,11 @@ def _build_image_source(
         if kind == 'procedural':
             settings.setdefault('image_size', max(_IMAGE_SIZE, max(sizes.values()) * 7 // 6))
             sources.append(
-                ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **place)
+                ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **share)
             )
             continue
         if kind in ('noise', 'images'):
-            common = {'channels': channels, 'lr_sizes': sizes, 'seed': seed, 'device': device, **place}
+            common = {'channels': channels, 'lr_sizes': sizes, 'seed': seed, 'device': device, **share}
             images = kind == 'images' and read_lr_images(settings['dataroot_gt'], sizes, channels)
             sources.append(ImageSource(images, **common) if images else NoiseSource(**common))
             continue
@@ -115,7 +116,7 @@ def _build_image_source(
                 seed=seed,
                 autocast=autocast,
                 grad_clip=opt['train'].get('grad_clip_z'),
-                **place,
+                **share,
             )
         )
     return sources[0] if len(sources) == 1 else MixtureSource(sources, weights)
@@ -163,11 +164,11 @@ def bank_paths(opt: dict[str, Any]) -> list[str]:
     found = []
     for one in path if isinstance(path, list) else [path] if path else []:
         one = os.path.expanduser(one)
-        matching = sorted(glob.glob(one)) if glob.has_magic(one) else [one]
+        matching = sorted(glob.glob(one)) if glob.has_magic(one) and not os.path.exists(one) else [one]
         if not matching:
             raise UserError(f'{one}: no bank fits this pattern')
         found += matching
-    return found
+    return list({os.path.realpath(one): one for one in found}.values())  # each once
 
 
 def build_inputs(

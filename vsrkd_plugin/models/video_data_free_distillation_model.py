@@ -31,14 +31,17 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
 
     def resolver(self, network: nn.Module, key: str, channels: int) -> nn.Module:
         """A network of clips: LR clip in, every frame of the SR clip out."""
-        (scale, size), *_ = lr_sizes(self.opt).items()
+        (scale, size), *_ = lr_sizes(self.opt, kept=key == 'network_t').items()
         checkpointed = key == 'network_g' and self.opt['train'].get('checkpointed', False)
         return ClipResolver(network, scale, self.opt[key], lr_size=size, checkpointed=checkpointed)
 
     def init_training_settings(self) -> None:
-        """As for images; and the losses that know the motion."""
+        """As for images; and the losses that know the motion. Reconstruction is by what the clips are made with."""
+        train, clips = self.opt['train'], self.opt['synthesis']['clips']
+        if train.get('reconstruction_opt') and clips['degradation'] != 'none':
+            made = {key: clips[key] for key in ('degradation', 'sigma') if key in clips}
+            train['reconstruction_opt'] = {**train['reconstruction_opt'], **made}
         super().init_training_settings()
-        train = self.opt['train']
         self.temporal = build_loss(train['temporal_opt']).to(self.device) if train.get('temporal_opt') else None
         if self.objective and train.get('temporal_z_opt'):
             self.objective.temporal = build_loss(train['temporal_z_opt']).to(self.device)

@@ -30,9 +30,9 @@ def sample_at(images: Tensor, places: Tensor, mode: str = 'bilinear', padding: s
     height, width = images.shape[-2:]
     with torch.autocast(images.device.type, enabled=False):
         images = images if images.dtype == torch.float64 else images.float()
-        size = torch.tensor([width, height], device=places.device, dtype=images.dtype)
         # align_corners=False puts the centre of pixel 0 at -1 + 1 / width.
-        normal = (2 * places.to(images) + 1) / size - 1
+        x, y = (2 * places.to(images) + 1).unbind(-1)
+        normal = torch.stack([x / width - 1, y / height - 1], -1)
         return F.grid_sample(images, normal, mode=mode, padding_mode=padding, align_corners=False)
 
 

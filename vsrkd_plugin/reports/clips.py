@@ -57,6 +57,8 @@ def evaluate_clips(
     label, evaluation = options.get('name', '?'), Evaluation()
     means: dict[str, list[dict[str, float]]] = {}
     scale = 1
+    for network in networks.values():
+        network.padding = options.get('padding', 'replicate')
     for sample in whole_clips(samples):
         scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
         # Of LR that was blurred each pixel lies on the first of its HR pixels; bicubic must not be shifted against HR.
@@ -113,7 +115,7 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
 
     window = worst_crop(dataset, scale, f'{clip}, frame {middle}', *images(middle))
     # The line is where bicubic's frames change otherwise than HR's: there time matters most.
-    change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1)) if len(gt) > 1 else gt[0] * 0
+    change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1)) if len(gt) > 1 else gt[0, 0] * 0
     width = min(CROP_SIZE, gt.shape[-1]) // scale * scale
     over = torch.nn.functional.avg_pool2d(change.reshape(1, 1, *change.shape[-2:]), (1, width), stride=(1, scale))[0, 0]
     row, left = np.unravel_index(int(over.argmax()), over.shape)

@@ -20,7 +20,6 @@ from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import lr_sizes
 from vsrkd_plugin.registration import register_all
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import LR_SIDE, Resolver, measure_complexity
@@ -212,10 +211,8 @@ def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str |
     load_weights(network, weights, param_key, strict)
     try:
         if _is_video(opt):
-            # A training with data does not say the size of its clips; 64 suits every network of BasicSR's.
-            sizes = lr_sizes(opt) if 'synthesis' in opt else {_fallback_scale(opt): LR_SIDE}
-            (scale, size), *_ = sizes.items()
-            return ClipResolver(network, scale, settings, lr_size=size)
+            # Tried with a size that suits every network of BasicSR's, and that complexity is measured with.
+            return ClipResolver(network, _fallback_scale(opt), settings, lr_size=LR_SIDE)
         return SuperResolver(network, input_channels(network, settings))
     except ValueError as error:
         raise UserError(f'options.yml, {key}: {opt[key]["type"]} {error}') from error

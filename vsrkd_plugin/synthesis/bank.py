@@ -22,8 +22,8 @@ class _Shelf:
         kept = {'dtype': NUMBERS[numbers], 'device': device}
         self.lr = torch.zeros(rows, *kind.lr_shape(scale), **kept)
         self.target = torch.zeros(rows, *kind.target_shape(scale), **kept)
-        self.motion = torch.zeros(rows, kind.motion_numbers, device=device)
-        self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU: choosing rows must not wait for a GPU
+        self.motion = torch.zeros(rows, kind.motion_numbers)
+        self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU, as motion: choosing rows must not wait for a GPU
 
 
 class ReplayBank:
@@ -87,13 +87,18 @@ class ReplayBank:
         Raises:
             ValueError: fewer rows are kept than two batches.
         """
-        return self.draw_moving(batch, scale)[:2]
+        return self._draw(batch, scale)[:2]
 
     def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
         """The same, and how the clips move; None for images."""
+        lr, target, motion, windows, turn = self._draw(batch, scale)
+        if not self.kind.layers:
+            return lr, target, None
+        return lr, target, motion_of(motion, self.kind, windows, self.wanted, scale, turn).to(lr.device)
+
+    def _draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
         if self.reuse == 1:
-            lr, target, motion = self._ask(batch, scale)
-            return self._given(lr, target, motion, torch.arange(batch), scale, 0)
+            return self._given(*self._ask(batch, scale), torch.arange(batch), scale, 0)
         shelf = self._shelves[scale]
         if 2 * batch > len(shelf.left):  # or what is left between two refills may be less than a batch
             raise ValueError(f'a bank of {len(shelf.left)} rows cannot give batches of {batch}; expected two or more')
@@ -112,24 +117,22 @@ class ReplayBank:
 
     def _given(
         self, lr: Tensor, target: Tensor, motion: Tensor, rows: Tensor, scale: int, turn: int
-    ) -> tuple[Tensor, Tensor, Motion | None]:
-        """Some rows, cut to the wanted size, and turned."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """Some rows, cut to the wanted size, and turned; their motion, windows and turn."""
         windows = draw_windows(self.kind, self.wanted, scale, len(rows), self._rng)
         pairs = [
             (cut(lr[row], window, self.wanted, scale), cut(target[row], window, self.wanted, scale, scale))
             for row, window in zip(rows, windows, strict=True)
         ]
         lr, target = (turned(decode(torch.stack(part)), turn) for part in zip(*pairs, strict=True))
-        known = motion_of(motion[rows], self.kind, windows, self.wanted, scale, turn) if self.kind.layers else None
-        return lr, target, known
+        return lr, target, motion[rows], windows, turn
 
     def _ask(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor]:
         if self.kind.layers:
-            lr, known = self.source.sample_moving(batch, scale)
-            motion = known.scene.pack()
+            lr, motion = self.source.sample_packed(batch, scale)
         else:
             lr = self.source.sample(batch, scale)
-            motion = lr.new_zeros(batch, 0)
+            motion = torch.zeros(batch, 0)
         # The teacher must see what will be kept, or the pair would not be one.
         lr = decode(encode(lr, self.numbers))
         self.asked += batch

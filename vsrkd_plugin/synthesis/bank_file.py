@@ -42,7 +42,7 @@ def _key(scale: int, index: int) -> bytes:
 
 
 def read_meta(path: str | Path) -> dict[str, Any]:
-    """What a bank holds: `kind`, `counts` (by scale), `numbers`, `teacher`, `seeds`.
+    """What a bank holds: `kind`, `counts` (by scale), `numbers`, `teacher`, `additions`.
 
     Raises:
         UserError: there is no bank, or it cannot be read.
@@ -60,7 +60,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         meta['kind'] = PairKind(
             meta['channels'], meta['lr_sizes'], meta.get('frames'), meta.get('made'), meta.get('layers')
         )
-        return {'numbers': 'fp16', 'seeds': [], **meta}
+        return {'numbers': 'fp16', 'additions': [], **meta}
     except (lmdb.Error, ValueError, TypeError, KeyError) as error:
         raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
 
@@ -82,7 +82,8 @@ class BankWriter:
     def __init__(self, path: str | Path, kind: PairKind, *, teacher: str, capacity: int, numbers: str = 'fp16') -> None:
         self.path, self.kind, self.numbers = Path(path), kind, numbers
         self.counts = dict.fromkeys(kind.lr_sizes, 0)
-        self.seeds: list[int] = []  # of the additions: banks that share one hold the same pairs
+        self.teacher = teacher
+        self.additions: list[str] = []  # what each holds, in a word: banks that share one hold the same pairs
         self._meta = {
             'format': _FORMAT, 'channels': kind.channels, 'lr_sizes': dict(kind.lr_sizes), 'frames': kind.frames,
             'made': kind.made, 'layers': kind.layers, 'numbers': numbers, 'teacher': teacher,
@@ -95,7 +96,7 @@ class BankWriter:
                         f'{path}: is there already, of other pairs ({name}: {stored.get(name)}, not '
                         f'{self._meta[name]}); name another folder'
                     )
-            self.counts, self.seeds = stored['counts'], stored['seeds']
+            self.counts, self.additions = stored['counts'], stored['additions']
         size = sum(capacity * (kind.bytes(scale, numbers) + 4096) for scale in kind.lr_sizes) + _SPARE
         parent = self.path.absolute().parent
         try:
@@ -117,7 +118,7 @@ class BankWriter:
         with self._env.begin(write=True) as transaction:
             for index, row in enumerate(rows, self.counts[scale]):
                 transaction.put(_key(scale, index), moving[index - self.counts[scale]].tobytes() + row.tobytes())
-            meta = {**self._meta, 'counts': counts, 'seeds': self.seeds}
+            meta = {**self._meta, 'counts': counts, 'additions': self.additions}
             transaction.put(_META, json.dumps(meta).encode())
         self.counts = counts
 
@@ -165,10 +166,15 @@ class BankFile:
 
     def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
         """LR `(batch, …, c, s, s)` and the teacher's SR, fp32."""
-        return self.draw_moving(batch, scale)[:2]
+        return self._draw(batch, scale)[0]
 
     def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
         """The same, and how the clips move; None for images, or where a bank does not tell."""
+        (lr, target), drawn = self._draw(batch, scale)
+        return lr, target, self._motion(*drawn, scale)
+
+    def _draw(self, batch: int, scale: int) -> tuple[tuple[Tensor, Tensor], tuple[Any, ...]]:
+        """The pairs; and of which rows of which banks they are which windows, turned how."""
         ends = self._counts[scale].cumsum(0)
         joint = torch.randint(int(ends[-1]), (batch * self.world_size,), generator=self._rng)
         turn = int(torch.randint(TURNS, (), generator=self._rng)) if self.turn else 0
@@ -184,7 +190,7 @@ class BankFile:
         lr, target = (
             turned(torch.stack([row[part] for row in rows]).to(self.device, non_blocking=True), turn) for part in (0, 1)
         )
-        return lr, target, self._motion(rows, banks[share].tolist(), windows[share], scale, turn)
+        return (lr, target), (rows, banks[share].tolist(), windows[share], turn)
 
     def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
         """One pair, cut, and its motion; of the file only what is cut is read."""
@@ -199,16 +205,16 @@ class BankFile:
         return (*(decode(torch.from_numpy(np.array(part))) for part in parts), torch.from_numpy(motion.copy()))
 
     def _motion(
-        self, rows: list[tuple[Tensor, ...]], banks: list[int], windows: list[Tensor], scale: int, turn: int
+        self, rows: list[tuple[Tensor, ...]], banks: list[int], windows: list[Tensor], turn: int, scale: int
     ) -> Motion | None:
         """The rows' motion together."""
         if self.wanted.frames is None or not all(self._kinds[bank].layers for bank in banks):
             return None
         each = [
-            motion_of(row[2][None].to(self.device), self._kinds[bank], window, self.wanted, scale, turn)
+            motion_of(row[2][None], self._kinds[bank], window, self.wanted, scale, turn)
             for row, bank, window in zip(rows, banks, windows, strict=True)
         ]
-        return Motion.together(each)
+        return Motion.together(each).to(self.device)
 
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
         """Nothing to learn here; no losses."""
@@ -241,18 +247,16 @@ def check_banks(paths: Sequence[str | Path], wanted: PairKind) -> list[dict[str,
         UserError: one has not, or is empty; two hold the same pairs.
     """
     metas = [read_meta(path) for path in paths]
-    by_seed: dict[int, str | Path] = {}
+    by_addition: dict[str, str | Path] = {}
     for path, meta in zip(paths, metas, strict=True):
         if not meta['kind'].holds(wanted):
             raise UserError(f'{path}: a bank of {meta["kind"]}; expected {wanted}, or larger')
         for scale in wanted.lr_sizes:
             if not meta['counts'].get(scale):
                 raise UserError(f'{path}: an empty bank for x{scale}')
-        for seed in meta['seeds']:
-            if by_seed.setdefault(seed, path) != path:
-                raise UserError(
-                    f'{path}: holds the pairs of {by_seed[seed]} (seed {seed}); expected shards that differ'
-                )
+        for addition in meta['additions']:
+            if by_addition.setdefault(addition, path) != path:
+                raise UserError(f'{path}: holds the pairs of {by_addition[addition]}; expected banks that differ')
     return metas
 
 

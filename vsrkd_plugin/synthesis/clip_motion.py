@@ -52,6 +52,11 @@ class Motion:
         scene = Scene.together([motion.scene for motion in motions])
         return cls(scene, torch.cat([motion.corner for motion in motions]), first.size, first.turn, first.phase)
 
+    def to(self, device: torch.device | str) -> 'Motion':
+        """The same on another device."""
+        corner = self.corner.to(device, non_blocking=True)
+        return Motion(self.scene.to(device), corner, self.size, self.turn, self.phase)
+
     def flow(self, time: int, other: int, scale: int = 1) -> tuple[Tensor, Tensor]:
         """Where what is seen in frame `time` is in frame `other`.
 

@@ -113,6 +113,13 @@ class MovingSource:
         clips = self.clips(batch, scale)
         return clips.lr, clips.motion
 
+    def sample_packed(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
+        """The same with the numbers of their motion, `(batch, n)` on the CPU, for banks (`Scene.pack`)."""
+        scenes = self._scenes(batch, scale)
+        with torch.no_grad():
+            clips = self._render(scenes, self.pictures.sample(batch * self.layers, PICTURE), scale)
+        return clips.lr, scenes.pack()
+
     def preview(self, scale: int, count: int = 4) -> Tensor:
         """The same clips at every call; the random state stays."""
         generator = torch.Generator().manual_seed(self.seed + scale)

@@ -106,7 +106,6 @@ def cut(pair: Any, window: Tensor, wanted: PairKind, scale: int, factor: int = 1
 def motion_of(rows: Tensor, kept: PairKind, windows: Tensor, wanted: PairKind, scale: int, turn: int) -> Motion:
     """The motion of parts of clips, of the rows `(b, motion_numbers)` that were kept with them."""
     scene = Scene.unpack(rows, kept.layers, kept.frames)
-    windows = windows.to(rows.device, non_blocking=True)
     motion = Motion.of_parts(scene, windows, kept.lr_sizes[scale], wanted.lr_sizes[scale], wanted.frames)
     motion.turn = turn
     return motion
