@@ -111,6 +111,7 @@ def test_two_iterations_on_clips(name: str, tmp_path: Path) -> None:
     write_clip(tmp_path / 'clip', 64)
     changes = [f'datasets:{phase}:dataroot_gt={tmp_path / "clip"}' for phase in ('train', 'val')]
     changes += ['datasets:train:batch_size_per_gpu=1', 'datasets:train:num_worker_per_gpu=0', 'train:total_iter=2']
+    changes += ['datasets:train:persistent_workers=false']
     changes += ['datasets:train:num_frame=5', 'datasets:train:gt_size=32', 'datasets:train:invented=0', 'num_gpu=0']
     file = ROOT / 'options' / f'{name}.yml'
     line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)

@@ -98,8 +98,9 @@ def count_macs(resolver: Resolver, x: Tensor, scale: int, frames: int = 1) -> in
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
     try:
         return int(counter.total()) // frames
-    except RuntimeError as error:
-        logger.warning('Report: multiply-accumulates not counted, tracing failed (%s)', str(error).splitlines()[0])
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:  # of IconVSR a KeyError
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        logger.warning('Report: multiply-accumulates not counted, tracing failed (%s)', reason)
         return None
 
 
