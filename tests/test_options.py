@@ -137,6 +137,7 @@ def test_a_tiny_teacher_of_video_is_distilled(file: Path, tmp_path: Path) -> Non
         'datasets:train:batch_size_per_gpu=1', 'network_g:num_feat=8', 'synthesis:hr_size=64', 'num_gpu=0',
         f'synthesis:bank:hr_size={side * 4}', 'synthesis:bank:rows=2', 'synthesis:bank:frames=7',
         'synthesis:clips:frames=7', 'train:total_iter=3', 'logger:print_freq=1',
+        'synthesis:sources=[{type: procedural, num_images: 4}]',
     ]  # fmt: skip
     line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
