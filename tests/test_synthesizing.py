@@ -98,3 +98,25 @@ def test_learned_sources_alone_are_refused(
     assert main(['synthesize', '-opt', _write(tmp_path, options), '-n', '4', '-o', str(tmp_path / 'b.lmdb')]) == 2
     assert 'need not learn' in capsys.readouterr().err
     assert not (tmp_path / 'b.lmdb').exists()
+
+
+def test_a_shard_is_one_of_so_many(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards differ, add up, and follow torchrun; other values are refused by name."""
+    line = ['synthesize', '-opt', _write(tmp_path, options), '-n', '16', '-o', str(tmp_path / 'bank.lmdb')]
+    for shard in ('5/4', '0/2', '1', 'a/b', '1/0'):
+        assert main([*line, '--shard', shard]) == 2
+        assert f'--shard: expected K/N with 1 <= K <= N, such as 1/4, got {shard}' in capsys.readouterr().err
+    assert not list(tmp_path.glob('bank*'))
+    assert main([*line, '--shard', '1/2']) == 0
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert main(line) == 0
+    banks = [tmp_path / f'bank.{number}-of-2.lmdb' for number in (1, 2)]
+    assert [read_meta(bank)['counts'] for bank in banks] == [{2: 4, 3: 4}] * 2
+    first, second = (
+        {float(x) for x in BankFile([bank], PairKind(1, {2: 6}), turn=False).draw(40, 2)[0].mean((1, 2, 3))}
+        for bank in banks
+    )
+    assert len(first) > 1 and not first & second

@@ -42,6 +42,20 @@ def test_lr_is_that_of_the_protocol(tmp_path: Path) -> None:
     torch.testing.assert_close(bicubic['lq'], bicubic_resize(bicubic['gt'], 0.25).clamp(0, 1), rtol=0, atol=0.51 / 255)
 
 
+def test_clips_that_are_not_kept_give_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, length in (('a', 6), ('b', 4)):
+        write_clip(tmp_path / name, list(range(length)))
+    found = []
+    for limit in (2 << 30, 1, 0):  # all are kept, the first alone, none
+        monkeypatch.setattr('vsrkd_plugin.data.degraded_clip_dataset._KEPT_BYTES', limit)
+        clips = dataset(tmp_path, phase='train', num_frame=3, gt_size=16, enlarge=5)
+        torch.manual_seed(0)
+        found.append([clips[index]['gt'] for index in range(10)])
+        assert len(clips._frames) == {0: 0, 1: 1}.get(limit, 2)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_samples_of_a_training(tmp_path: Path) -> None:
     write_clip(tmp_path / 'a', list(range(5, 11)))
     write_clip(tmp_path / 'b', list(range(4)))

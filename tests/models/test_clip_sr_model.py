@@ -72,7 +72,7 @@ def test_tdan_learns_to_align(options: dict, tmp_path: Path) -> None:
     assert sum(align[-10:]) < 0.5 * sum(align[:10]) and sum(pixel[-10:]) < 0.8 * sum(pixel[:10])
     options['network_g'] = dict(RLSP)
     with pytest.raises(UserError, match=r'networks that give aligned frames .* not for RLSP'):
-        build_model(options)
+        check_networks(options)
 
 
 @pytest.mark.parametrize(('network', 'lr'), [(RLSP, 2e-3), (TDAN, 3e-3)], ids=['recurrent', 'window'])

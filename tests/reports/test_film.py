@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vsrkd_plugin.reports.film import FRAMES_PER_SECOND, Film, write_film
+from vsrkd_plugin.reports.evaluation import Film
+from vsrkd_plugin.reports.film import FRAMES_PER_SECOND, write_film
 
 
 def film(name: str, length: int, side: int = 64) -> Film:

@@ -16,6 +16,10 @@ class GrowingSequential(nn.Sequential):
 
     active_blocks: int
 
+    def growing_blocks(self) -> list[nn.Module]:
+        """All blocks."""
+        return list(self)
+
     def forward(self, x: Tensor) -> Tensor:
         for block in list(self)[: self.active_blocks]:
             x = block(x)
@@ -84,7 +88,7 @@ class ProgressiveStudent(nn.Module):
     @property
     def blocks(self) -> list[nn.Module]:
         """The blocks, grown or not."""
-        return self.network.growing_blocks() if hasattr(self.network, 'growing_blocks') else list(self._growing)
+        return self._growing.growing_blocks()
 
     @property
     def depth(self) -> int:

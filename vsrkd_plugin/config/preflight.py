@@ -3,6 +3,7 @@
 Neither the log nor a random state notices.
 """
 
+import inspect
 import logging
 import os
 import random
@@ -269,6 +270,9 @@ def _check_clip_training(opt: dict[str, Any], network: nn.Module) -> None:
     from vsrkd_plugin.distillation.clip_resolver import ClipResolver
     from vsrkd_plugin.distillation.super_resolver import freeze
 
+    if opt['train'].get('alignment_opt') and 'with_aligned' not in inspect.signature(network.forward).parameters:
+        kind = type(network).__name__
+        raise UserError(f'train, alignment_opt: is for networks that give aligned frames (TDAN), not for {kind}')
     train = opt['datasets'].get('train') or {}
     if train.get('type') != 'DegradedClipDataset':
         return

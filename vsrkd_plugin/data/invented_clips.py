@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vsrkd_plugin.data.images import BUNDLED, Reader, list_images
 from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
-from vsrkd_plugin.synthesis.plain import NoiseSource
+from vsrkd_plugin.synthesis.plain import PlainSource
 from vsrkd_plugin.synthesis.procedural import ProceduralSource
 
 _SIDE, _FRAMES, _PICTURE_SIDE = 256, 10, 300  # of the moving photographs; the smallest photograph is 300 high
@@ -49,7 +49,7 @@ def _rendered() -> np.ndarray:
     return (clips * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
 
 
-class _Photographs(NoiseSource):
+class _Photographs(PlainSource):
     """In turn for each layer of each clip: of its own photograph the ground, of the next ones the objects."""
 
     def __init__(self, pictures: Tensor) -> None:

@@ -1,6 +1,5 @@
 """Stock SRModel for clips."""
 
-import inspect
 from collections import OrderedDict
 from functools import partial
 
@@ -9,7 +8,6 @@ from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
@@ -28,11 +26,6 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
         """As SRModel; and the loss of aligned frames."""
         super().init_training_settings()
         options = self.opt['train'].get('alignment_opt')
-        bare = self.get_bare_model(self.net_g)
-        if options and 'with_aligned' not in inspect.signature(bare.forward).parameters:
-            raise UserError(
-                f'train, alignment_opt: is for networks that give aligned frames (TDAN), not for {type(bare).__name__}'
-            )
         self.cri_align = build_loss(options).to(self.device) if options else None
         dtype = resolve_precision(self.opt.get('precision', 'auto'), self.device)
         self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'

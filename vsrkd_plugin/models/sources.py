@@ -182,7 +182,7 @@ def build_inputs(
     bank = opt['synthesis'].get('bank') or {}
     wanted, kept = pair_kind(opt, channels), pair_kind(opt, channels, kept=True)
     settings = {'seed': opt['manual_seed'] + _BANK_SEED, 'device': device, 'turn': bank.get('turn', True)}
-    if wanted.made and wanted.made.startswith('blur'):
+    if (opt['synthesis'].get('clips') or {}).get('degradation') == 'blur':
         settings['turn'] = False  # the pixels that it keeps are others in a turned clip
     if paths := bank_paths(opt):
         return BankFile(paths, wanted, **settings, rank=opt['rank'], world_size=opt['world_size'])

@@ -20,11 +20,11 @@ from vsrkd_plugin.reports.evaluation import (
     DEFAULT_METRICS,
     Crop,
     Evaluation,
+    Film,
     short_name,
     to_image,
     worst_crop,
 )
-from vsrkd_plugin.reports.film import Film
 
 _FILMS, _FILM_SIZE, _FILM_ZOOM = 3, 96, 2  # how many, pixels of HR, enlarged so
 logger = logging.getLogger('basicsr')

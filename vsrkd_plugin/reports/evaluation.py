@@ -39,13 +39,21 @@ class Crop:
     psnr: dict[str, float]  # of the window, by method
 
 
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A window of one clip, every method beside the other; all frames."""
+
+    clip: str
+    panels: dict[str, np.ndarray]  # lr, bicubic, teacher, student, hr: uint8 BGR `(t, h, w, 3)`
+
+
 @dataclass
 class Evaluation:
     """What one data set, or several, gave."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     crops: list[Crop] = field(default_factory=list)
-    films: list[Any] = field(default_factory=list)  # `reports.film.Film`, of clips
+    films: list[Film] = field(default_factory=list)  # of clips
 
     def extend(self, other: 'Evaluation') -> None:
         self.results += other.results

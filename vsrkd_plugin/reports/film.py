@@ -1,26 +1,18 @@
 """Clips side by side as a film: what flickers is seen at once, and in no still picture."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
+from vsrkd_plugin.reports.evaluation import Film
 from vsrkd_plugin.reports.picture import TITLES
 
 FRAMES_PER_SECOND = 10
 _SECONDS = 3  # that each clip is shown at least, by repetition
 _BAR, _GAP = 22, 4  # pixels: the line of titles, and between panels
-
-
-@dataclass(frozen=True, eq=False)
-class Film:
-    """A window of one clip, every method beside the other; all frames."""
-
-    clip: str
-    panels: dict[str, np.ndarray]  # lr, bicubic, teacher, student, hr: uint8 BGR `(t, h, w, 3)`
 
 
 def write_film(folder: Path, films: list[Film]) -> Path | None:

@@ -10,7 +10,7 @@ from vsrkd_plugin.ops.turns import TURNS, turned
 from vsrkd_plugin.synthesis.source import Objective
 
 
-class _PlainSource:
+class PlainSource:
     """What sources have in common that draw from one generator and learn nothing.
 
     Args:
@@ -64,7 +64,7 @@ class _PlainSource:
         self._rng.set_state(state['rng'].cpu())
 
 
-class NoiseSource(_PlainSource):
+class NoiseSource(PlainSource):
     """Grey levels drawn evenly from [0, 1], each pixel by itself: the paper's column 'noise'."""
 
     def _draw(self, batch: int, scale: int) -> Tensor:
@@ -72,7 +72,7 @@ class NoiseSource(_PlainSource):
         return torch.rand(batch, self.channels, size, size, generator=self._rng)
 
 
-class ImageSource(_PlainSource):
+class ImageSource(PlainSource):
     """Crops of LR images in random orientation, for who has some images: each image is as likely as the others.
 
     Args:

@@ -80,13 +80,12 @@ class Scene:
 
     def _padded(self, layers: int) -> 'Scene':
         missing = layers - self.radius.shape[1]
-        over_layers = [name for name in vars(self) if name not in ('gain', 'cut')]
-        padded = {
-            name: torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1)
-            for name, x in vars(self).items()
-            if name in over_layers
-        }
-        return replace(self, **padded) if missing else self
+        if not missing:
+            return self
+        over_layers = {name: x for name, x in vars(self).items() if name not in ('gain', 'cut')}
+        return replace(
+            self, **{n: torch.cat([x, x.new_zeros(len(x), missing, *x.shape[2:])], 1) for n, x in over_layers.items()}
+        )
 
     def pack(self) -> Tensor:
         """All numbers of each scene in a row, `(b, numbers(l, t))`, fp32."""
