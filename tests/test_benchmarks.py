@@ -46,7 +46,8 @@ def test_rows_are_valid(ablation: ModuleType, plan: str, row: str, monkeypatch: 
     register()
     options = ablation.row_options(PLANS[plan], PLANS[plan]['rows'][row], 0)
     validate(options, True)
-    assert options['train']['total_iter'] == PLANS[plan]['common']['train']['total_iter']
+    own = (PLANS[plan]['rows'][row] or {}).get('train', {}).get('total_iter')
+    assert options['train']['total_iter'] == (own or PLANS[plan]['common']['train']['total_iter'])
     assert ('val' in options) == (plan == 'compression')
 
 

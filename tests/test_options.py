@@ -21,6 +21,7 @@ CLIP_TRAININGS = ('train_rlsp_teacher', 'train_tdan_teacher')
 VIDEO = [file for file in FILES if file.name.startswith('dfkd_vsr') or file.stem in CLIP_TRAININGS]
 # Teachers of video that are to be brought, made small; BasicVSR and its kin take LR frames of 64x64 at least.
 TINY_TEACHERS = {
+    'dfkd_vsr': {'num_feat': 8},
     'dfkd_vsr_basicvsr': {'num_feat': 8, 'num_block': 1},
     'dfkd_vsr_basicvsrpp': {'mid_channels': 16, 'num_blocks': 1},
     'dfkd_vsr_duf': {},
@@ -48,6 +49,7 @@ def test_the_promised_files_are_there() -> None:
         'dfkd_vdsr_to_compact_x4',
         'train_edsr_teacher_x2',
         'dfkd_edsr_x2',
+        'dfkd_vsr',
         'dfkd_vsr_basicvsr',
         'dfkd_vsr_basicvsrpp',
         'dfkd_vsr_duf',
