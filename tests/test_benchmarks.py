@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -126,3 +127,20 @@ def test_records_of_rows_are_kept_unless_the_options_changed(
     ablation.record_file('noise', 0, tmp_path).write_text(json.dumps(row), encoding='utf-8')
     with pytest.raises(SystemExit, match='made with other options'):
         ablation.read_record(PLAN, 'noise', 0, tmp_path)
+
+
+def test_a_heavy_video_teacher_is_a_smaller_share_of_a_step_the_more_often_its_answers_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = ['network_t:num_feat=8', 'network_t:num_block=1', 'network_g:num_feat=4', 'num_gpu=0',
+               'datasets:train:batch_size_per_gpu=1', 'synthesis:hr_size=32', 'synthesis:bank:hr_size=64',
+               'synthesis:clips:frames=3', 'synthesis:bank:frames=5',
+               'synthesis:sources=[{type: procedural, num_images: 4}]']  # fmt: skip
+    options = str(ROOT / 'options' / 'dfkd_vsr_tdan.yml')
+    monkeypatch.setattr('sys.argv', ['x', options, '--steps', '2', '--reuse', '1', '16', '--force_yml', *changes])
+    _script('heavy_video_teacher').main()
+    text = capsys.readouterr().out
+    assert 'TDAN' in text and 'clips of 5 frames' in text and 'clips of 3 frames' in text
+    shares = [float(share) for share in re.findall(r'teacher ([\d. ]+) %', text)]
+    assert len(shares) == 2 and 0 < shares[1] < shares[0] < 100

@@ -47,3 +47,5 @@ def test_figures_are_the_means_over_frames() -> None:
     ]
     assert results[1]['method'] == 'student'
     assert results[1]['psnr'] == pytest.approx(sum(values) / 4, abs=1e-6)
+    assert results[1]['frames']['psnr'] == pytest.approx(values, abs=1e-6)
+    assert len(results[1]['frames']['ssim']) == 4

@@ -9,10 +9,14 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 
 from vsrkd_plugin import zoo
+from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.checkpoints import load_weights, read_weights
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.clip_validation import frame_metrics
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def test_anything_else_is_a_path() -> None:
 
 
 def test_shipped_weights_are_readable_small_and_have_a_card() -> None:
-    assert {'vdsr_x234', 'vdsr_s_x234'} <= set(zoo.names())
+    assert {'vdsr_x234', 'vdsr_s_x234', 'rlsp_x4'} <= set(zoo.names())
     for name in zoo.names():
         file = zoo.resolve_weights(f'zoo:{name}')
         assert read_weights(f'zoo:{name}')
@@ -71,3 +75,21 @@ def test_shipped_networks_give_their_cards_figures(name: str, num_feat: int) -> 
                 sr = network(sample['lq'][None], scale)
             psnr += calculate_metric({'img': tensor2img([sr]), 'img2': tensor2img([sample['gt'][None]])}, metric)
         assert psnr / len(dataset) == pytest.approx(float(expected), abs=0.02)
+
+
+@torch.no_grad()
+def test_shipped_video_network_gives_its_cards_figure() -> None:
+    """PSNR on the bundled photographs in motion, within 0.02 dB of the card."""
+    card = (Path(zoo.__file__).parent / 'rlsp_x4.md').read_text(encoding='utf-8')
+    expected = float(re.search(r'\| skimage in motion \| [\d.]+ \| \*?\*?([\d.]+)', card).group(1))
+    network = RLSP(num_feat=64)
+    load_weights(network, 'zoo:rlsp_x4')
+    network = ClipResolver(network.eval(), 4, {'type': 'RLSP'}, lr_size=64)
+    options = {'name': 's', 'phase': 'val', 'dataroot_gt': 'skimage', 'scale': 4, 'degradation': 'blur'}
+    metrics = {'psnr': {'type': 'calculate_psnr', 'test_y_channel': True}}
+    found = [
+        frame
+        for sample in DegradedClipDataset(options)
+        for frame in frame_metrics(network(sample['lq'][None])[0], sample['gt'], metrics)['psnr']
+    ]
+    assert sum(found) / len(found) == pytest.approx(expected, abs=0.02)

@@ -46,7 +46,7 @@ class ClipValidation:
                 sr = resolver(sample['lq'][None].to(self.device))[0].cpu()
             except ValueError as error:
                 raise UserError(f'data set {options["name"]}, {folder}: not one for network_g: {error}') from error
-            clips[folder] = clip_metrics(sr, sample['gt'], metrics)
+            clips[folder] = clip_metrics(sr, sample['gt'], frame_metrics(sr, sample['gt'], metrics))
             if save_img:
                 self._save_frames(sr, folder, options['name'], current_iter)
         network.train(training)
@@ -81,19 +81,24 @@ class ClipValidation:
                     tb_logger.add_scalar(f'metrics/{name}/{metric}/{clip}', value, current_iter)
 
 
-def clip_metrics(sr: Tensor, gt: Tensor, metrics: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Means of BasicSR's metrics over the frames of a clip, and its `flicker`.
+def frame_metrics(sr: Tensor, gt: Tensor, metrics: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
+    """BasicSR's metrics of every frame of a clip.
 
     Args:
         sr, gt: `(t, 3, h, w)` in [0, 1].
-        metrics: name → `{type, …}`.
+        metrics: name → `{type, …}`; `crop_border` is 8 where not given.
     """
     frames = [(tensor2img(a), tensor2img(b)) for a, b in zip(sr, gt, strict=True)]
     found = {}
     for name, options in metrics.items():
         wanted = {'crop_border': BORDER, **{key: value for key, value in options.items() if key != 'better'}}
-        found[name] = sum(float(calculate_metric({'img': a, 'img2': b}, wanted)) for a, b in frames) / len(frames)
-    return {**found, FLICKER: flicker(sr, gt)}
+        found[name] = [float(calculate_metric({'img': a, 'img2': b}, wanted)) for a, b in frames]
+    return found
+
+
+def clip_metrics(sr: Tensor, gt: Tensor, by_frame: dict[str, list[float]]) -> dict[str, float]:
+    """Means over the frames of a clip of what `frame_metrics` found, and its `flicker`."""
+    return {**{name: sum(values) / len(values) for name, values in by_frame.items()}, FLICKER: flicker(sr, gt)}
 
 
 def flicker(sr: Tensor, gt: Tensor, border: int = BORDER) -> float:

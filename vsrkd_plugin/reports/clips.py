@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from vsrkd_plugin.data.whole_clips import whole_clips
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.clip_validation import clip_metrics
+from vsrkd_plugin.models.clip_validation import clip_metrics, frame_metrics
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.evaluation import (
     CROP_SIZE,
@@ -47,8 +47,8 @@ def evaluate_clips(
         metrics: options of the metrics by name; `crop_border` is 8 where not given.
 
     Returns:
-        A result for each method and clip, and, of several clips, their mean; beside the metrics stands `flicker`. Of
-        each clip the worst window of its middle frame, and a line over time;
+        A result for each method and clip, with the metrics of each of its `frames`, and, of several clips, their mean;
+        beside the metrics stands `flicker`. Of each clip the worst window of its middle frame, and a line over time;
         and the first clips as films.
 
     Raises:
@@ -70,10 +70,12 @@ def evaluate_clips(
             except ValueError as error:
                 raise UserError(f'data set {label}, {clip}, {method}: not a network for it: {error}') from error
         for method, output in outputs.items():
-            values = clip_metrics(output, gt, metrics)
+            by_frame = frame_metrics(output, gt, metrics)
+            values = clip_metrics(output, gt, by_frame)
             means.setdefault(method, []).append(values)
             name = f'{short_name(label, scale)}/{clip}'
-            evaluation.results.append({'dataset': name, 'scale': scale, 'method': method, **values})
+            result = {'dataset': name, 'scale': scale, 'method': method, **values, 'frames': by_frame}
+            evaluation.results.append(result)
         evaluation.crops += _pictures(short_name(label, scale), scale, clip, sample['lq'], outputs, gt)
         if len(evaluation.films) < _FILMS and len(gt) > 1:
             evaluation.films.append(_film(f'{short_name(label, scale)}/{clip}', scale, sample['lq'], outputs, gt))

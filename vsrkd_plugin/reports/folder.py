@@ -79,7 +79,7 @@ def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any
     first = shown[0] if shown else {'scale': _fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
     results = [
-        result | {key: round(result[key], digits) for key, digits in DIGITS.items() if key in result}
+        _rounded(result) | ({'frames': _rounded(result['frames'])} if 'frames' in result else {})
         for result in evaluation.results
     ]
     report = json.loads(
@@ -100,6 +100,15 @@ def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any
     log_tables(report, name)
     logger.info('Report written: %s', experiment.folder / 'report.md')
     return report
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Metrics, or lists of them by frame, with as many digits as they are worth."""
+
+    def short(value: Any, digits: int) -> Any:
+        return [round(v, digits) for v in value] if isinstance(value, list) else round(value, digits)
+
+    return values | {key: short(values[key], digits) for key, digits in DIGITS.items() if key in values}
 
 
 def read_experiment(folder: Path) -> Experiment:
