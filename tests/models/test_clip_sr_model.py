@@ -51,6 +51,27 @@ def options(tmp_path: Path) -> dict:
     }  # fmt: skip
 
 
+def test_a_network_of_y_learns_y_alone(options: dict, tmp_path: Path) -> None:
+    from basicsr.models import build_model
+
+    register()
+    validate(options, True)
+    complete(options, str(tmp_path), True)
+    model = build_model(options)
+    torch.manual_seed(0)
+    lq, gt = torch.rand(1, 3, 3, 16, 16), torch.rand(1, 3, 3, 32, 32)
+    grey = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1)
+    other = gt + 0.1 * torch.tensor([1.0, 1.0, -(grey[0] + grey[1]) / grey[2]]).view(3, 1, 1)  # of the same Y
+    found = []
+    for target in (gt, other, gt + 0.1):
+        model.net_g.load_state_dict(model.net_g_ema.state_dict())
+        model.feed_data({'lq': lq, 'gt': target, 'scale': torch.tensor([2])})
+        model.optimize_parameters(1)
+        found.append(model.log_dict['l_pix'])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    assert found[2] != pytest.approx(found[0], rel=1e-2)
+
+
 def test_tdan_learns_to_align(options: dict, tmp_path: Path) -> None:
     from basicsr.data import build_dataset
     from basicsr.models import build_model

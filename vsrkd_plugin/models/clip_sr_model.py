@@ -10,6 +10,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
+from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 
 
@@ -19,6 +20,7 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
 
     Trains on `DegradedClipDataset` (a window's network learns from the middle frame's HR) by `train.pixel_opt` with any
     of our optimisers, in the number format `precision` asks for, and validates on whole clips, on a CPU too. With
+    Of a network that super-resolves Y alone (it has a method `luma`) the loss is of Y. With
     `train.alignment_opt` TDAN's aligned frames learn to look like the middle LR frame (its paper's alignment loss).
     """
 
@@ -51,7 +53,11 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
                 self.output = self.net_g(self.lq)
         output = self.output.float()
         if self.cri_pix:
-            losses['l_pix'] = self.cri_pix(output, self.gt)
+            pair = (output, self.gt)
+            # Chroma that is merely enlarged cannot be learned, but its errors would decide the signs of L1's gradient.
+            if hasattr(self.get_bare_model(self.net_g), 'luma'):
+                pair = tuple(rgb_to_y(frames.flatten(0, -4)) for frames in pair)
+            losses['l_pix'] = self.cri_pix(*pair)
         if self.cri_perceptual:  # of images, so a clip's frames are seen one by one
             found = self.cri_perceptual(output.flatten(0, -4), self.gt.flatten(0, -4))
             losses.update(
