@@ -120,9 +120,12 @@ BAD = {
 
 
 @pytest.mark.parametrize('case', BAD)
-def test_bad_input(case: str, options: dict, tmp_path: Path, capsys: Any) -> None:
+def test_bad_input(
+    case: str, options: dict, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import yaml
 
+    monkeypatch.chdir(tmp_path)  # where a developer's own data sets are not
     change, expected = BAD[case]
     change(options, tmp_path)
     error = _refused(_write(tmp_path, yaml.safe_dump(options)), tmp_path, capsys)

@@ -62,9 +62,10 @@ def test_a_network_of_y_learns_y_alone(options: dict, tmp_path: Path) -> None:
     lq, gt = torch.rand(1, 3, 3, 16, 16), torch.rand(1, 3, 3, 32, 32)
     grey = torch.tensor([65.481, 128.553, 24.966]).view(3, 1, 1)
     other = gt + 0.1 * torch.tensor([1.0, 1.0, -(grey[0] + grey[1]) / grey[2]]).view(3, 1, 1)  # of the same Y
+    start = {name: value.clone() for name, value in model.net_g.state_dict().items()}
     found = []
     for target in (gt, other, gt + 0.1):
-        model.net_g.load_state_dict(model.net_g_ema.state_dict())
+        model.net_g.load_state_dict(start)
         model.feed_data({'lq': lq, 'gt': target, 'scale': torch.tensor([2])})
         model.optimize_parameters(1)
         found.append(model.log_dict['l_pix'])
