@@ -192,7 +192,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.35 * len(rows) + 1), layout='constrained')
     bars = axes.barh([f'{row["label"]} ({row["seed"]})' for row in rows], values)
     axes.bar_label(bars, fmt='%.2f', padding=3)
-    axes.set_xlim(min(values) - 1, max(values) + 0.6)
+    axes.set_xlim(min(values) - 1, max(values) + 0.2 * (max(values) - min(values)) + 0.5)  # room for the last figures
     axes.set_xlabel('PSNR of student against teacher on held-out images, dB')
     axes.invert_yaxis()
     figure.savefig(file, dpi=120)
