@@ -28,7 +28,10 @@ import vsrkd_plugin  # noqa: F401 - before basicsr
 from vsrkd_plugin.checkpoints import write_text_atomically
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.schema import VIDEO
+from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.reports.comparing import Member, draw_comparison
+from vsrkd_plugin.reports.complexity import count_macs
 
 
 def merged(base: Any, change: Any) -> Any:
@@ -199,6 +202,39 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     plt.close(figure)
 
 
+def draw_curve(
+    plan: dict[str, Any], rows: list[dict[str, Any]], references: dict[str, dict[str, float]], file: Path
+) -> None:
+    """PSNR against operations, for rows that are students of several sizes."""
+    options = row_options(plan, None, 0)
+    scale = options['scales'][0]
+
+    def cost(network: dict[str, Any]) -> dict[str, Any]:
+        from basicsr.archs import build_network
+
+        built = build_network(dict(network)).eval()
+        resolver = SuperResolver(built, input_channels(built, network))
+        x = torch.rand(1, resolver.in_channels, 32, 32)
+        return {'macs_per_pixel': count_macs(resolver, x, scale) / (32 * scale) ** 2}
+
+    def by_cell(psnr: dict[str, float]) -> dict[tuple[str, int], float]:
+        return {(name.rpartition(' x')[0], int(name.rpartition(' x')[2])): value for name, value in psnr.items()}
+
+    known, teacher = {method: by_cell(psnr) for method, psnr in references.items()}, cost(options['network_t'])
+    draw_comparison(
+        [
+            Member(
+                row['label'],
+                {'teacher': teacher, 'student': cost(row['options']['network_g'])},
+                {**known, 'student': by_cell(row['psnr'])},
+                row['training']['seconds'],
+            )
+            for row in rows
+        ],
+        file,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('plan', help='YAML file with the rows')
@@ -228,7 +264,10 @@ def main() -> None:
                 page = args.o.read_text(encoding='utf-8') if args.o.is_file() else ''
                 rows = [row for row in found if row]
                 write_text_atomically(put_into(page, to_markdown(rows, references, command), name), args.o)
-                draw(rows, args.o.with_name(f'{name}.png'))
+                if plan.get('curve'):
+                    draw_curve(plan, rows, references, args.o.with_name(f'{name}.png'))
+                else:
+                    draw(rows, args.o.with_name(f'{name}.png'))
 
 
 if __name__ == '__main__':

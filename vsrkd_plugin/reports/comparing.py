@@ -60,7 +60,7 @@ def compare_experiments(folder: Path) -> list[Member]:
     left_out = f'Without a report.json, left out: {", ".join(unfinished)}.' if unfinished else ''
     try:
         write_text_atomically(_page(members, Path(folder).name, left_out), Path(folder) / 'comparison.md')
-        _draw(members, Path(folder) / 'comparison.png')
+        draw_comparison(members, Path(folder) / 'comparison.png')
     except OSError as error:
         raise UserError(f'{folder}: the comparison cannot be written there ({error.strerror})') from error
     if left_out:
@@ -132,7 +132,8 @@ def _page(members: list[Member], name: str, note: str) -> str:
     ])  # fmt: skip
 
 
-def _draw(members: list[Member], path: Path) -> None:
+def draw_comparison(members: list[Member], path: Path) -> None:
+    """Quality against operations, a diagram for each data set and scale."""
     cells = _cells(members)
     columns = min(max(len(cells), 1), 3)
     rows = math.ceil(len(cells) / columns) or 1
