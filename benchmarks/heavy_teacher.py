@@ -7,10 +7,10 @@ What `reuse` costs in dB is in docs/results.md (rows of the ablation that have a
 
 import argparse
 import resource
-import time
 from functools import partial
 
 import torch
+from measuring import now
 
 from vsrkd_plugin.distillation.muon import Muon
 from vsrkd_plugin.distillation.steps import Pair, student_step
@@ -33,9 +33,9 @@ def measure(pair: Pair, reuse: int, batch: int, steps: int) -> tuple[float, floa
     asking = [0.0]
 
     def label(lr: torch.Tensor, scale: int) -> torch.Tensor:
-        started = _now(device)
+        started = now(device)
         result = pair.label(lr, scale)
-        asking[0] += _now(device) - started
+        asking[0] += now(device) - started
         return result
 
     # Two batches are the least that a bank holds: it is full at once, and asks once in `reuse` draws from then on.
@@ -49,16 +49,10 @@ def measure(pair: Pair, reuse: int, batch: int, steps: int) -> tuple[float, floa
 
     for _ in range(2 * reuse):
         step()
-    asking[0], started = 0.0, _now(device)
+    asking[0], started = 0.0, now(device)
     for _ in range(steps):
         step()
-    return (_now(device) - started) / steps, asking[0] / steps
-
-
-def _now(device: torch.device) -> float:
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    return (now(device) - started) / steps, asking[0] / steps
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ import argparse
 import resource
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import now
 
 from vsrkd_plugin.config.completing import complete
 from vsrkd_plugin.config.loading import load_options
@@ -46,26 +46,20 @@ def measure(model: Any, steps: int) -> tuple[float, float]:
     asking, label = [], model.source.label
 
     def timed(lr: torch.Tensor, scale: int) -> torch.Tensor:
-        started = _now(model.device)
+        started = now(model.device)
         result = label(lr, scale)
-        asking.append(_now(model.device) - started)
+        asking.append(now(model.device) - started)
         return result
 
     model.source.label = timed
     learning = []
     for iteration in range(1, steps + 5):  # the first two fill the bank, the next two warm up
-        asked, started = len(asking), _now(model.device)
+        asked, started = len(asking), now(model.device)
         model.optimize_parameters(iteration)
         if iteration > 4:
             assert len(asking) == asked
-            learning.append(_now(model.device) - started)
+            learning.append(now(model.device) - started)
     return min(asking), statistics.median(learning)
-
-
-def _now(device: torch.device) -> float:
-    if device.type == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def main() -> None:

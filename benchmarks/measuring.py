@@ -1,5 +1,6 @@
 """What scripts here measure networks by: PSNR on test sets, and agreement with the teacher on images held out."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from vsrkd_plugin.reports.evaluation import evaluate, metric_options
 CROP = 96  # side of the HR windows on which agreement is measured
 MARGIN = 8  # of them left out: zero padding shows there
 CLIP_CROP, CLIP_FRAMES = 256, 10  # the same of clips
+
+
+def now(device: torch.device) -> float:
+    """Seconds, once `device` has done its work."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def load_network(options: dict[str, Any], weights: str) -> SuperResolver:

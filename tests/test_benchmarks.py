@@ -130,7 +130,7 @@ def test_records_of_rows_are_kept_unless_the_options_changed(
 
 
 def test_a_heavy_video_teacher_is_a_smaller_share_of_a_step_the_more_often_its_answers_are_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     changes = ['network_t:num_feat=8', 'network_t:num_block=1', 'network_g:num_feat=4', 'num_gpu=0',

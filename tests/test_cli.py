@@ -120,9 +120,7 @@ BAD = {
 
 
 @pytest.mark.parametrize('case', BAD)
-def test_bad_input(
-    case: str, options: dict, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_input(case: str, options: dict, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import yaml
 
     monkeypatch.chdir(tmp_path)  # where a developer's own data sets are not
