@@ -129,6 +129,30 @@ def test_records_of_rows_are_kept_unless_the_options_changed(
         ablation.read_record(PLAN, 'noise', 0, tmp_path)
 
 
+def test_the_compression_curve_has_each_row_at_its_operations(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    register()
+    plan, drawn = PLANS['compression'], []
+    monkeypatch.setattr(ablation, 'draw_comparison', lambda members, file: drawn.append((members, file)))
+    rows = [
+        {
+            'label': label, 'psnr': {'Set5 x2': 36.5, 'Set5 x3': 32.5}, 'training': {'seconds': 60.0},
+            'options': ablation.row_options(plan, plan['rows'][label], 0),
+        }
+        for label in ('16 channels', '6 blocks')
+    ]  # fmt: skip
+    ablation.draw_curve(plan, rows, {'teacher': {'Set5 x2': 37.57}}, tmp_path / 'curve.png')
+    ((narrow, shallow), file) = drawn[0]
+    assert file == tmp_path / 'curve.png' and (narrow.name, shallow.name) == ('16 channels', '6 blocks')
+    assert narrow.psnr == {'teacher': {('Set5', 2): 37.57}, 'student': {('Set5', 2): 36.5, ('Set5', 3): 32.5}}
+    # VDSR works at the size of its result without biases: a multiply-accumulate for each weight and pixel.
+    assert narrow.cost['student']['macs_per_pixel'] == 2 * 9 * 16 + 18 * 9 * 16 * 16
+    assert shallow.cost['student']['macs_per_pixel'] == 2 * 9 * 32 + 6 * 9 * 32 * 32
+    assert narrow.cost['teacher']['macs_per_pixel'] == 664_704
+
+
 def test_a_heavy_video_teacher_is_a_smaller_share_of_a_step_the_more_often_its_answers_are_used(
     ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

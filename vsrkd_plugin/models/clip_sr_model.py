@@ -19,9 +19,9 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
     """SRModel for networks that take clips `(b, t, c, h, w)` and give every frame, or the middle one of a window.
 
     Trains on `DegradedClipDataset` (a window's network learns from the middle frame's HR) by `train.pixel_opt` with any
-    of our optimisers, in the number format `precision` asks for, and validates on whole clips, on a CPU too. With
-    Of a network that super-resolves Y alone (it has a method `luma`) the loss is of Y. With
-    `train.alignment_opt` TDAN's aligned frames learn to look like the middle LR frame (its paper's alignment loss).
+    of our optimisers, in the number format `precision` asks for, and validates on whole clips, on a CPU too. Of a
+    network that super-resolves Y alone (it has a method `luma`) the loss is of Y. With `train.alignment_opt` TDAN's
+    aligned frames learn to look like the middle LR frame (its paper's alignment loss).
     """
 
     def init_training_settings(self) -> None:
