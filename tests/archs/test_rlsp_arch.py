@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.checkpoints import load_weights
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr
 from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -34,8 +35,9 @@ def test_shapes_and_size_of_the_public_network() -> None:
         assert network(torch.rand(2, 3, 3, 8, 10)).shape == (2, 3, 3, 32, 40)
 
 
-def test_without_weights_it_repeats_luma_and_enlarges_chroma() -> None:
-    network, x = small(), torch.rand(1, 2, 3, 6, 5)
+@pytest.mark.parametrize('normalised', [False, True])
+def test_without_weights_it_repeats_luma_and_enlarges_chroma(normalised: bool) -> None:
+    network, x = small(normalised=normalised), torch.rand(1, 2, 3, 6, 5)
     with torch.no_grad():
         for parameter in network.layers()[-1].parameters():
             parameter.zero_()
@@ -65,21 +67,55 @@ def test_chroma_lies_where_lr_was_taken() -> None:
     assert errors['bicubic', True] < 0.2 * errors['bicubic', False]
 
 
-def test_a_frame_depends_on_the_next_and_on_all_before() -> None:
-    network = small().double()
+@pytest.mark.parametrize('normalised', [False, True])
+def test_a_frame_depends_on_the_next_and_on_all_before(normalised: bool) -> None:
+    network = small(normalised=normalised).double()
     x = torch.rand(1, 5, 3, 6, 6, dtype=torch.float64, requires_grad=True)
     network.luma(x)[:, 2].sum().backward()
     touched = x.grad.abs().amax((0, 2, 3, 4)) > 0
     assert touched.tolist() == [True, True, True, True, False]
 
 
-def test_checkpoints_change_no_gradient() -> None:
+@pytest.mark.parametrize('normalised', [False, True])
+def test_checkpoints_change_no_gradient(normalised: bool) -> None:
     x, gradients = torch.rand(2, 4, 3, 6, 6), []
     for checkpointed in (False, True):
-        network = small(checkpointed=checkpointed)
+        network = small(checkpointed=checkpointed, normalised=normalised)
         network(x).square().mean().backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+def test_a_normalised_network_reads_this_frame_and_differences_from_it() -> None:
+    network = small(normalised=True)
+    grey = torch.tensor([60.0, 100.0, 84.0, 84.0]).view(1, 4, 1, 1, 1).expand(1, 4, 3, 5, 5) / 255
+    frames, luma = network.inputs(grey)
+    last, this, following = frames.mean((3, 4))[0].unflatten(1, (3, 3)).unbind(1)  # each brightness and two colours
+    torch.testing.assert_close(this[:, 0] * 64, torch.tensor([60.0, 100.0, 84.0, 84.0]))
+    torch.testing.assert_close(last[:, 0] * 16, torch.tensor([0.0, -40.0, 16.0, 0.0]), rtol=0, atol=1e-3)
+    torch.testing.assert_close(following[:, 0] * 16, torch.tensor([40.0, -16.0, 0.0, 0.0]), rtol=0, atol=1e-3)
+    assert max(x[:, 1:].abs().max() for x in (last, this, following)) < 1e-4
+    torch.testing.assert_close(luma.mean((2, 3, 4))[0], 16 + torch.tensor([60.0, 100, 84, 84]) * 219 / 255)
+    state, result = network.start(luma[:, 0])
+    read = network.read(frames[:, 0], luma[:, 0], state, result)
+    assert not read[:, 9:].any()  # before the first frame there is nothing that differs
+    read = network.read(frames[:, 1], luma[:, 1], state, result)
+    torch.testing.assert_close(read[:, -4:] * 16, (luma[:, 0] - luma[:, 1]).expand(-1, 4, -1, -1), rtol=0, atol=1e-3)
+
+
+def test_differences_are_not_those_of_bf16() -> None:
+    """Rounded to bf16 before they are taken, differences of bright frames are wrong by half a level."""
+    network, x = small(normalised=True), 0.9 + 0.02 * torch.rand(1, 3, 3, 8, 8)
+    exact = network.inputs(x)[0]
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(network.inputs(x)[0], exact)
+
+
+def test_weights_of_one_kind_are_refused_by_the_other(tmp_path: Path) -> None:
+    for saved, loading in ((True, False), (False, True)):
+        torch.save({'params': small(normalised=saved).state_dict()}, tmp_path / 'rlsp.pth')
+        with pytest.raises(UserError, match='mixing'):
+            load_weights(small(normalised=loading), tmp_path / 'rlsp.pth')
 
 
 @pytest.mark.parametrize('shape', [(1, 3, 8, 8), (1, 2, 1, 8, 8)])

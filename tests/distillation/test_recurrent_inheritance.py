@@ -18,10 +18,10 @@ def clips() -> tuple[torch.Tensor, torch.Tensor]:
     return source.sample(12, 2), source.sample(8, 2)
 
 
-def network(num_feat: int, seed: int = 0) -> RLSP:
+def network(num_feat: int, seed: int = 0, normalised: bool = False) -> RLSP:
     """A random network with a state that matters and a result that is no mere repetition."""
     torch.manual_seed(seed)
-    rlsp = RLSP(num_feat=num_feat, num_layer=4, upscale=2)
+    rlsp = RLSP(num_feat=num_feat, num_layer=4, upscale=2, normalised=normalised)
     with torch.no_grad():
         for layer in rlsp.layers():
             layer.bias.normal_(std=2)
@@ -35,8 +35,9 @@ def distance(teacher: RLSP, student: RLSP, clip: torch.Tensor) -> float:
     return float((teacher.luma(clip) - student.luma(clip)).abs().mean())
 
 
-def test_a_student_of_the_same_width_becomes_its_teacher(clips: tuple) -> None:
-    teacher, student = network(8), network(8, seed=1)
+@pytest.mark.parametrize('normalised', [False, True])
+def test_a_student_of_the_same_width_becomes_its_teacher(clips: tuple, normalised: bool) -> None:
+    teacher, student = network(8, normalised=normalised), network(8, 1, normalised)
     before = distance(teacher, student, clips[1])
     kept = inherit_recurrent(teacher, student, clips[0], ridge=1e-9)
     assert all(channels.tolist() == list(range(8)) for channels in kept) and len(kept) == 4
@@ -84,3 +85,5 @@ def test_what_does_not_fit_is_told(clips: tuple) -> None:
         inherit_recurrent(network(8), network(9), clips[0])
     with pytest.raises(ValueError, match='3 blocks and x2 cannot start from a teacher of 2'):
         inherit_recurrent(network(8), RLSP(num_feat=4, num_layer=5, upscale=2), clips[0])
+    with pytest.raises(ValueError, match='both be normalised, or neither'):
+        inherit_recurrent(network(8, normalised=True), network(8), clips[0])

@@ -32,6 +32,20 @@ def test_the_flow_is_the_one_that_is_seen(degradation: str) -> None:
     assert sum(moved) < 0.45 * sum(left)
 
 
+def test_speed_and_interpolation() -> None:
+    """Slow clips change less from frame to frame; HR frames of bicubic interpolation are sharper between pixels."""
+
+    def detail(frames: torch.Tensor) -> float:
+        return float(frames.diff(dim=-1).abs().mean())
+
+    fast, slow = (source(seed=4, speed=speed).clips(24, 2) for speed in ((1.0, 3.0), (0.1, 0.3)))
+    assert slow.lr.diff(dim=1).abs().mean() < 0.5 * fast.lr.diff(dim=1).abs().mean()
+    bilinear, bicubic = (source(seed=4, interpolation=mode).clips(24, 2).hr for mode in (None, 'bicubic'))
+    assert detail(bicubic) > 1.05 * detail(bilinear)
+    with pytest.raises(ValueError, match='the lower one first'):
+        source(speed=(3.0, 1.0))
+
+
 def test_the_flow_of_sr_frames_is_that_of_hr() -> None:
     clips = source(degradation='blur', seed=4).clips(24, 2)
     flow, visible = clips.motion.flow(0, 1, scale=2)

@@ -62,6 +62,8 @@ def test_kinds_of_motion() -> None:
     torch.testing.assert_close(steps, steps[:, :, :1].expand_as(steps), rtol=1e-4, atol=1e-5)
     speed = steps[:, :, 0].norm(dim=-1)
     assert (speed > 0.029).all() and (speed < 3.01).all()
+    slow = scenes(batch=50, kind='translation', speed=(0.1, 0.4)).shift.diff(dim=2)[:, :, 0].norm(dim=-1)
+    assert 0.099 < float(slow.min()) < 0.15 and 0.3 < float(slow.max()) < 0.401
     full = scenes(batch=400)
     assert full.angle.any() and full.zoom.any() and (full.cut < 7).any()
     assert 0.03 < float((full.shift[:, 0].diff(dim=1).abs().sum((1, 2)) == 0).float().mean()) < 0.2  # some are still
@@ -79,3 +81,5 @@ def test_unknown_kinds_and_counts() -> None:
         scenes(kind='wild')
     with pytest.raises(ValueError, match='at least 1'):
         scenes(frames=0)
+    with pytest.raises(ValueError, match='two numbers above 0, the lower one first'):
+        scenes(speed=(2, 1))

@@ -9,6 +9,10 @@ from torch.utils.checkpoint import checkpoint
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from vsrkd_plugin.ops.resize import bicubic_resize
 
+# Levels to one unit inside a normalised network: of a frame, of a difference, of what is added to Y.
+_FRAME, _DIFFERENCE, _ADDED = 64.0, 16.0, 64.0
+_PLAIN = 0.1  # share of chance in a normalised network's first weights between; the rest passes on what comes in
+
 
 @ARCH_REGISTRY.register()
 class RLSP(nn.Module):
@@ -19,6 +23,11 @@ class RLSP(nn.Module):
     Chroma is enlarged by bicubic. Values inside are levels of 0 … 255, as the public weights want them; their keys are
     `layer{i}.weight` and `layer{i}.bias`.
 
+    Neighbouring frames are nearly alike, so that a network started at random hardly sees what differs in them and
+    learns from each frame alone for thousands of steps. `normalised` lets it read, in units of about 1, this frame and
+    how the last one, the next one and the last result differ from it; a linear map of the same inputs, so that it can
+    express what the plain network can. Its weights have a key more (`mixing`) and do not fit a plain network.
+
     Args:
         num_feat: channels of the hidden layers and of the state. Default 64.
         num_layer: layers between input and state; a last one beside the state's makes the result. Default 7.
@@ -27,6 +36,7 @@ class RLSP(nn.Module):
             them (BI), or, if false, on the first of these (BD: every `upscale`-th pixel of blurred frames).
         checkpointed: while training, keep only the states between frames and compute the rest anew for the gradient:
             memory for long clips, for a third more time.
+        normalised: read differences between frames; for networks that are trained from a random start.
 
     Raises:
         ValueError: an argument below 1 (`num_layer`: 2).
@@ -42,6 +52,7 @@ class RLSP(nn.Module):
         upscale: int = 4,
         centred: bool = False,
         checkpointed: bool = False,
+        normalised: bool = False,
     ) -> None:
         super().__init__()
         if num_feat < 1 or num_layer < 2 or upscale < 1:
@@ -49,7 +60,7 @@ class RLSP(nn.Module):
                 f'num_feat and upscale must be at least 1 and num_layer 2, got {num_feat}, {upscale} and {num_layer}'
             )
         self.num_feat, self.num_layer, self.upscale, self.checkpointed = num_feat, num_layer, upscale, checkpointed
-        self.centred = centred
+        self.centred, self.normalised = centred, normalised
         self.active_blocks = num_layer - 2  # of `growing_blocks`, the rest is skipped
         widths = [3 * 3 + num_feat + upscale**2, *[num_feat] * num_layer]
         for index in range(num_layer):
@@ -60,6 +71,12 @@ class RLSP(nn.Module):
             nn.init.zeros_(layer.bias)
         with torch.no_grad():  # starts as the enlargement by repetition
             self.layers()[-1].weight.mul_(0.01)
+            if normalised:
+                self.layers()[-1].weight.mul_(2)
+                for layer in self.layers()[1:-1]:
+                    layer.weight.mul_(_PLAIN).add_(nn.init.dirac_(torch.empty_like(layer.weight)), alpha=1 - _PLAIN)
+        if normalised:
+            self.register_buffer('mixing', _mixing())
         self.to(memory_format=torch.channels_last)
 
     def layers(self) -> list[nn.Conv2d]:
@@ -76,23 +93,37 @@ class RLSP(nn.Module):
         nn.init.dirac_(block.weight)
         nn.init.zeros_(block.bias)
 
+    def start(self, luma: Tensor) -> tuple[Tensor, Tensor]:
+        """State and last result before the first frame, whose Y is given, `(b, 1, h, w)`."""
+        b, _, h, w = luma.shape
+        result = luma.new_zeros(b, self.upscale**2, h, w)
+        return luma.new_zeros(b, self.num_feat, h, w), result + luma if self.normalised else result
+
+    def read(self, frames: Tensor, luma: Tensor, state: Tensor, result: Tensor) -> Tensor:
+        """What the first layer reads: `(b, 9 + num_feat + upscale², h, w)`; arguments as of `step`."""
+        return torch.cat([frames, state, (result - luma) / _DIFFERENCE if self.normalised else result], 1)
+
+    def add(self, luma: Tensor, added: Tensor) -> Tensor:
+        """Y of a frame's SR, unshuffled, levels: LR's Y and what the last layer gives."""
+        return luma + (_ADDED * added.float() if self.normalised else added.float())
+
     def step(self, frames: Tensor, luma: Tensor, state: Tensor, result: Tensor) -> tuple[Tensor, Tensor]:
         """One frame.
 
         Args:
-            frames: last, this and next LR frame, RGB levels, `(b, 9, h, w)`.
-            luma: Y of this frame, `(b, 1, h, w)`.
+            frames: what `inputs` makes of the last, this and the next LR frame, `(b, 9, h, w)`.
+            luma: Y of this frame, levels, `(b, 1, h, w)`.
             state: `(b, num_feat, h, w)`.
-            result: of the last frame, unshuffled, `(b, upscale², h, w)`.
+            result: of the last frame, unshuffled, levels, `(b, upscale², h, w)`.
 
         Returns:
             The new state, and Y of this frame's SR, unshuffled; levels.
         """
         *chain, to_state, to_result = self.layers()
-        x = torch.cat([frames, state, result], 1)
+        x = self.read(frames, luma, state, result)
         for layer in chain[: 1 + self.active_blocks]:
             x = F.relu(layer(x))
-        return F.relu(to_state(x)), luma + to_result(x).float()
+        return F.relu(to_state(x)), self.add(luma, to_result(x))
 
     def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """What does not depend on the network's own past: the three frames that are read for each, and their Y.
@@ -101,23 +132,26 @@ class RLSP(nn.Module):
             clip: RGB, `(b, t, 3, h, w)` in [0, 1].
 
         Returns:
-            `(b, t, 9, h, w)` (end frames repeated) and `(b, t, 1, h, w)`, levels of 0 … 255.
+            `(b, t, 9, h, w)` (end frames repeated; levels of 0 … 255, or, normalised, this frame and differences from
+            it in units of about 1) and Y, `(b, t, 1, h, w)`, levels.
         """
         if clip.ndim != 5 or clip.shape[2] != 3:
             raise ValueError(f'RLSP takes RGB clips (b, t, 3, h, w), got shape {tuple(clip.shape)}')
         levels = 255 * (clip if clip.dtype == torch.float64 else clip.float())
         before, behind = levels[:, [0, *range(clip.shape[1] - 1)]], levels[:, [*range(1, clip.shape[1]), -1]]
         luma = 255 * rgb_to_y(clip.flatten(0, 1))
-        return torch.cat([before, levels, behind], 2), luma.view(*clip.shape[:2], 1, *clip.shape[3:])
+        frames = torch.cat([before, levels, behind], 2)
+        if self.normalised:
+            with torch.autocast(clip.device.type, enabled=False):  # differences of bf16 would be mostly rounding
+                frames = (self.mixing.to(frames) @ frames.flatten(3)).view(frames.shape)
+        return frames, luma.view(*clip.shape[:2], 1, *clip.shape[3:])
 
     def luma(self, x: Tensor) -> Tensor:
         """Y of the SR clip: `(b, t, 3, h, w)` in [0, 1] to `(b, t, 1, upscale * h, upscale * w)`, fp32, not clipped."""
         frames, luma = self.inputs(x)
-        b, t, _, h, w = x.shape
-        state = frames.new_zeros(b, self.num_feat, h, w)
-        result = frames.new_zeros(b, self.upscale**2, h, w)
+        state, result = self.start(luma[:, 0])
         results = []
-        for i in range(t):
+        for i in range(x.shape[1]):
             if self.checkpointed and torch.is_grad_enabled():
                 state, result = checkpoint(self.step, frames[:, i], luma[:, i], state, result, use_reentrant=False)
             else:
@@ -136,3 +170,21 @@ class RLSP(nn.Module):
         chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale, from_corner=not self.centred)
         rgb = ycbcr_to_rgb(torch.cat([luma.flatten(0, 1), chroma], 1))
         return rgb.view(b, t, *rgb.shape[1:])
+
+
+def _mixing() -> Tensor:
+    """What a normalised network makes of the last, this and the next frame's RGB: `(9, 9)`.
+
+    Of each frame brightness and two differences of colours; of this frame as they are, of the others less this frame's.
+    """
+    # The first row is Y's weights (BT.601), scaled to a sum of 1.
+    colours = torch.tensor([[0.2990, 0.5870, 0.1140], [1.0, -0.5, -0.5], [-0.5, -0.5, 1.0]])
+    this, differing = torch.diag(torch.tensor([1.0, 2.0, 2.0])) @ colours / _FRAME, colours / _DIFFERENCE
+    none = torch.zeros(3, 3)
+    return torch.cat(
+        [
+            torch.cat([differing, -differing, none], 1),
+            torch.cat([none, this, none], 1),
+            torch.cat([none, -differing, differing], 1),
+        ]
+    )

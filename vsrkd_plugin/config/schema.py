@@ -87,6 +87,10 @@ COUNTS = list_of(count(1), 'whole numbers > 0')
 NUM_GPU = Kind("'auto' or a whole number >= 0", lambda v: v == 'auto' or whole(0).accepts(v))
 NAMES = Kind('a list of texts', lambda v: isinstance(v, list) and all(map(TEXT.accepts, v)))
 ROOTS = Kind('a path, or a list of them', lambda v: TEXT.accepts(v) or list_of(TEXT, '').accepts(v))
+SPEED = Kind(
+    'two numbers > 0, the lower first',
+    lambda v: list_of(POSITIVE, '').accepts(v) and len(v) == 2 and v[0] <= v[1],
+)
 BETAS = Kind('two numbers from 0 to below 1', lambda v: list_of(FRACTION, '').accepts(v) and len(v) == 2)
 
 
@@ -140,6 +144,7 @@ DATASETS: Mapping[str, Fields] = {
         'use_rot': Field(BOOL, 'training: random quarter turns', default=True),
         'use_reverse': Field(BOOL, 'training: random reversal of time', default=True),
         'invented': Field(FRACTION, 'training: share of samples that are invented clips instead', default=0),
+        'invented_speed': Field(SPEED, 'of these, from and to, LR pixels a frame', default=[0.03, 3.0]),
         'enlarge': Field(whole(1), 'training: samples of a clip in an epoch', default=1),
     },
 }
@@ -237,6 +242,7 @@ CLIPS: Fields = {
     'sigma': Field(POSITIVE, 'of the blur, in HR pixels', default=1.5),
     'objects': Field(whole(0), 'in front of the ground, at most', default=2),
     'motion': Field(one_of('full', 'translation', 'still'), 'how the ground and objects move', default='full'),
+    'speed': Field(SPEED, 'of the motion, from and to, LR pixels a frame', default=[0.03, 3.0]),
     'picture_size': Field(whole(1), 'side of the pictures that are set in motion', null=True),
 }
 SYNTHESIS: Fields = {

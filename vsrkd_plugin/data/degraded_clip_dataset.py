@@ -16,6 +16,7 @@ from vsrkd_plugin.data.invented_clips import Inventor, bundled_clips
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
+from vsrkd_plugin.synthesis.scenes import SPEED
 
 _KEPT_BYTES = 2 << 30  # in each process; frames of the clips beyond are read anew each time
 _MARGIN = 4  # LR pixels around a patch that is reduced
@@ -36,6 +37,7 @@ class DegradedClipDataset(Dataset):
         gt_size: training only: side of the HR patches, a multiple of the scale.
         use_hflip, use_rot, use_reverse: training only: random flips, quarter turns, reversal of time. Default true.
         invented: training only: share of the samples that are clips of dead leaves in motion instead. Default 0.
+        invented_speed: of these, from and to, LR pixels a frame. Default [0.03, 3].
         enlarge: training only: how many samples of a clip make up an epoch. Default 1.
 
     A sample holds `lq` `(t, 3, h, w)` and `gt` `(t, 3, scale * h, scale * w)` in [0, 1], `folder` (the clip's name) and
@@ -140,7 +142,10 @@ class DegradedClipDataset(Dataset):
 
     def _invent(self) -> tuple[Tensor, Tensor]:
         if self._inventor is None:
-            self._inventor = Inventor(self.num_frame, self.opt['gt_size'], self.scale, self.degradation, self.sigma)
+            speed = self.opt.get('invented_speed', SPEED)
+            self._inventor = Inventor(
+                self.num_frame, self.opt['gt_size'], self.scale, self.degradation, self.sigma, speed
+            )
         return self._inventor.clip(randint(1 << 40))
 
     def _turn(self, gt: Tensor) -> Tensor:

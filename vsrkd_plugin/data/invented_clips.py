@@ -11,6 +11,7 @@ from vsrkd_plugin.data.images import BUNDLED, Reader, list_images
 from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.plain import PlainSource
 from vsrkd_plugin.synthesis.procedural import ProceduralSource
+from vsrkd_plugin.synthesis.scenes import SPEED
 
 _SIDE, _FRAMES, _PICTURE_SIDE = 256, 10, 300  # of the moving photographs; the smallest photograph is 300 high
 _SEED = 11
@@ -69,18 +70,32 @@ class Inventor:
         frames: of a clip.
         gt_size: side of the HR frames.
         scale, degradation, sigma: how LR is made of them.
+        speed: of the motion, from and to, LR pixels a frame.
         num_images: pictures to set in motion.
     """
 
     def __init__(
-        self, frames: int, gt_size: int, scale: int, degradation: str, sigma: float, num_images: int = 400
+        self,
+        frames: int,
+        gt_size: int,
+        scale: int,
+        degradation: str,
+        sigma: float,
+        speed: tuple[float, float] = SPEED,
+        num_images: int = 400,
     ) -> None:
         side = gt_size * 5 // 4
         self._pictures = ProceduralSource(
             channels=3, lr_sizes={PICTURE: side}, seed=1, num_images=num_images, image_size=max(96, side * 7 // 6)
         )
         self._source = MovingSource(
-            self._pictures, frames=frames, lr_sizes={scale: gt_size // scale}, degradation=degradation, sigma=sigma
+            self._pictures,
+            frames=frames,
+            lr_sizes={scale: gt_size // scale},
+            degradation=degradation,
+            sigma=sigma,
+            speed=speed,
+            interpolation='bicubic',
         )
         self.scale = scale
 

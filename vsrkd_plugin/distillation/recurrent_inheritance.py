@@ -14,14 +14,23 @@ _ENDS = 3  # layers that are no blocks: the first, and the last two
 
 class Recurrent(Protocol):
     """What takes part: `layers` gives a chain of convolutions with a ReLU behind each but the last; the last two both
-    read what the one before them gives; the last but one makes the next state, the last what is added to the input."""
+    read what the one before them gives; the last but one makes the next state, the last what is added to the input.
+    `start`, `read` and `add` tell what comes before the first frame, what the first layer reads, and what becomes of
+    that which the last one gives."""
 
     num_feat: int
     upscale: int
+    normalised: bool
 
     def layers(self) -> list[nn.Conv2d]: ...
 
     def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def start(self, luma: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def read(self, frames: Tensor, luma: Tensor, state: Tensor, result: Tensor) -> Tensor: ...
+
+    def add(self, luma: Tensor, added: Tensor) -> Tensor: ...
 
 
 def is_recurrent(network: nn.Module) -> bool:
@@ -46,7 +55,7 @@ def inherit_recurrent(
     made them with the weights of the pass before: so it learns to go on from its own errors.
 
     Args:
-        teacher, student: of the same `upscale`.
+        teacher, student: of the same `upscale`, both `normalised` or neither.
         clip: LR clips, `(b, t, 3, h, w)` in [0, 1]; about a hundred frames in all.
         active: the student's blocks (layers but for the first and the last two) to fit, spread evenly over the
             teacher's; the others must be identities. Default all.
@@ -57,7 +66,7 @@ def inherit_recurrent(
         The kept channels of each fitted layer but the last.
 
     Raises:
-        ValueError: the student is wider, deeper or of another scale.
+        ValueError: the student is wider, deeper, of another scale, or reads other inputs.
     """
     theirs, ours = teacher.layers(), student.layers()
     blocks = len(theirs) - _ENDS
@@ -69,9 +78,11 @@ def inherit_recurrent(
         )
     if student.num_feat > teacher.num_feat:
         raise ValueError(f'a student of {student.num_feat} channels cannot start from a teacher of {teacher.num_feat}')
+    if student.normalised != teacher.normalised:
+        raise ValueError('teacher and student must both be normalised, or neither: they read other inputs')
     frames, luma = teacher.inputs(clip)
     states, results = _unroll(teacher, theirs, frames, luma)
-    outputs = _walk(theirs, _read(frames, states, results))
+    outputs = _walk(theirs, _read(teacher, frames, luma, states, results))
     kept = [
         importance.topk(student.num_feat).indices.sort().values
         for importance in _importance(theirs, outputs, frames.shape[2])
@@ -88,7 +99,7 @@ def inherit_recurrent(
     for number in range(passes):
         if number:
             states, results = _unroll(student, ours, frames, luma)
-        x = _read(frames, states, results)
+        x = _read(student, frames, luma, states, results)
         for index, layer in enumerate(ours[:-1]):
             target = outputs[index][:, kept[index]]
             if index == len(ours) - 2:  # both ends read x
@@ -102,19 +113,18 @@ def inherit_recurrent(
 
 def _unroll(network: Recurrent, layers: list[nn.Conv2d], frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
     """What a network reads at each frame of a clip: states `(b, t, n, h, w)` and results `(b, t, s², h, w)`."""
-    b, t, _, h, w = frames.shape
-    state, result = frames.new_zeros(b, network.num_feat, h, w), frames.new_zeros(b, network.upscale**2, h, w)
+    state, result = network.start(luma[:, 0])
     states, results = [], []
-    for i in range(t):
+    for i in range(frames.shape[1]):
         states.append(state)
         results.append(result)
-        *_, to_state, added = _walk(layers, torch.cat([frames[:, i], state, result], 1))
-        state, result = F.relu(to_state), luma[:, i] + added
+        *_, to_state, added = _walk(layers, network.read(frames[:, i], luma[:, i], state, result))
+        state, result = F.relu(to_state), network.add(luma[:, i], added)
     return torch.stack(states, 1), torch.stack(results, 1)
 
 
-def _read(frames: Tensor, states: Tensor, results: Tensor) -> Tensor:
-    return torch.cat([frames, states, results], 2).flatten(0, 1)
+def _read(network: Recurrent, frames: Tensor, luma: Tensor, states: Tensor, results: Tensor) -> Tensor:
+    return network.read(*(x.flatten(0, 1) for x in (frames, luma, states, results)))
 
 
 def _walk(layers: list[nn.Conv2d], x: Tensor) -> list[Tensor]:

@@ -10,7 +10,7 @@ from vsrkd_plugin.ops.degradation import DEGRADATIONS as REDUCTIONS
 from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.motion import pixel_grid, sample_at
 from vsrkd_plugin.synthesis.clip_motion import Motion
-from vsrkd_plugin.synthesis.scenes import Scene, random_scenes
+from vsrkd_plugin.synthesis.scenes import SPEED, Scene, random_scenes
 from vsrkd_plugin.synthesis.source import Objective, Source
 
 DEGRADATIONS = (*REDUCTIONS, 'none')  # none: rendered at LR size
@@ -47,13 +47,16 @@ class MovingSource:
         sigma: of the blur, in HR pixels.
         objects: in front of the ground, at most.
         motion: `full`, `translation` or `still`.
+        speed: from and to, LR pixels a frame, as of `random_scenes`.
+        interpolation: of the pictures, `bilinear` or `bicubic`; by default bilinear for what is reduced afterwards,
+            which needs no better. For HR to learn from, bicubic.
         seed: of the motion; the same in every process.
         device: where clips are made.
         rank: this process.
         world_size: number of processes.
 
     Raises:
-        ValueError: an unknown degradation, a rank that does not fit.
+        ValueError: an unknown degradation or motion, speeds that are no range, a rank that does not fit.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class MovingSource:
         sigma: float = 1.5,
         objects: int = 2,
         motion: str = 'full',
+        speed: tuple[float, float] = SPEED,
+        interpolation: str | None = None,
         seed: int = 0,
         device: torch.device | str = 'cpu',
         rank: int = 0,
@@ -77,10 +82,12 @@ class MovingSource:
             raise ValueError(f'rank must lie in 0 … world_size - 1, got {rank} of {world_size}')
         self.pictures, self.frames, self.lr_sizes = pictures, frames, dict(lr_sizes)
         self.degradation, self.sigma, self.objects, self.motion = degradation, sigma, objects, motion
+        self.speed = tuple(speed)
+        self.interpolation = interpolation or ('bicubic' if degradation == 'none' else 'bilinear')
         self.seed, self.device, self.rank, self.world_size = seed, torch.device(device), rank, world_size
         self.optimizers = pictures.optimizers
         self._generator = torch.Generator().manual_seed(seed)
-        random_scenes(torch.Generator(), 1, frames, min(lr_sizes.values()), objects, motion)  # wrong ones are told here
+        self._draw(torch.Generator(), 1, min(lr_sizes.values()))  # what is wrong is told here
 
     def clips(self, batch: int, scale: int) -> Clips:
         """The next clips, with their motion.
@@ -95,9 +102,11 @@ class MovingSource:
 
     def _scenes(self, batch: int, scale: int) -> Scene:
         """The next scenes of this process."""
-        return random_scenes(
-            self._generator, batch * self.world_size, self.frames, self.lr_sizes[scale], self.objects, self.motion
-        ).rows(self.rank * batch, (self.rank + 1) * batch)
+        scenes = self._draw(self._generator, batch * self.world_size, self.lr_sizes[scale])
+        return scenes.rows(self.rank * batch, (self.rank + 1) * batch)
+
+    def _draw(self, generator: torch.Generator, batch: int, size: int) -> Scene:
+        return random_scenes(generator, batch, self.frames, size, self.objects, self.motion, self.speed)
 
     @property
     def layers(self) -> int:
@@ -123,7 +132,7 @@ class MovingSource:
     def preview(self, scale: int, count: int = 4) -> Tensor:
         """The same clips at every call; the random state stays."""
         generator = torch.Generator().manual_seed(self.seed + scale)
-        scenes = random_scenes(generator, count, self.frames, self.lr_sizes[scale], self.objects, self.motion)
+        scenes = self._draw(generator, count, self.lr_sizes[scale])
         with torch.no_grad():
             return self._render(scenes, self.pictures.preview(PICTURE, count * scenes.shift.shape[1]), scale).lr
 
@@ -158,7 +167,6 @@ class MovingSource:
         middle = (size * factor - 1) / 2
         hr_places = (pixel_grid(size * factor, size * factor, self.device) - middle) / factor
         places = hr_places.expand(batch, -1, -1, -1)
-        mode = 'bicubic' if factor == 1 else 'bilinear'  # what is reduced afterwards needs no better
         rendered = []
         for time in range(frames):
             image = None
@@ -170,7 +178,7 @@ class MovingSource:
                 if layers == 1:
                     own = own + cut.view(-1, 1, 1, 1) * (side / 2)
                 picture = pictures[torch.arange(batch, device=self.device), index]
-                seen = sample_at(picture, own, mode, 'reflection')
+                seen = sample_at(picture, own, self.interpolation, 'reflection')
                 if image is None:
                     image = seen
                 else:

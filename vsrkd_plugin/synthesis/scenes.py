@@ -15,7 +15,7 @@ from vsrkd_plugin.ops.motion import rotate
 
 KINDS = ('full', 'translation', 'still')
 _WAVES = 3  # in the outline of an object
-_SPEED = (0.03, 3.0)  # LR pixels a frame
+SPEED = (0.03, 3.0)  # LR pixels a frame
 
 
 @dataclass
@@ -177,7 +177,13 @@ class Scene:
 
 
 def random_scenes(
-    generator: torch.Generator, batch: int, frames: int, size: int, objects: int = 2, kind: str = 'full'
+    generator: torch.Generator,
+    batch: int,
+    frames: int,
+    size: int,
+    objects: int = 2,
+    kind: str = 'full',
+    speed: tuple[float, float] = SPEED,
 ) -> Scene:
     """Scenes drawn at random, on the CPU.
 
@@ -188,14 +194,18 @@ def random_scenes(
         size: side of a frame in LR pixels.
         objects: at most so many; each is there in half of the scenes.
         kind: `full`; `translation` (the ground alone, at constant speed); `still`.
+        speed: of the ground, and of objects on it, from and to, LR pixels a frame; as many slow ones as fast ones on a
+            logarithmic scale.
 
     Raises:
-        ValueError: another kind, a count below 1 (`objects`: 0).
+        ValueError: another kind, a count below 1 (`objects`: 0), speeds that are no range above 0.
     """
     if kind not in KINDS:
         raise ValueError(f'kind of motion must be one of {", ".join(KINDS)}, got {kind!r}')
     if min(batch, frames, size) < 1 or objects < 0:
         raise ValueError(f'batch, frames and size must be at least 1, got {batch}, {frames} and {size}')
+    if not 0 < speed[0] <= speed[1]:
+        raise ValueError(f'speed must be two numbers above 0, the lower one first, got {speed}')
     layers = 1 + (objects if kind == 'full' else 0)
 
     def uniform(*shape: int) -> Tensor:
@@ -208,13 +218,13 @@ def random_scenes(
         return (uniform(*shape) < share).float()
 
     # Everything is drawn for every kind, so that kinds differ in nothing else.
-    low, high = map(math.log, _SPEED)
-    speed = torch.exp(low + uniform(batch, layers) * (high - low))
+    low, high = map(math.log, speed)
+    speeds = torch.exp(low + uniform(batch, layers) * (high - low))
     heading = uniform(batch, layers) * 2 * math.pi
     straight = sometimes(0.3, batch, layers).bool()  # a camera pans along its axes
     heading = torch.where(straight, (heading / (math.pi / 2)).round() * (math.pi / 2), heading)
-    velocity = speed[..., None] * torch.stack([torch.cos(heading), torch.sin(heading)], -1)
-    acceleration = normal(batch, layers, 2) * 0.15 * speed[..., None] * sometimes(0.5, batch, layers)[..., None]
+    velocity = speeds[..., None] * torch.stack([torch.cos(heading), torch.sin(heading)], -1)
+    acceleration = normal(batch, layers, 2) * 0.15 * speeds[..., None] * sometimes(0.5, batch, layers)[..., None]
     turning = normal(batch, layers) * 0.012 * sometimes(0.5, batch, layers)
     growing = normal(batch, layers) * 0.01 * sometimes(0.5, batch, layers)
     shaking = normal(batch, 1, frames, 2) * 0.3 * sometimes(0.2, batch, 1, 1, 1)  # of the camera: all layers alike
