@@ -186,10 +186,18 @@ def load_weights(
             )
     if strict:
         if missing := [key for key in expected if key not in found]:
-            raise UserError(f'{path}: lacks {missing[0]} ({len(missing)} keys missing) of the {name} of the options')
+            told = f'lacks {missing[0]} ({len(missing)} keys missing) of the {name} of the options'
+            raise UserError(f'{path}: {told}; {_hint(missing)}')
         if extra := [key for key in found if key not in expected]:
-            raise UserError(f'{path}: holds {extra[0]} ({len(extra)} keys more) that the {name} of the options has not')
+            told = f'holds {extra[0]} ({len(extra)} keys more) that the {name} of the options has not'
+            raise UserError(f'{path}: {told}; {_hint(extra)}')
     network.load_state_dict(weights, strict=strict)
+
+
+def _hint(keys: list[str]) -> str:
+    if keys == ['mixing']:  # RLSP
+        return "the checkpoint and the network's options differ in `normalised`"
+    return "check the network's options against the checkpoint"
 
 
 def save_atomically(content: Any, path: str | os.PathLike) -> None:

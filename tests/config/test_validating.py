@@ -247,6 +247,14 @@ def test_flaws_of_a_distillation(where: str, value: Any, message: str) -> None:
     _fails(_set(_load('dfkd_vdsr.yml'), where, value), message)
 
 
+@pytest.mark.parametrize('speed', [[3, 1], [1], [0, 1], 2])
+def test_flaws_of_a_speed(speed: Any) -> None:
+    message = 'expected two numbers > 0, the lower first, got '
+    _fails(_set(_load('dfkd_vsr.yml'), 'synthesis:clips:speed', speed), f'^synthesis, clips, speed: {message}')
+    options = _set(_load('train_rlsp_teacher.yml'), 'datasets:train:invented_speed', speed)
+    _fails(options, f'^datasets, train, invented_speed: {message}')
+
+
 def test_what_is_fine() -> None:
     opt = _load('dfkd_vdsr.yml')
     for where, value in (

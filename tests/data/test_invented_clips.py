@@ -44,6 +44,21 @@ def test_an_invented_clip_is_its_seeds() -> None:
     assert (reduced - lq.float()).abs().max() < 1.6  # HR was rounded in between
 
 
+def test_invented_clips_are_as_fast_as_asked_for_and_sharp(tmp_path: Path) -> None:
+    (tmp_path / 'a').mkdir()
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / 'a' / f'{number}.png'), np.full((40, 40, 3), 40, np.uint8))
+    found = {}
+    for speed in ([1.0, 3.0], [0.05, 0.1]):
+        options = {'name': 'mixed', 'phase': 'train', 'dataroot_gt': str(tmp_path), 'scale': 2, 'gt_size': 32,
+                   'num_frame': 2, 'enlarge': 40, 'invented': 0.999, 'invented_speed': speed}  # fmt: skip
+        torch.manual_seed(0)
+        dataset = DegradedClipDataset(options)
+        found[speed[0]] = sum(float(dataset[index]['gt'].diff(dim=0).abs().mean()) for index in range(40))
+        assert dataset._inventor._source.interpolation == 'bicubic'
+    assert found[0.05] < 0.4 * found[1.0]
+
+
 def test_the_share_of_invented_samples(tmp_path: Path) -> None:
     (tmp_path / 'a').mkdir()
     for number in range(4):

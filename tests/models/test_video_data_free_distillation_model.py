@@ -64,11 +64,32 @@ def test_either_kind_learns_from_either(options: dict, tmp_path: Path, windowed:
         with torch.no_grad():
             student, teacher = model.pair.outputs(lr, 2)
         assert student.shape == teacher.shape == (8, 5, 3, 16, 16)
-        return float((student - teacher).abs().mean())
+        return float(model.distillation(student, teacher))
 
     before = distance()
     advance(model, 1, 60)
     assert distance() < 0.9 * before
+
+
+@pytest.mark.parametrize('windowed', ['network_t', 'network_g'])
+def test_a_student_of_y_learns_y_alone(options: dict, tmp_path: Path, windowed: str) -> None:
+    """What differs in chroma alone is nothing to RLSP, and something to TDAN, which super-resolves RGB."""
+    model = build(with_tdan_as(options, windowed, tmp_path), tmp_path)
+    output = torch.rand(1, 5, 3, 16, 16)
+    weights = torch.tensor([65.481, 128.553, 24.966])
+    chroma = torch.stack([torch.tensor(0.1), torch.tensor(0.1), -0.1 * (weights[0] + weights[1]) / weights[2]])
+    found = float(model.distillation(output, output + chroma.view(3, 1, 1)))
+    assert found < 1e-6 if windowed == 'network_t' else found > 0.1
+    assert float(model.distillation(output, output + 0.1)) == pytest.approx(
+        0.1 * (float(weights.sum()) / 255 if windowed == 'network_t' else 1), rel=1e-4
+    )
+
+
+def test_clips_are_as_fast_as_the_options_say(options: dict, tmp_path: Path) -> None:
+    options['synthesis']['bank'] = None
+    assert build(options, tmp_path).source.speed == (0.03, 3.0)
+    options['synthesis']['clips']['speed'] = [0.1, 0.2]
+    assert build(options, tmp_path).source.speed == (0.1, 0.2)
 
 
 def test_the_start_from_the_teacher_is_nearer_than_a_random_one(options: dict, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def test_speed_and_interpolation() -> None:
     assert detail(bicubic) > 1.05 * detail(bilinear)
     with pytest.raises(ValueError, match='the lower one first'):
         source(speed=(3.0, 1.0))
+    with pytest.raises(ValueError, match='bilinear or bicubic'):
+        source(interpolation='nearest')
 
 
 def test_the_flow_of_sr_frames_is_that_of_hr() -> None:

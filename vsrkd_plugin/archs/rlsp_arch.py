@@ -20,13 +20,14 @@ class RLSP(nn.Module):
 
     For each frame a chain of convolutions reads three LR frames (last, this, next), the hidden state and the last
     result, and gives the next state and what is to be added to this frame's Y, at LR size with `upscale²` channels.
-    Chroma is enlarged by bicubic. Values inside are levels of 0 … 255, as the public weights want them; their keys are
-    `layer{i}.weight` and `layer{i}.bias`.
+    Chroma is enlarged by bicubic. Values inside are levels of 0 … 255, unless `normalised`, as the public weights want
+    them; their keys are `layer{i}.weight` and `layer{i}.bias`.
 
     Neighbouring frames are nearly alike, so that a network started at random hardly sees what differs in them and
     learns from each frame alone for thousands of steps. `normalised` lets it read, in units of about 1, this frame and
-    how the last one, the next one and the last result differ from it; a linear map of the same inputs, so that it can
-    express what the plain network can. Its weights have a key more (`mixing`) and do not fit a plain network.
+    how the last one, the next one and the last result differ from it; a linear map of the same inputs, so that, but for
+    the first frame and the borders, it can express what the plain network can. Its weights have a key more (`mixing`)
+    and do not fit a plain network.
 
     Args:
         num_feat: channels of the hidden layers and of the state. Default 64.

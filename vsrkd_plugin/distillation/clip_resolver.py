@@ -1,6 +1,6 @@
 """Any video SR network made to look alike: an LR clip in, every frame of the SR clip out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vsrkd_plugin.distillation.super_resolver import in_eval_mode
+from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 CLIP_CHANNELS = 3  # RGB
@@ -132,6 +133,24 @@ class ClipResolver(nn.Module):
         if not isinstance(output, Tensor):
             raise ValueError(f'gives {type(output).__name__}, expected a tensor')
         return tuple(output.shape)
+
+
+def resolves_luma_alone(network: nn.Module) -> bool:
+    """Whether a network, grown or not, super-resolves Y and merely enlarges chroma: it has a method `luma`."""
+    return hasattr(getattr(network, 'network', network), 'luma')
+
+
+def on_luma(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss of Y alone, for RGB frames `(…, 3, h, w)`.
+
+    For networks that super-resolve Y alone: errors of the chroma that they merely enlarge cannot be learned away, but
+    would decide the signs of L1's gradient.
+    """
+
+    def of_luma(prediction: Tensor, target: Tensor) -> Tensor:
+        return criterion(*(rgb_to_y(frames.flatten(0, -4)) for frames in (prediction, target)))
+
+    return of_luma
 
 
 def frame_windows(frames: int, length: int, padding: str = 'replicate') -> Tensor:

@@ -35,7 +35,8 @@ class Recurrent(Protocol):
 
 def is_recurrent(network: nn.Module) -> bool:
     """Whether a network takes part."""
-    return getattr(network, 'recurrent', False) and hasattr(network, 'layers') and hasattr(network, 'inputs')
+    parts = ('layers', 'inputs', 'start', 'read', 'add', 'normalised')
+    return getattr(network, 'recurrent', False) and all(hasattr(network, part) for part in parts)
 
 
 @torch.no_grad()

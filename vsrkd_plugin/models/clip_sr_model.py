@@ -7,10 +7,9 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
+from vsrkd_plugin.distillation.clip_resolver import ClipResolver, on_luma, resolves_luma_alone
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
-from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 
 
@@ -53,11 +52,9 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
                 self.output = self.net_g(self.lq)
         output = self.output.float()
         if self.cri_pix:
-            pair = (output, self.gt)
-            # Chroma that is merely enlarged cannot be learned, but its errors would decide the signs of L1's gradient.
-            if hasattr(self.get_bare_model(self.net_g), 'luma'):
-                pair = tuple(rgb_to_y(frames.flatten(0, -4)) for frames in pair)
-            losses['l_pix'] = self.cri_pix(*pair)
+            luma_alone = resolves_luma_alone(self.get_bare_model(self.net_g))
+            criterion = on_luma(self.cri_pix) if luma_alone else self.cri_pix
+            losses['l_pix'] = criterion(output, self.gt)
         if self.cri_perceptual:  # of images, so a clip's frames are seen one by one
             found = self.cri_perceptual(output.flatten(0, -4), self.gt.flatten(0, -4))
             losses.update(

@@ -6,7 +6,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver
+from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver, on_luma, resolves_luma_alone
 from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
 from vsrkd_plugin.distillation.steps import Further
 from vsrkd_plugin.models.clip_validation import ClipValidation
@@ -20,7 +20,8 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
     """Distils a video SR network into a smaller one on clips that are made: pictures in known motion.
 
     Teacher and student may each be recurrent or have a sliding window. Everything else is as in
-    `DataFreeDistillationModel`; `synthesis.clips` says what clips are like.
+    `DataFreeDistillationModel`; `synthesis.clips` says what clips are like. A student that super-resolves Y alone (it
+    has a method `luma`) learns by Y.
     """
 
     init_inputs = INIT_CLIPS
@@ -42,6 +43,8 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
             made = {key: clips[key] for key in ('degradation', 'sigma') if key in clips}
             train['reconstruction_opt'] = {**train['reconstruction_opt'], **made}
         super().init_training_settings()
+        if resolves_luma_alone(self.net_g):
+            self.distillation = on_luma(self.distillation)
         self.temporal = build_loss(train['temporal_opt']).to(self.device) if train.get('temporal_opt') else None
         if self.objective and train.get('temporal_z_opt'):
             self.objective.temporal = build_loss(train['temporal_z_opt']).to(self.device)

@@ -56,7 +56,7 @@ class MovingSource:
         world_size: number of processes.
 
     Raises:
-        ValueError: an unknown degradation or motion, speeds that are no range, a rank that does not fit.
+        ValueError: an unknown degradation, motion or interpolation, speeds that are no range, a rank that does not fit.
     """
 
     def __init__(
@@ -78,6 +78,8 @@ class MovingSource:
     ) -> None:
         if degradation not in DEGRADATIONS:
             raise ValueError(f'degradation must be one of {", ".join(DEGRADATIONS)}, got {degradation!r}')
+        if interpolation not in (None, 'bilinear', 'bicubic'):
+            raise ValueError(f'interpolation must be bilinear or bicubic, got {interpolation!r}')
         if not 0 <= rank < world_size:
             raise ValueError(f'rank must lie in 0 … world_size - 1, got {rank} of {world_size}')
         self.pictures, self.frames, self.lr_sizes = pictures, frames, dict(lr_sizes)
