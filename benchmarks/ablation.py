@@ -161,7 +161,8 @@ def to_markdown(rows: list[dict[str, Any]], references: dict[str, dict[str, floa
     columns = list(references['teacher'])
     lines = [
         f"Made by `{command}`; one row alone by the same with `--rows 'NAME'`. PSNR in dB on Y, "
-        'borders cut (as wide as the scale; 8 of clips); agreement: PSNR of student against teacher on held-out images, mean over the scales.',
+        'borders cut (as wide as the scale; 8 of clips); agreement: PSNR of student against teacher '
+        'on held-out images, mean over the scales.',
         '',
         f'| | seed | steps | minutes | agreement | {" | ".join(columns)} |',
         f'|---|{"---|" * (4 + len(columns))}',

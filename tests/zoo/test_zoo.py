@@ -82,7 +82,7 @@ def test_shipped_video_network_gives_its_cards_figure() -> None:
     """PSNR on the bundled photographs in motion, within 0.02 dB of the card."""
     card = (Path(zoo.__file__).parent / 'rlsp_x4.md').read_text(encoding='utf-8')
     expected = float(re.search(r'\| skimage in motion \| [\d.]+ \| \*?\*?([\d.]+)', card).group(1))
-    network = RLSP(num_feat=64)
+    network = RLSP(num_feat=64, normalised=True)
     load_weights(network, 'zoo:rlsp_x4')
     network = ClipResolver(network.eval(), 4, {'type': 'RLSP'}, lr_size=64)
     options = {'name': 's', 'phase': 'val', 'dataroot_gt': 'skimage', 'scale': 4, 'degradation': 'blur'}
