@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('options', nargs='?', default='options/dfkd_vsr_edvr.yml')
     parser.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: network_t:num_feat=128')
-    parser.add_argument('--reuse', type=int, nargs='+', default=[1, 16, 256, 1024, 4096])
+    parser.add_argument('--reuse', type=int, nargs='+', default=[1, 16, 256, 2000, 8000])
     parser.add_argument('--steps', type=int, default=10)
     args = parser.parse_args()
     keep_freed_memory()
