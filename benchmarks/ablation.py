@@ -82,8 +82,11 @@ def train_row(name: str, options: dict[str, Any], root: Path) -> tuple[Path, str
 
 
 def row_options(plan: dict[str, Any], change: dict[str, Any] | None, seed: int) -> dict[str, Any]:
-    """The options of a row: base, what is common, what is its own. Without validation, unless the plan asks for it."""
-    options = merged(merged(load_options(plan['base']), plan.get('common') or {}), change or {})
+    """The options of a row: base (the plan's, or the row's own), what is common, what is its own. Without validation,
+    unless the plan asks for it."""
+    own = {key: value for key, value in (change or {}).items() if key != 'base'}
+    base = (change or {}).get('base', plan['base'])
+    options = merged(merged(load_options(base), plan.get('common') or {}), own)
     options['manual_seed'] = seed
     if not plan.get('validate'):  # it is measured at the end
         options['datasets'] = {'train': options['datasets']['train']}
@@ -127,7 +130,7 @@ def measure_row(plan: dict[str, Any], label: str, seed: int, root: Path, records
         'options': options,
     }
     write_text_atomically(json.dumps(row, indent=1), file)
-    print(row_line(row), flush=True)
+    print(row_line(row, list(psnr['student'])), flush=True)
 
 
 def reference_rows(plan: dict[str, Any], records: Path) -> dict[str, dict[str, float]]:
@@ -141,10 +144,10 @@ def reference_rows(plan: dict[str, Any], records: Path) -> dict[str, dict[str, f
     return found
 
 
-def row_line(row: dict[str, Any]) -> str:
-    """A row of the table."""
-    facts = row['training']
-    values = ' | '.join(f'{value:.2f}' for value in row['psnr'].values())
+def row_line(row: dict[str, Any], columns: list[str]) -> str:
+    """A row of the table; a column stays empty where the row has no such scale."""
+    facts, psnr = row['training'], row['psnr']
+    values = ' | '.join(f'{psnr[column]:.2f}' if column in psnr else '' for column in columns)
     minutes = f'{facts["seconds"] / 60:.1f}'
     return (
         f'| {row["label"]} | {row["seed"]} | {facts["iterations"]} | {minutes} | {mean_agreement(row):.2f} | {values} |'
@@ -169,7 +172,7 @@ def to_markdown(rows: list[dict[str, Any]], references: dict[str, dict[str, floa
     ]
     for method in ('bicubic', 'teacher'):
         lines.append(f'| *{method}* | | | | | {" | ".join(f"{references[method][cell]:.2f}" for cell in columns)} |')
-    lines += [row_line(row) for row in rows]
+    lines += [row_line(row, columns) for row in rows]
     made: dict[str, list[str]] = {}
     for row in rows:
         made.setdefault(f'{row["date"]}, {row["machine"]}, {row["training"]["device"]}', []).append(row['label'])
@@ -207,26 +210,25 @@ def draw_curve(
     plan: dict[str, Any], rows: list[dict[str, Any]], references: dict[str, dict[str, float]], file: Path
 ) -> None:
     """PSNR against operations, for rows that are students of several sizes."""
-    options = row_options(plan, None, 0)
-    scale = options['scales'][0]
 
-    def cost(network: dict[str, Any]) -> dict[str, Any]:
+    def cost(options: dict[str, Any], key: str) -> dict[str, Any]:
         from basicsr.archs import build_network
 
-        built = build_network(dict(network)).eval()
-        resolver = SuperResolver(built, input_channels(built, network))
+        scale, built = options['scales'][0], build_network(dict(options[key])).eval()
+        resolver = SuperResolver(built, input_channels(built, options[key]))
         x = torch.rand(1, resolver.in_channels, 32, 32)
         return {'macs_per_pixel': count_macs(resolver, x, scale) / (32 * scale) ** 2}
 
     def by_cell(psnr: dict[str, float]) -> dict[tuple[str, int], float]:
         return {(name.rpartition(' x')[0], int(name.rpartition(' x')[2])): value for name, value in psnr.items()}
 
-    known, teacher = {method: by_cell(psnr) for method, psnr in references.items()}, cost(options['network_t'])
+    known = {method: by_cell(psnr) for method, psnr in references.items()}
+    teacher = cost(row_options(plan, None, 0), 'network_t')
     draw_comparison(
         [
             Member(
                 row['label'],
-                {'teacher': teacher, 'student': cost(row['options']['network_g'])},
+                {'teacher': teacher, 'student': cost(row['options'], 'network_g')},
                 {**known, 'student': by_cell(row['psnr'])},
                 row['training']['seconds'],
             )

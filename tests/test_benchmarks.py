@@ -69,6 +69,8 @@ def test_table_has_a_line_for_each_row(ablation: ModuleType) -> None:
     text = ablation.to_markdown([row], references, 'python benchmarks/ablation.py')
     assert '| noise | 0 | 650 | 1.5 | 41.00 | 34.38 |' in text
     assert '- 2026-01-01, m, cpu: noise' in text
+    wider = {method: {'Set5 x2': 33.69, 'Set5 x3': 30.41} for method in references}
+    assert '| noise | 0 | 650 | 1.5 | 41.00 | 34.38 |  |' in ablation.to_markdown([row], wider, 'x')
     page = '# Results\n\n<!-- ablation -->\nold\n<!-- end of ablation -->\n\nmore\n'
     page = ablation.put_into(ablation.put_into(page, text), text)  # twice is once
     assert page.startswith('# Results') and page.endswith('\nmore\n') and 'old' not in page and page.count(text) == 1
@@ -143,14 +145,19 @@ def test_the_compression_curve_has_each_row_at_its_operations(
         }
         for label in ('16 channels', '6 blocks')
     ]  # fmt: skip
+    compact = ablation.row_options(plan, plan['rows']['Compact x2'], 0)
+    rows.append({'label': 'Compact x2', 'psnr': {'Set5 x2': 37.4}, 'training': {'seconds': 60.0}, 'options': compact})
     ablation.draw_curve(plan, rows, {'teacher': {'Set5 x2': 37.57}}, tmp_path / 'curve.png')
-    ((narrow, shallow), file) = drawn[0]
+    ((narrow, shallow, other), file) = drawn[0]
     assert file == tmp_path / 'curve.png' and (narrow.name, shallow.name) == ('16 channels', '6 blocks')
     assert narrow.psnr == {'teacher': {('Set5', 2): 37.57}, 'student': {('Set5', 2): 36.5, ('Set5', 3): 32.5}}
     # VDSR works at the size of its result without biases: a multiply-accumulate for each weight and pixel.
     assert narrow.cost['student']['macs_per_pixel'] == 2 * 9 * 16 + 18 * 9 * 16 * 16
     assert shallow.cost['student']['macs_per_pixel'] == 2 * 9 * 32 + 6 * 9 * 32 * 32
     assert narrow.cost['teacher']['macs_per_pixel'] == 664_704
+    # At LR size: a quarter of its pixels at x2, and one more for the enlarged input that it adds.
+    assert other.cost['student']['macs_per_pixel'] == (9 * 48 + 10 * 9 * 48 * 48 + 9 * 48 * 4) / 4 + 1
+    assert other.psnr['student'] == {('Set5', 2): 37.4}
 
 
 def test_a_heavy_video_teacher_is_a_smaller_share_of_a_step_the_more_often_its_answers_are_used(

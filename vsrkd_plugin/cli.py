@@ -149,7 +149,7 @@ def _checked_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of a training, for commands that make something of its networks without training."""
     from vsrkd_plugin.config.completing import complete
     from vsrkd_plugin.config.loading import load_options
-    from vsrkd_plugin.config.preflight import check_networks
+    from vsrkd_plugin.config.preflight_networks import check_networks
     from vsrkd_plugin.config.validating import validate
     from vsrkd_plugin.registration import register_all
 

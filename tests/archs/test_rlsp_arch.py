@@ -103,6 +103,15 @@ def test_a_normalised_network_reads_this_frame_and_differences_from_it() -> None
     torch.testing.assert_close(read[:, -4:] * 16, (luma[:, 0] - luma[:, 1]).expand(-1, 4, -1, -1), rtol=0, atol=1e-3)
 
 
+def test_hidden_layers_of_a_normalised_network_start_near_identities() -> None:
+    x = torch.rand(1, 64, 8, 8)
+    for normalised in (False, True):
+        hidden = RLSP(normalised=normalised).layers()[1:-1]
+        with torch.no_grad():
+            distances = [float((layer(x) - x).abs().mean()) for layer in hidden]
+        assert len(hidden) == 6 and (max(distances) < 0.2 if normalised else min(distances) > 0.5)
+
+
 def test_differences_are_not_those_of_bf16() -> None:
     """Rounded to bf16 before they are taken, differences of bright frames are wrong by half a level."""
     network, x = small(normalised=True), 0.9 + 0.02 * torch.rand(1, 3, 3, 8, 8)

@@ -180,7 +180,11 @@ def _no_weights(path: Path) -> None:
         (_truncated, r'cannot be read as a checkpoint, it is truncated or not one'),
         (_empty, r'cannot be read as a checkpoint, it is truncated or not one'),
         (_other_shape, r'input\.weight has shape \(8, 1, 3, 3\)|has shape .* but the VDSR of the options has'),
-        (_deeper, r'holds residual_layer\.3\.conv\.weight \(1 keys more\) that the VDSR of the options has not; '),
+        (
+            _deeper,
+            r'holds residual_layer\.3\.conv\.weight \(1 keys more\) that the VDSR of the options has not; '
+            r"check the network's options against the checkpoint$",
+        ),
         (_other_code, r'holds no state dict'),
         (_no_weights, r'holds no state dict'),
     ],

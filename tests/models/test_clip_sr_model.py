@@ -10,7 +10,7 @@ import torch
 from tiny_training import run
 
 from vsrkd_plugin.config.completing import complete
-from vsrkd_plugin.config.preflight import check_networks
+from vsrkd_plugin.config.preflight_networks import check_networks
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.registration import register

@@ -9,7 +9,7 @@ from tiny_training import TOTAL, advance, build, tiny_options
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.config.completing import complete
-from vsrkd_plugin.config.preflight import check_networks
+from vsrkd_plugin.config.preflight_networks import check_networks
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.distillation.features import FeatureTaps
 from vsrkd_plugin.errors import TrainingStopped, UserError

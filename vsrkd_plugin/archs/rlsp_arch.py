@@ -11,7 +11,7 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 
 # Levels to one unit inside a normalised network: of a frame, of a difference, of what is added to Y.
 _FRAME, _DIFFERENCE, _ADDED = 64.0, 16.0, 64.0
-_PLAIN = 0.1  # share of chance in a normalised network's first weights between; the rest passes on what comes in
+_CHANCE = 0.1  # share of chance in the first weights of a normalised network's hidden layers, else identities
 
 
 @ARCH_REGISTRY.register()
@@ -26,8 +26,8 @@ class RLSP(nn.Module):
     Neighbouring frames are nearly alike, so that a network started at random hardly sees what differs in them and
     learns from each frame alone for thousands of steps. `normalised` lets it read, in units of about 1, this frame and
     how the last one, the next one and the last result differ from it; a linear map of the same inputs, so that, but for
-    the first frame and the borders, it can express what the plain network can. Its weights have a key more (`mixing`)
-    and do not fit a plain network.
+    the first frame and the borders, it can express what the plain network can. Its hidden layers start near identities.
+    Its weights have a key more (`mixing`) and do not fit a plain network.
 
     Args:
         num_feat: channels of the hidden layers and of the state. Default 64.
@@ -75,7 +75,7 @@ class RLSP(nn.Module):
             if normalised:
                 self.layers()[-1].weight.mul_(2)
                 for layer in self.layers()[1:-1]:
-                    layer.weight.mul_(_PLAIN).add_(nn.init.dirac_(torch.empty_like(layer.weight)), alpha=1 - _PLAIN)
+                    layer.weight.mul_(_CHANCE).add_(nn.init.dirac_(torch.empty_like(layer.weight)), alpha=1 - _CHANCE)
         if normalised:
             self.register_buffer('mixing', _mixing())
         self.to(memory_format=torch.channels_last)
