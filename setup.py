@@ -12,7 +12,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['vsrkd_plugin', 'vsrkd_plugin.*']),
-    package_data={'vsrkd_plugin.zoo': ['*.pth', '*.md']},
+    package_data={'vsrkd_plugin.run.zoo': ['*.pth', '*.md']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'basicsr==1.4.2',

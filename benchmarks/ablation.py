@@ -25,13 +25,13 @@ import yaml
 from measuring import agreement, cells, clip_agreement, clip_cells, load_clip_network, load_network
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.checkpoints import write_text_atomically
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, input_channels
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.schema import VIDEO
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.comparing import Member, draw_comparison
 from vsrkd_plugin.reports.complexity import count_macs
+from vsrkd_plugin.run.checkpoints import write_text_atomically
 
 
 def merged(base: Any, change: Any) -> Any:
@@ -215,7 +215,7 @@ def draw_curve(
         from basicsr.archs import build_network
 
         scale, built = options['scales'][0], build_network(dict(options[key])).eval()
-        resolver = SuperResolver(built, input_channels(built, options[key]))
+        resolver = ImageSRAdapter(built, input_channels(built, options[key]))
         x = torch.rand(1, resolver.in_channels, 32, 32)
         return {'macs_per_pixel': count_macs(resolver, x, scale) / (32 * scale) ** 2}
 

@@ -12,21 +12,21 @@ from functools import partial
 import torch
 from measuring import now
 
-from vsrkd_plugin.distillation.muon import Muon
-from vsrkd_plugin.distillation.steps import Pair, student_step
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, keep_tail_in_fp32
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, keep_tail_in_fp32
+from vsrkd_plugin.distillation.steps import TeacherStudent, student_step
 from vsrkd_plugin.losses.distillation_loss import DistillationLoss
-from vsrkd_plugin.memory import keep_freed_memory
 from vsrkd_plugin.ops.precision import autocast, describe_device, resolve_precision
+from vsrkd_plugin.optim.muon import Muon
 from vsrkd_plugin.registration import register
-from vsrkd_plugin.synthesis.bank import ReplayBank
-from vsrkd_plugin.synthesis.pairs import PairKind
-from vsrkd_plugin.synthesis.procedural import ProceduralSource
+from vsrkd_plugin.run.allocator import keep_freed_memory
+from vsrkd_plugin.synthesis.bank.memory import ReplayBank
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 SCALE, LR_SIZE = 2, 24
 
 
-def measure(pair: Pair, reuse: int, batch: int, steps: int) -> tuple[float, float]:
+def measure(pair: TeacherStudent, reuse: int, batch: int, steps: int) -> tuple[float, float]:
     """Seconds for a step, teacher included, and for the teacher in it; means over `steps` once the bank is full."""
     device = next(pair.student.parameters()).device
     source = ProceduralSource(channels=3, lr_sizes={SCALE: LR_SIZE}, seed=0, num_images=64, device=device)
@@ -34,12 +34,14 @@ def measure(pair: Pair, reuse: int, batch: int, steps: int) -> tuple[float, floa
 
     def label(lr: torch.Tensor, scale: int) -> torch.Tensor:
         started = now(device)
-        result = pair.label(lr, scale)
+        result = pair.teacher_target(lr, scale)
         asking[0] += now(device) - started
         return result
 
     # Two batches are the least that a bank holds: it is full at once, and asks once in `reuse` draws from then on.
-    bank = ReplayBank(source, label, PairKind(3, {SCALE: LR_SIZE}), reuse=reuse, rows=2 * batch, seed=0, device=device)
+    bank = ReplayBank(
+        source, label, SampleSpec(3, {SCALE: LR_SIZE}), reuse=reuse, rows=2 * batch, seed=0, device=device
+    )
     parameters = list(pair.student.parameters())
     optimizer = Muon(parameters)
 
@@ -73,7 +75,9 @@ def main() -> None:
         keep_tail_in_fp32(EDSR(3, 3, num_feat, num_block, SCALE, res_scale=0.1).to(device))
         for num_feat, num_block in sizes
     )
-    pair = Pair(SuperResolver(freeze(teacher), 3), SuperResolver(student, 3), partial(autocast, device, dtype))
+    pair = TeacherStudent(
+        ImageSRAdapter(freeze(teacher), 3), ImageSRAdapter(student, 3), partial(autocast, device, dtype)
+    )
     print(
         f'EDSR {args.num_feat} x {args.num_block} to 64 x 16, x{SCALE}, {args.batch} patches of {LR_SIZE}x{LR_SIZE}, '
         f'{describe_device(device)}, {str(dtype).removeprefix("torch.")}'

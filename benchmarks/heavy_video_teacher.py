@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from measuring import now
 
-from vsrkd_plugin.config.completing import complete
+from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.validating import validate
-from vsrkd_plugin.memory import keep_freed_memory
 from vsrkd_plugin.ops.precision import describe_device
 from vsrkd_plugin.registration import register_all
+from vsrkd_plugin.run.allocator import keep_freed_memory
 
 NEVER = 1 << 30  # uses of a clip: once the bank is full the teacher is not asked again
 
@@ -43,7 +43,7 @@ def build(options: dict[str, Any], folder: Path) -> Any:
 
 def measure(model: Any, steps: int) -> tuple[float, float]:
     """Seconds in which the teacher answers a batch of the clips that a bank keeps, and the student learns from one."""
-    asking, label = [], model.source.label
+    asking, label = [], model.source.teacher_target
 
     def timed(lr: torch.Tensor, scale: int) -> torch.Tensor:
         started = now(model.device)
@@ -51,7 +51,7 @@ def measure(model: Any, steps: int) -> tuple[float, float]:
         asking.append(now(model.device) - started)
         return result
 
-    model.source.label = timed
+    model.source.teacher_target = timed
     learning = []
     for iteration in range(1, steps + 5):  # the first two fill the bank, the next two warm up
         asked, started = len(asking), now(model.device)

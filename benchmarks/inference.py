@@ -8,8 +8,8 @@ import argparse
 
 import torch
 
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels
 from vsrkd_plugin.config.loading import load_options
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels
 from vsrkd_plugin.ops.precision import autocast, describe_device, resolve_precision
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.complexity import measure_complexity
@@ -29,7 +29,7 @@ def main() -> None:
     networks = {}
     for name, key in (('teacher', 'network_t'), ('student', 'network_g')):
         network = build_network(dict(options[key])).to(device=device, memory_format=torch.channels_last)
-        networks[name] = SuperResolver(freeze(network), input_channels(network, options[key]))
+        networks[name] = ImageSRAdapter(freeze(network), input_channels(network, options[key]))
     print(f'{args.options}, a result of {args.side}x{args.side} at x{scale}, {describe_device(device)}')
     for dtype in dict.fromkeys([torch.float32, resolve_precision('auto', device)]):
         with autocast(device, dtype):

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.checkpoints import load_weights
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.evaluation import evaluate, metric_options
+from vsrkd_plugin.run.checkpoints import load_weights
 
 CROP = 96  # side of the HR windows on which agreement is measured
 MARGIN = 8  # of them left out: zero padding shows there
@@ -28,17 +28,17 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def load_network(options: dict[str, Any], weights: str) -> SuperResolver:
+def load_network(options: dict[str, Any], weights: str) -> ImageSRAdapter:
     """A network of `options` with its weights, in fp32."""
     from basicsr.archs import build_network
 
     network = build_network({key: value for key, value in options.items() if key != 'precision'})
     load_weights(network, weights, 'params', True)
-    return SuperResolver(freeze(network), input_channels(network, options))
+    return ImageSRAdapter(freeze(network), input_channels(network, options))
 
 
 def cells(
-    networks: dict[str, SuperResolver], roots: list[str], scales: list[int], device: torch.device | str = 'cpu'
+    networks: dict[str, ImageSRAdapter], roots: list[str], scales: list[int], device: torch.device | str = 'cpu'
 ) -> dict[str, dict[str, float]]:
     """PSNR on Y of bicubic and `networks` (on `device`): method → `Set5 x2` → dB."""
     found: dict[str, dict[str, float]] = {}
@@ -53,7 +53,9 @@ def cells(
 
 
 @torch.no_grad()
-def agreement(teacher: SuperResolver, student: SuperResolver, roots: list[str], scales: list[int]) -> dict[str, float]:
+def agreement(
+    teacher: ImageSRAdapter, student: ImageSRAdapter, roots: list[str], scales: list[int]
+) -> dict[str, float]:
     """Mean PSNR of student against teacher on a window of every sixth image, by scale."""
     found = {}
     for scale in scales:
@@ -72,17 +74,17 @@ def agreement(teacher: SuperResolver, student: SuperResolver, roots: list[str], 
     return found
 
 
-def load_clip_network(options: dict[str, Any], weights: str, scale: int) -> ClipResolver:
+def load_clip_network(options: dict[str, Any], weights: str, scale: int) -> VideoSRAdapter:
     """A video network of `options` with its weights, in fp32."""
     from basicsr.archs import build_network
 
     network = build_network(dict(options))
     load_weights(network, weights, 'params', True)
-    return ClipResolver(freeze(network), scale, options, lr_size=64)
+    return VideoSRAdapter(freeze(network), scale, options, lr_size=64)
 
 
 def clip_cells(
-    networks: dict[str, ClipResolver], roots: list[str], scale: int, clips: dict[str, Any]
+    networks: dict[str, VideoSRAdapter], roots: list[str], scale: int, clips: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """PSNR on Y of bicubic and `networks`, all frames, 8 pixels cut: method → `Vid4/walk` → dB.
 
@@ -101,7 +103,7 @@ def clip_cells(
 
 @torch.no_grad()
 def clip_agreement(
-    teacher: ClipResolver, student: ClipResolver, roots: list[str], scale: int, clips: dict[str, Any]
+    teacher: VideoSRAdapter, student: VideoSRAdapter, roots: list[str], scale: int, clips: dict[str, Any]
 ) -> dict[str, float]:
     """Mean PSNR on Y of student against teacher on the middle of the first frames of each clip."""
     values = []

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.synthesis.dead_leaves import render_levels
-from vsrkd_plugin.synthesis.procedural import FIRST_IMAGES, GROWTH, ProceduralSource
+from vsrkd_plugin.synthesis.sources.dead_leaves import render_levels
+from vsrkd_plugin.synthesis.sources.procedural import FIRST_IMAGES, GROWTH, ProceduralSource
 
 BATCH, SIZE = 16, 48
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from measuring import cells
 
-from vsrkd_plugin.checkpoints import write_text_atomically
-from vsrkd_plugin.config.completing import complete
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.validating import validate
-from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.ops.precision import describe_device
 from vsrkd_plugin.registration import register_all
+from vsrkd_plugin.run.checkpoints import write_text_atomically
 
 OPTIONS = {'paper': 'options/dfkd_vdsr_paper.yml', 'ours': 'options/dfkd_vdsr.yml'}
 LABELS = {'paper': "the paper's recipe", 'ours': 'our recipe'}
@@ -59,7 +59,7 @@ class Racer:
     def measure(self, root: str) -> None:
         """Add where it stands to its curve."""
         network = getattr(self.model, 'net_g_ema', self.model.net_g)
-        resolver = SuperResolver(network, 1).eval()
+        resolver = ImageSRAdapter(network, 1).eval()
         psnr = cells({'student': resolver}, [root], self.model.scales, self.model.device)['student']
         network.train(network is self.model.net_g)
         self.curve.append({'seconds': round(self.seconds, 2), 'iteration': self.iteration, 'psnr': psnr})

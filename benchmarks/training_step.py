@@ -10,12 +10,12 @@ from functools import partial
 
 import torch
 
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.distillation.steps import Pair, student_step
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze
+from vsrkd_plugin.distillation.steps import TeacherStudent, student_step
 from vsrkd_plugin.losses.distillation_loss import DistillationLoss
-from vsrkd_plugin.memory import keep_freed_memory
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.run.allocator import keep_freed_memory
 
 
 def seconds_per_step(
@@ -27,7 +27,9 @@ def seconds_per_step(
     """
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     teacher, student = (VDSR(num_feat=n, start='identity').to(device=device).to(memory_format=layout) for n in (64, 32))
-    pair = Pair(SuperResolver(freeze(teacher), 1), SuperResolver(student, 1), partial(autocast, device, dtype))
+    pair = TeacherStudent(
+        ImageSRAdapter(freeze(teacher), 1), ImageSRAdapter(student, 1), partial(autocast, device, dtype)
+    )
     parameters = list(student.parameters())
     optimizer = torch.optim.Adam(parameters, 1e-4)
     lr = torch.rand(batch, 1, 24, 24, device=device)
@@ -36,7 +38,7 @@ def seconds_per_step(
         if device.type == 'cuda':
             torch.cuda.synchronize()
         start = time.perf_counter()
-        target = pair.label(lr, 2) if reuse > 1 else None
+        target = pair.teacher_target(lr, 2) if reuse > 1 else None
         for _ in range(reuse):
             student_step(pair, lr, 2, DistillationLoss(), optimizer, parameters, target=target)
         if device.type == 'cuda':

@@ -104,7 +104,7 @@ def build(options: dict[str, Any], root: Path) -> Any:
     """The model of `options` in this process, ready to train; nothing is written."""
     from basicsr.models import build_model
 
-    from vsrkd_plugin.config.completing import complete
+    from vsrkd_plugin.config.defaults import complete
     from vsrkd_plugin.registration import register
 
     register()

@@ -29,10 +29,10 @@ MODULES = (
 
 def register() -> None:
     """Register the plugin's networks, losses, data sets and models. A second call changes nothing; logs nothing."""
-    from vsrkd_plugin import compat, compat_networks
+    from vsrkd_plugin.basicsr_patches import loop, networks
 
-    compat.apply()
-    compat_networks.apply()
+    loop.apply()
+    networks.apply()
     for module in MODULES:
         importlib.import_module(module)
 

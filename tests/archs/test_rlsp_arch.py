@@ -9,11 +9,11 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from vsrkd_plugin.archs.rlsp_arch import RLSP
-from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr
 from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.run.checkpoints import load_weights
 
 DATA = Path(__file__).resolve().parents[3] / 'shared' / 'data'
 

@@ -11,9 +11,9 @@ from basicsr.utils.color_util import bgr2ycbcr
 from basicsr.utils.matlab_functions import imresize
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.checkpoints import load_weights
 from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.run.checkpoints import load_weights
 
 
 def _weights(network: torch.nn.Module) -> int:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_training import run
 
-from vsrkd_plugin.config.completing import complete
-from vsrkd_plugin.config.preflight_networks import check_networks
+from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
 
 RLSP = {'type': 'RLSP', 'num_feat': 6, 'num_layer': 3, 'upscale': 2}

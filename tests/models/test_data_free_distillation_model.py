@@ -8,12 +8,12 @@ import torch
 from tiny_training import TOTAL, advance, build, tiny_options
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.config.completing import complete
-from vsrkd_plugin.config.preflight_networks import check_networks
+from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.distillation.features import FeatureTaps
 from vsrkd_plugin.errors import TrainingStopped, UserError
 from vsrkd_plugin.losses.feature_distillation_loss import FeatureDistillationLoss
+from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
 
 
@@ -49,7 +49,7 @@ def test_self_ensemble_is_the_mean_over_the_turns(options: dict, tmp_path: Path)
                 x = torch.rot90(lr.flip(3) if flip else lr, quarter, (2, 3))
                 y = torch.rot90(teacher(x, 2), -quarter, (2, 3))
                 outputs.append(y.flip(3) if flip else y)
-    torch.testing.assert_close(model.pair.label(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model.pair.teacher_target(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6)
 
 
 def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.distillation.muon import Muon
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
+from vsrkd_plugin.optim.muon import Muon
 
 
 @pytest.fixture

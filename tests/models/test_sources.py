@@ -9,7 +9,7 @@ from tiny_training import advance, build, tiny_options
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.ops.resize import bicubic_resize
-from vsrkd_plugin.synthesis.bank import ReplayBank
+from vsrkd_plugin.synthesis.bank.memory import ReplayBank
 
 
 def test_noise_and_real_images_in_a_bank(tmp_path: Path, image_folder: Path) -> None:

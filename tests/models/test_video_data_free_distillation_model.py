@@ -15,16 +15,16 @@ from tiny_training import TOTAL, advance, build, run, tiny_video_options
 from torch.utils.data import DataLoader
 
 from vsrkd_plugin.archs.rlsp_arch import RLSP
-from vsrkd_plugin.config.preflight_networks import check_networks
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.clip_validation import clip_metrics, flicker
+from vsrkd_plugin.metrics.clips import clip_metrics, flicker
 from vsrkd_plugin.ops.colour import rgb_to_y
-from vsrkd_plugin.ops.turns import turned, turned_back
+from vsrkd_plugin.ops.dihedral import apply_dihedral, undo_dihedral
+from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
-from vsrkd_plugin.synthesis.bank_file import BankFile, read_meta
-from vsrkd_plugin.synthesis.pairs import PairKind
+from vsrkd_plugin.synthesis.bank.file import BankFile, read_meta
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 
 TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
         'upscale': 2}  # fmt: skip
@@ -196,7 +196,7 @@ def test_a_student_that_is_to_be_steady(options: dict, tmp_path: Path, bank: dic
     lr, target, further = model.next_inputs(2)
     assert lr.shape == (4, 5, 3, 8, 8)
     if target is None:
-        target = model.pair.label(lr, 2)
+        target = model.pair.teacher_target(lr, 2)
     steady = float(further(target, target)['l_steady'])  # the teacher's own clip
     assert steady == 0 if like_teacher else steady > 0
 
@@ -214,16 +214,16 @@ def test_turned_clips_are_judged_along_their_own_motion(
         repeated = lr.repeat_interleave(2, 3).repeat_interleave(2, 4)
         flow, visible = motion.steps(2)
         if visible.any():
-            steady = model.temporal(turned_back(repeated, motion.turn), flow, visible)
+            steady = model.temporal(undo_dihedral(repeated, motion.turn), flow, visible)
             found.setdefault(motion.turn, []).append(float(steady))
     means = {turn: sum(values) / len(values) for turn, values in found.items()}
     assert set(means) == set(range(8))
     assert max(means.values()) < 2.5 * min(means.values())
     lr, target, motion = model.source.draw_moving(4, 2)
-    lr, target = (turned_back(clip, motion.turn) for clip in (lr, target))
+    lr, target = (undo_dihedral(clip, motion.turn) for clip in (lr, target))
     expected = float(model.temporal(target, *motion.steps(2)))
     for turn in range(8):
-        drawn = turned(lr, turn), turned(target, turn), dataclasses.replace(motion, turn=turn)
+        drawn = apply_dihedral(lr, turn), apply_dihedral(target, turn), dataclasses.replace(motion, turn=turn)
         monkeypatch.setattr(model.source, 'draw_moving', lambda *_, drawn=drawn: drawn)
         _, given, further = model.next_inputs(2)
         assert float(further(given, given)['l_steady']) == pytest.approx(expected, rel=1e-5)
@@ -245,12 +245,12 @@ def test_layers_are_tied_frame_by_frame(options: dict, tmp_path: Path) -> None:
     features = model.taps[1].take()[0]
     for clip in range(3):  # a clip alone gives its own part
         model.taps[1].listen()
-        model.pair.label(lr[clip : clip + 1], 2)
+        model.pair.teacher_target(lr[clip : clip + 1], 2)
         torch.testing.assert_close(model.taps[1].take()[0], features[5 * clip : 5 * clip + 5], rtol=1e-2, atol=1e-2)
 
 
 def test_layers_that_cannot_be_tied(options: dict, tmp_path: Path) -> None:
-    from vsrkd_plugin.config.completing import complete
+    from vsrkd_plugin.config.defaults import complete
 
     register()
     options = with_tdan_as(options, 'network_g', tmp_path)
@@ -263,7 +263,7 @@ def test_layers_that_cannot_be_tied(options: dict, tmp_path: Path) -> None:
 def test_learned_pictures_see_the_teacher_through_the_motion(options: dict, tmp_path: Path) -> None:
     _learned(options)
     options['train']['ema_decay'] = 0
-    from vsrkd_plugin.config.completing import complete
+    from vsrkd_plugin.config.defaults import complete
 
     register()
     validate(options, True)
@@ -286,7 +286,7 @@ def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path:
         assert done.returncode == 0, done.stderr[-3000:]
     banks = [tmp_path / f'bank.{shard}-of-2.lmdb' for shard in (1, 2)]
     assert [read_meta(bank)['counts'] for bank in banks] == [{2: 4}, {2: 4}]
-    whole = PairKind(3, {2: 12}, 7, 'blur 1.0')
+    whole = SampleSpec(3, {2: 12}, 7, 'blur 1.0')
     first, second = (BankFile([bank], whole, turn=False).draw(4, 2) for bank in banks)
     assert not {float(x) for x in first[0][:, 0].mean((1, 2, 3))} & {float(x) for x in second[0][:, 0].mean((1, 2, 3))}
     teacher = build(options, tmp_path).pair.teacher
@@ -433,7 +433,7 @@ def test_options_that_disagree(options: dict, change, words: str) -> None:
     ],
 )
 def test_networks_that_do_not_fit(options: dict, tmp_path: Path, change, words: str) -> None:
-    from vsrkd_plugin.config.completing import complete
+    from vsrkd_plugin.config.defaults import complete
 
     register()
     change(options)
@@ -443,7 +443,7 @@ def test_networks_that_do_not_fit(options: dict, tmp_path: Path, change, words: 
 
 
 def test_validation_clips_that_do_not_fit(options: dict, tmp_path: Path) -> None:
-    from vsrkd_plugin.config.completing import complete
+    from vsrkd_plugin.config.defaults import complete
 
     register()
     write_clip(tmp_path / 'clips' / 'a', 4)

@@ -8,8 +8,8 @@ import torch
 from basicsr.archs.edsr_arch import EDSR
 from torch import nn
 
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.distillation.super_resolver import SuperResolver
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.evaluation import (
@@ -45,7 +45,7 @@ def sample() -> dict:
 
 
 def test_metrics_are_basicsr_s_and_ssim_of_a_perfect_network_is_one(sample):
-    networks = {'student': SuperResolver(Perfect(sample['gt']), 1)}
+    networks = {'student': ImageSRAdapter(Perfect(sample['gt']), 1)}
     outcome = evaluate([sample], {'name': 'set_x2', 'scale': 2}, networks, DEFAULT_METRICS, CPU)
     bicubic, student = outcome.results
     rounded = [x.clamp(0, 1).mul(255).round()[:, 2:-2, 2:-2] for x in (bicubic_resize(sample['lq'], 2), sample['gt'])]
@@ -67,7 +67,7 @@ def test_inputs_are_left_as_they_are(sample):
 
 
 def test_interpolated_input_gives_the_same(sample):
-    networks = {'student': SuperResolver(VDSR(num_in_ch=1, num_feat=4, num_block=1), 1)}
+    networks = {'student': ImageSRAdapter(VDSR(num_in_ch=1, num_feat=4, num_block=1), 1)}
     plain = evaluate([sample], {'name': 'set', 'scale': 2}, networks, DEFAULT_METRICS, CPU)
     enlarged = sample | {'lq': bicubic_resize(sample['lq'], 2)}
     same = evaluate([enlarged], {'name': 'set', 'scale': 2, 'interpolate': True}, networks, DEFAULT_METRICS, CPU)
@@ -80,7 +80,7 @@ def test_sets_without_ground_truth_are_left_out(sample):
 
 
 def test_networks_and_scales_that_do_not_fit_are_named(sample):
-    teacher = {'teacher': SuperResolver(EDSR(3, 3, num_feat=4, num_block=1, upscale=4), 3)}
+    teacher = {'teacher': ImageSRAdapter(EDSR(3, 3, num_feat=4, num_block=1, upscale=4), 3)}
     with pytest.raises(UserError, match=r'data set set, teacher: .* takes 3 channels, got 1'):
         evaluate([sample], {'name': 'set', 'scale': 2}, teacher, DEFAULT_METRICS, CPU)
     colour = sample | {'lq': sample['lq'].expand(3, -1, -1), 'gt': sample['gt'].expand(3, -1, -1)}
@@ -92,8 +92,8 @@ def test_networks_and_scales_that_do_not_fit_are_named(sample):
 
 def test_a_network_of_y_keeps_the_colours(sample):
     colour = {'lq': torch.rand(3, 9, 8), 'gt': torch.rand(3, 18, 16), 'scale': 2}
-    networks = {'student': SuperResolver(EDSR(3, 3, num_feat=4, num_block=1, upscale=2), 3)}
-    networks['teacher'] = SuperResolver(VDSR(num_in_ch=1, num_feat=4, num_block=1), 1)
+    networks = {'student': ImageSRAdapter(EDSR(3, 3, num_feat=4, num_block=1, upscale=2), 3)}
+    networks['teacher'] = ImageSRAdapter(VDSR(num_in_ch=1, num_feat=4, num_block=1), 1)
     outcome = evaluate([colour], {'name': 'set'}, networks, DEFAULT_METRICS, CPU)
     assert [result['method'] for result in outcome.results] == ['bicubic', 'student', 'teacher']
     assert {panel.shape[2] for panel in outcome.crops[0].panels.values()} == {3}

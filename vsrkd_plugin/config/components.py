@@ -135,7 +135,7 @@ class Model:
         return self.kind in schema.DISTILLING
 
     @property
-    def films(self) -> bool:
+    def is_video(self) -> bool:
         """Whether it is for clips."""
         return self.kind in schema.ON_CLIPS
 
@@ -218,7 +218,7 @@ def check_optimizer(options: Mapping, place: str, model: Model) -> None:
     Raises:
         UserError: a type that the model does not know, an argument that the optimiser does not take, a wrong value.
     """
-    from vsrkd_plugin.models.optimizers import OPTIMIZERS
+    from vsrkd_plugin.optim.factory import OPTIMIZERS
 
     stock = model.uses_stock('get_optimizer')
     known = ('Adam',) if stock else tuple(OPTIMIZERS)

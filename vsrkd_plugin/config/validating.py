@@ -239,7 +239,7 @@ class _Validator:
         _check_multiple(size, scales, 'synthesis, hr_size')
         self.check_bank(synthesis)
         least = self.kept_size(synthesis, size, scales) // min(scales)
-        if self.model.films:
+        if self.model.is_video:
             least = self.check_clips(synthesis, scales)
         else:
             self.check_video_only()
@@ -249,7 +249,7 @@ class _Validator:
             self.check_fields(source, schema.SOURCES[source['type']], place)
             side = source.get('image_size')
             if side is not None and side < least:
-                what = 'pictures of clips' if self.model.films else 'LR patches'
+                what = 'pictures of clips' if self.model.is_video else 'LR patches'
                 raise UserError(f'{place}, image_size: expected at least {least}, the side of {what}, got {side}')
             if source['type'] == 'learned':
                 why = f'synthesis, sources, {index} is learned'

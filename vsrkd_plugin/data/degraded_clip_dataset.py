@@ -16,7 +16,7 @@ from vsrkd_plugin.data.invented_clips import Inventor, bundled_clips
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
-from vsrkd_plugin.synthesis.scenes import SPEED
+from vsrkd_plugin.synthesis.clips.scenes import SPEED
 
 _KEPT_BYTES = 2 << 30  # in each process; frames of the clips beyond are read anew each time
 _MARGIN = 4  # LR pixels around a patch that is reduced

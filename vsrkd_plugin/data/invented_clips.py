@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.data.images import BUNDLED, Reader, list_images
-from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
-from vsrkd_plugin.synthesis.plain import PlainSource
-from vsrkd_plugin.synthesis.procedural import ProceduralSource
-from vsrkd_plugin.synthesis.scenes import SPEED
+from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.clips.scenes import SPEED
+from vsrkd_plugin.synthesis.sources.baselines import PlainSource
+from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _SIDE, _FRAMES, _PICTURE_SIDE = 256, 10, 300  # of the moving photographs; the smallest photograph is 300 high
 _SEED = 11

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.distillation.recurrent_inheritance import is_recurrent
+from vsrkd_plugin.distillation.init_from_teacher.recurrent import is_recurrent
 
 
 class FeatureTaps:

@@ -7,24 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.distillation.super_resolver import SuperResolver
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral, undo_dihedral
 from vsrkd_plugin.ops.parallel import average_gradients
 from vsrkd_plugin.ops.resize import bicubic_resize
-from vsrkd_plugin.ops.turns import TURNS, turned, turned_back
-from vsrkd_plugin.synthesis.clip_motion import Motion
+from vsrkd_plugin.synthesis.clips.motion import Motion
 
 Autocast = Callable[[], AbstractContextManager]
 Loss = Callable[[Tensor, Tensor], Tensor]
-Further = Callable[[Tensor, Tensor], dict[str, Tensor]]  # the student's output and the target → named losses
+ExtraLosses = Callable[[Tensor, Tensor], dict[str, Tensor]]  # the student's output and the target → named losses
 
 
-def no_further(output: Tensor, target: Tensor) -> dict[str, Tensor]:
+def no_extra_losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Nothing beside the distillation loss."""
     return {}
 
 
 @dataclass
-class Pair:
+class TeacherStudent:
     """Teacher and student on the same input; the bicubic enlargement is made once where either needs it.
 
     Args:
@@ -34,8 +34,8 @@ class Pair:
         self_ensemble: the student learns from the mean of the teacher's outputs over the eight flips and rotations.
     """
 
-    teacher: SuperResolver | None
-    student: SuperResolver
+    teacher: ImageSRAdapter | None
+    student: ImageSRAdapter
     autocast: Autocast
     self_ensemble: bool = False
 
@@ -45,13 +45,15 @@ class Pair:
         return bicubic_resize(lr, scale) if needed else None
 
     @torch.no_grad()
-    def label(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
+    def teacher_target(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
         """What the student is to learn for `lr` `(n, c, h, w)`: `(n, c, scale * h, scale * w)`, fp32, no gradient."""
         with self.autocast():
             if not self.self_ensemble:
                 return self.teacher(lr, scale, base)
-            total = sum(turned_back(self.teacher(turned(lr, turn), scale), turn) for turn in range(TURNS))
-        return total / TURNS
+            total = sum(
+                undo_dihedral(self.teacher(apply_dihedral(lr, turn), scale), turn) for turn in range(NUM_DIHEDRAL)
+            )
+        return total / NUM_DIHEDRAL
 
     def outputs(self, lr: Tensor, scale: int, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Student's SR of `lr` and what it is to learn, each `(n, c, scale * h, scale * w)`, fp32.
@@ -60,7 +62,7 @@ class Pair:
             target: what the teacher said of `lr`; it is asked if None.
         """
         base = self.base(lr, scale)
-        target = self.label(lr, scale, base) if target is None else target
+        target = self.teacher_target(lr, scale, base) if target is None else target
         with self.autocast():
             return self.student(lr, scale, base), target
 
@@ -72,7 +74,7 @@ class Pair:
 
 
 def student_step(
-    pair: Pair,
+    pair: TeacherStudent,
     lr: Tensor,
     scale: int,
     criterion: Loss,
@@ -80,19 +82,19 @@ def student_step(
     parameters: Sequence[nn.Parameter],
     grad_clip: float | None = None,
     target: Tensor | None = None,
-    further: Further = no_further,
+    extra: ExtraLosses = no_extra_losses,
 ) -> dict[str, Tensor]:
     """The student learns to agree with its teacher on `lr`, which gets no gradient.
 
-    `target` is what the teacher said of `lr`, if it was asked before. `further` names more losses of the student's
-    output and the target, to be added.
+    `target` is what the teacher said of `lr`, if it was asked before. `extra` names more losses of the student's output
+    and the target, to be added.
 
     Returns:
-        `l_kd` and the further ones, detached, on the device.
+        `l_kd` and the extra ones, detached, on the device.
     """
     optimizer.zero_grad(set_to_none=True)
     output, target = pair.outputs(lr.detach(), scale, target)
-    losses = {'l_kd': criterion(output, target), **further(output, target)}
+    losses = {'l_kd': criterion(output, target), **extra(output, target)}
     sum(losses.values()).backward()
     average_gradients(parameters)
     if grad_clip:
@@ -109,7 +111,7 @@ class GeneratorObjective:
     their motion, if there is a loss for that: the video counterpart of giving LR back.
     """
 
-    pair: Pair
+    pair: TeacherStudent
     adversarial: Loss
     reconstruction: Loss
     temporal: Callable[..., Tensor] | None = None

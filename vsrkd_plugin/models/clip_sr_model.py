@@ -7,7 +7,7 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver, on_luma, resolves_luma_alone
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter, on_luma, resolves_luma_alone
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
@@ -72,5 +72,5 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
             size = min(self.lq.shape[-2:])
             scale = self.clip_gt.shape[-1] // self.lq.shape[-1]
             network = self.get_bare_model(self.net_g)
-            self._gives_clips = ClipResolver(network, scale, self.opt['network_g'], lr_size=size).recurrent
+            self._gives_clips = VideoSRAdapter(network, scale, self.opt['network_g'], lr_size=size).recurrent
         return self._gives_clips

@@ -5,17 +5,13 @@ from typing import Any
 
 import cv2
 import torch
-from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, tensor2img
 from torch import Tensor
 
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.data.whole_clips import whole_clips
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.ops.colour import rgb_to_y
-
-FLICKER = 'flicker'
-BORDER = 8  # pixels that the usual protocol of Vid4 cuts off
+from vsrkd_plugin.metrics.clips import FLICKER, clip_metrics, frame_metrics
 
 
 class ClipValidation:
@@ -39,7 +35,7 @@ class ClipValidation:
             folder, padding = sample['folder'], options.get('padding', 'replicate')
             try:
                 if resolver is None:
-                    resolver = ClipResolver(
+                    resolver = VideoSRAdapter(
                         self.get_bare_model(network), sample['scale'], self.opt['network_g'], padding=padding,
                         lr_size=min(64, *sample['lq'].shape[-2:]),
                     )  # fmt: skip
@@ -79,33 +75,3 @@ class ClipValidation:
             for clip, values in clips.items():
                 for metric, value in values.items():
                     tb_logger.add_scalar(f'metrics/{name}/{metric}/{clip}', value, current_iter)
-
-
-def frame_metrics(sr: Tensor, gt: Tensor, metrics: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
-    """BasicSR's metrics of every frame of a clip.
-
-    Args:
-        sr, gt: `(t, 3, h, w)` in [0, 1].
-        metrics: name → `{type, …}`; `crop_border` is 8 where not given.
-    """
-    frames = [(tensor2img(a), tensor2img(b)) for a, b in zip(sr, gt, strict=True)]
-    found = {}
-    for name, options in metrics.items():
-        wanted = {'crop_border': BORDER, **{key: value for key, value in options.items() if key != 'better'}}
-        found[name] = [float(calculate_metric({'img': a, 'img2': b}, wanted)) for a, b in frames]
-    return found
-
-
-def clip_metrics(sr: Tensor, gt: Tensor, by_frame: dict[str, list[float]]) -> dict[str, float]:
-    """Means over the frames of a clip of what `frame_metrics` found, and its `flicker`."""
-    return {**{name: sum(values) / len(values) for name, values in by_frame.items()}, FLICKER: flicker(sr, gt)}
-
-
-def flicker(sr: Tensor, gt: Tensor, border: int = BORDER) -> float:
-    """Mean absolute difference between the changes of Y from frame to frame of two clips, in levels of 0 … 255.
-
-    0 where a clip moves as the other, however both look; `nan` for a single frame.
-    """
-    change, wanted = (255 * rgb_to_y(clip.clamp(0, 1)).diff(dim=0) for clip in (sr, gt))
-    inside = (..., slice(border, -border or None), slice(border, -border or None))
-    return float((change - wanted)[inside].abs().mean())

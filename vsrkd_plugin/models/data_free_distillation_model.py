@@ -13,20 +13,20 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels, keep_tail_in_fp32
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.growth import GrowthSchedule
-from vsrkd_plugin.distillation.inheritance import INIT_PATCHES, start_from_teacher
-from vsrkd_plugin.distillation.steps import Further, GeneratorObjective, Pair, student_step
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, freeze, input_channels, keep_tail_in_fp32
+from vsrkd_plugin.distillation.init_from_teacher.chain import INIT_PATCHES, start_from_teacher
+from vsrkd_plugin.distillation.steps import ExtraLosses, GeneratorObjective, TeacherStudent, student_step
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.averaging import LossMeter, update_ema
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
-from vsrkd_plugin.models.optimizers import make_optimizer, make_scheduler
 from vsrkd_plugin.models.pictures import synthesis_picture
 from vsrkd_plugin.models.sources import bank_paths, build_inputs, lr_sizes
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
+from vsrkd_plugin.optim.factory import make_optimizer, make_scheduler
 
 
 @MODEL_REGISTRY.register()
@@ -70,14 +70,14 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         answered = bank_paths(self.opt) and train.get('init') != 'teacher'  # by stored banks
         teacher = None if answered else build_teacher(self.opt, self.device)
         channels = self.input_channels(teacher)
-        self.pair = Pair(
+        self.pair = TeacherStudent(
             self.resolver(teacher, 'network_t', channels) if teacher else None,
             self.resolver(keep_tail_in_fp32(self.net_g), 'network_g', channels),
             self.autocast,
             train.get('self_ensemble', False),
         )
         self.rng = torch.Generator().manual_seed(self.opt['manual_seed'])
-        self.source = build_inputs(self.opt, channels, self.device, self.autocast, self.pair.label)
+        self.source = build_inputs(self.opt, channels, self.device, self.autocast, self.pair.teacher_target)
         self.banked = hasattr(self.source, 'draw')  # inputs come with the teacher's outputs
         growth = train.get('growth')
         self.growth = None
@@ -114,7 +114,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
 
     def resolver(self, network: nn.Module, key: str, channels: int) -> nn.Module:
         """A network, called alike whatever it is: LR in, SR out. `key` names its options."""
-        return SuperResolver(network, channels)
+        return ImageSRAdapter(network, channels)
 
     def tiles(self, images: torch.Tensor) -> torch.Tensor:
         """Inputs or outputs as pictures to look at, `(n, c, h, w)`."""
@@ -171,7 +171,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         if self.ema_decay:
             self.net_g_ema.active = active
 
-    def next_inputs(self, scale: int) -> tuple[torch.Tensor, torch.Tensor | None, Further]:
+    def next_inputs(self, scale: int) -> tuple[torch.Tensor, torch.Tensor | None, ExtraLosses]:
         """LR inputs of a step, the teacher's SR of them if a bank has it, and what else the student learns by."""
         if self.banked:
             return *self.source.draw(self.batch, scale), self.features

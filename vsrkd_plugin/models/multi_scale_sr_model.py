@@ -6,7 +6,7 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from vsrkd_plugin.models.optimizers import make_optimizer
+from vsrkd_plugin.optim.factory import make_optimizer
 
 
 @MODEL_REGISTRY.register()

@@ -11,17 +11,17 @@ from torch import Tensor
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.distillation.steps import Autocast
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.optimizers import make_optimizer
 from vsrkd_plugin.ops.precision import place
-from vsrkd_plugin.synthesis.bank import Label, ReplayBank
-from vsrkd_plugin.synthesis.bank_file import BankFile
-from vsrkd_plugin.synthesis.learned import LearnedSource
-from vsrkd_plugin.synthesis.mixture import MixtureSource
-from vsrkd_plugin.synthesis.moving import PICTURE, MovingSource
-from vsrkd_plugin.synthesis.pairs import PairKind
-from vsrkd_plugin.synthesis.plain import ImageSource, NoiseSource
-from vsrkd_plugin.synthesis.procedural import ProceduralSource
+from vsrkd_plugin.optim.factory import make_optimizer
+from vsrkd_plugin.synthesis.bank.file import BankFile
+from vsrkd_plugin.synthesis.bank.memory import ReplayBank, TeacherTarget
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.source import Source
+from vsrkd_plugin.synthesis.sources.baselines import ImageSource, NoiseSource
+from vsrkd_plugin.synthesis.sources.learned import LearnedSource
+from vsrkd_plugin.synthesis.sources.mixture import MixtureSource
+from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _BANK_SEED = 1000  # apart from the sources' seeds
 _MOTION_SEED = 2000
@@ -43,7 +43,7 @@ def lr_sizes(opt: dict[str, Any], kept: bool = False) -> dict[int, int]:
     return {scale: size // scale for scale in scales}
 
 
-def pair_kind(opt: dict[str, Any], channels: int, kept: bool = False) -> PairKind:
+def sample_spec(opt: dict[str, Any], channels: int, kept: bool = False) -> SampleSpec:
     """What the student learns from; with `kept` what sources make and a bank keeps."""
     clips, frames, made, layers = opt['synthesis'].get('clips'), None, None, None
     if clips:
@@ -51,7 +51,7 @@ def pair_kind(opt: dict[str, Any], channels: int, kept: bool = False) -> PairKin
         bank = opt['synthesis'].get('bank') or {}
         frames = (kept and bank.get('frames')) or clips['frames']
         made = f'blur {clips.get("sigma", 1.5)}' if clips['degradation'] == 'blur' else clips['degradation']
-    return PairKind(channels, lr_sizes(opt, kept), frames, made, layers)
+    return SampleSpec(channels, lr_sizes(opt, kept), frames, made, layers)
 
 
 def build_source(opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast) -> Source:
@@ -65,7 +65,7 @@ def build_source(opt: dict[str, Any], channels: int, device: torch.device, autoc
     """
     share = {'rank': opt['rank'], 'world_size': opt['world_size']}
     if clips := opt['synthesis'].get('clips'):
-        kind = pair_kind(opt, channels, kept=True)
+        kind = sample_spec(opt, channels, kept=True)
         settings = {**{key: value for key, value in clips.items() if key != 'picture_size'}, 'frames': kind.frames}
         sizes = {PICTURE: picture_size(opt)}
         pictures = _build_image_source(opt, sizes, channels, device, autocast)
@@ -172,15 +172,15 @@ def bank_paths(opt: dict[str, Any]) -> list[str]:
 
 
 def build_inputs(
-    opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast, label: Label
+    opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast, teacher_target: TeacherTarget
 ) -> Source | ReplayBank | BankFile:
     """Where a training's inputs come from: stored banks, a bank around the sources, or the sources alone.
 
     Args:
-        label: what the teacher says of LR images.
+        teacher_target: LR images and their scale → the teacher's SR.
     """
     bank = opt['synthesis'].get('bank') or {}
-    wanted, kept = pair_kind(opt, channels), pair_kind(opt, channels, kept=True)
+    wanted, kept = sample_spec(opt, channels), sample_spec(opt, channels, kept=True)
     settings = {'seed': opt['manual_seed'] + _BANK_SEED, 'device': device, 'turn': bank.get('turn', True)}
     if (opt['synthesis'].get('clips') or {}).get('degradation') == 'blur':
         settings['turn'] = False  # the pixels that it keeps are others in a turned clip
@@ -191,5 +191,5 @@ def build_inputs(
         return source
     settings |= {key: bank[key] for key in ('rows', 'numbers') if key in bank}
     return ReplayBank(
-        source, label, kept, wanted=wanted, reuse=bank.get('reuse', 1), keep=opt['world_size'] == 1, **settings
+        source, teacher_target, kept, wanted=wanted, reuse=bank.get('reuse', 1), keep=opt['world_size'] == 1, **settings
     )

@@ -6,9 +6,9 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from vsrkd_plugin.checkpoints import load_weights
-from vsrkd_plugin.distillation.super_resolver import freeze, keep_tail_in_fp32
+from vsrkd_plugin.adapters.image_sr import freeze, keep_tail_in_fp32
 from vsrkd_plugin.ops.precision import place
+from vsrkd_plugin.run.checkpoints import load_weights
 
 
 def build_teacher(opt: dict[str, Any], device: torch.device) -> nn.Module:

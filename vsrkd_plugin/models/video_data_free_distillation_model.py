@@ -6,13 +6,13 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsrkd_plugin.distillation.clip_resolver import CLIP_CHANNELS, ClipResolver, on_luma, resolves_luma_alone
-from vsrkd_plugin.distillation.recurrent_inheritance import INIT_CLIPS
-from vsrkd_plugin.distillation.steps import Further
+from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter, on_luma, resolves_luma_alone
+from vsrkd_plugin.distillation.init_from_teacher.recurrent import INIT_CLIPS
+from vsrkd_plugin.distillation.steps import ExtraLosses
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.data_free_distillation_model import DataFreeDistillationModel
 from vsrkd_plugin.models.sources import lr_sizes
-from vsrkd_plugin.ops.turns import turned_back
+from vsrkd_plugin.ops.dihedral import undo_dihedral
 
 
 @MODEL_REGISTRY.register()
@@ -34,7 +34,7 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
         """A network of clips: LR clip in, every frame of the SR clip out."""
         (scale, size), *_ = lr_sizes(self.opt, kept=key == 'network_t').items()
         checkpointed = key == 'network_g' and self.opt['train'].get('checkpointed', False)
-        return ClipResolver(network, scale, self.opt[key], lr_size=size, checkpointed=checkpointed)
+        return VideoSRAdapter(network, scale, self.opt[key], lr_size=size, checkpointed=checkpointed)
 
     def init_training_settings(self) -> None:
         """As for images; and the losses that know the motion. Reconstruction is by what the clips are made with."""
@@ -49,7 +49,7 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
         if self.objective and train.get('temporal_z_opt'):
             self.objective.temporal = build_loss(train['temporal_z_opt']).to(self.device)
 
-    def next_inputs(self, scale: int) -> tuple[Tensor, Tensor | None, Further]:
+    def next_inputs(self, scale: int) -> tuple[Tensor, Tensor | None, ExtraLosses]:
         """As for images; and `l_steady`, if `train.temporal_opt` asks for it."""
         if not self.temporal:
             return super().next_inputs(scale)
@@ -59,7 +59,7 @@ class VideoDataFreeDistillationModel(ClipValidation, DataFreeDistillationModel):
             (lr, motion), target = self.source.sample_moving(self.batch, scale), None
 
         def steady(output: Tensor, target: Tensor) -> dict[str, Tensor]:
-            frames, teacher = (turned_back(clip, motion.turn) for clip in (output, target))
+            frames, teacher = (undo_dihedral(clip, motion.turn) for clip in (output, target))
             losses = {'l_steady': self.temporal(frames, *motion.steps(scale), teacher)}
             return losses | self.features(output, target)
 

@@ -10,10 +10,10 @@ from basicsr.metrics import calculate_metric
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.data.whole_clips import whole_clips
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.clip_validation import clip_metrics, frame_metrics
+from vsrkd_plugin.metrics.clips import clip_metrics, frame_metrics
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.evaluation import (
     CROP_SIZE,
@@ -34,7 +34,7 @@ logger = logging.getLogger('basicsr')
 def evaluate_clips(
     samples: Dataset,
     options: dict[str, Any],
-    networks: dict[str, ClipResolver],
+    networks: dict[str, VideoSRAdapter],
     metrics: dict[str, dict[str, Any]],
     device: torch.device,
 ) -> Evaluation:

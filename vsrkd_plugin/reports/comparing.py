@@ -10,10 +10,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vsrkd_plugin.checkpoints import write_text_atomically
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.picture import COLOURS, DPI, save_figure
 from vsrkd_plugin.reports.writing import markdown_table
+from vsrkd_plugin.run.checkpoints import write_text_atomically
 
 logger = logging.getLogger('basicsr')
 

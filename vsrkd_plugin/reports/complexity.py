@@ -10,8 +10,8 @@ import torch
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-from vsrkd_plugin.distillation.super_resolver import SuperResolver
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
@@ -19,7 +19,7 @@ LR_SIDE = 64  # pixels of the LR image that reports tell complexity for
 FRAMES = 7  # of the clip that video networks are measured with
 WARM_UP, REPEATS = 2, 7
 PATIENCE = 20.0  # seconds
-Resolver = SuperResolver | ClipResolver
+Resolver = ImageSRAdapter | VideoSRAdapter
 
 
 class _AtScale(nn.Module):
@@ -64,7 +64,7 @@ def measure_complexity(
         x, factor = bicubic_resize(x, scale), 1
     inputs, frames = {}, {}
     for name, resolver in networks.items():
-        clip = isinstance(resolver, ClipResolver)
+        clip = isinstance(resolver, VideoSRAdapter)
         frames[name] = max(FRAMES, resolver.window or 0) if clip else 1
         inputs[name] = x[:, None].repeat(1, frames[name], 1, 1, 1) if clip else x[:, : resolver.in_channels]
     times: dict[str, list[float]] = {name: [] for name in networks}

@@ -14,7 +14,7 @@ from basicsr.utils import tensor2img
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vsrkd_plugin.distillation.super_resolver import SuperResolver
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.resize import bicubic_resize
 
@@ -71,7 +71,7 @@ def metric_options(val: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 def evaluate(
     samples: Dataset,
     options: dict[str, Any],
-    networks: dict[str, SuperResolver],
+    networks: dict[str, ImageSRAdapter],
     metrics: dict[str, dict[str, Any]],
     device: torch.device,
 ) -> Evaluation:

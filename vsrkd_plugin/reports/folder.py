@@ -13,20 +13,19 @@ from typing import Any
 
 import torch
 
-from vsrkd_plugin.checkpoints import load_weights, write_text_atomically
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, input_channels
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.config.components import Model
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.data.images import BUNDLED
-from vsrkd_plugin.distillation.clip_resolver import ClipResolver
-from vsrkd_plugin.distillation.super_resolver import SuperResolver, input_channels
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.registration import register_all
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import LR_SIDE, Resolver, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
+from vsrkd_plugin.run.checkpoints import load_weights, write_text_atomically
 
 logger = logging.getLogger('basicsr')
 DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4}
@@ -45,13 +44,14 @@ class Experiment:
     notes: list[str]  # what is missing
 
 
-def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any]:
+def make_report(folder: Path) -> dict[str, Any]:
     """Measure what a training made, and write `report.json`, `report.md`, `report.png` and a table in the log.
+
+    What its options name must be registered before.
 
     Args:
         folder: the experiment's: `options.yml`, `models/net_g_latest.pth` (or `net_g_<iteration>.pth`), and perhaps
             `metrics.jsonl` and `training.json`.
-        imports: modules that register networks or data sets of the user's (`--import`).
 
     Returns:
         The report: `results`, `complexity` and `training`, as in `report.json`.
@@ -60,7 +60,6 @@ def make_report(folder: Path, imports: list[str] | None = None) -> dict[str, Any
         UserError: the folder lacks something, its data or weights cannot be read, or it cannot be written.
     """
     experiment = read_experiment(Path(folder))
-    register_all(imports)
     opt = experiment.options
     device = _device(opt)
     networks, described = _build_networks(experiment, device)
@@ -184,7 +183,7 @@ def _device(opt: dict[str, Any]) -> torch.device:
 
 
 def _is_video(opt: dict[str, Any]) -> bool:
-    return Model.of(opt).films
+    return Model.of(opt).is_video
 
 
 def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, Resolver], dict[str, str]]:
@@ -221,8 +220,8 @@ def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str |
     try:
         if _is_video(opt):
             # Tried with a size that suits every network of BasicSR's, and that complexity is measured with.
-            return ClipResolver(network, _fallback_scale(opt), settings, lr_size=LR_SIDE)
-        return SuperResolver(network, input_channels(network, settings))
+            return VideoSRAdapter(network, _fallback_scale(opt), settings, lr_size=LR_SIDE)
+        return ImageSRAdapter(network, input_channels(network, settings))
     except ValueError as error:
         raise UserError(f'options.yml, {key}: {opt[key]["type"]} {error}') from error
 

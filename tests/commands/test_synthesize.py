@@ -1,0 +1,122 @@
+"""`basicsr synthesize` and a training from its bank, without the teacher."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tiny_training import command_line, few_threads, tiny_options
+
+from vsrkd_plugin.archs.vdsr_arch import VDSR
+from vsrkd_plugin.cli import main
+from vsrkd_plugin.synthesis.bank.file import BankFile, read_meta
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+
+
+def _write(folder: Path, options: dict[str, Any]) -> str:
+    file = folder / 'options.yml'
+    file.write_text(yaml.safe_dump(options))
+    return str(file)
+
+
+@pytest.fixture
+def options(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(tmp_path)
+    return tiny_options(tmp_path, image_folder)
+
+
+def test_bank_holds_the_teachers_answers_and_goes_on(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, bank = _write(tmp_path, options), tmp_path / 'bank.lmdb'
+    assert main(['synthesize', '-opt', file, '-n', '20', '-o', str(bank)]) == 0
+    assert 'Learned sources are left out' in capsys.readouterr().out
+    assert read_meta(bank)['counts'] == {2: 10, 3: 10}
+    teacher = VDSR(num_feat=8, num_block=4)
+    teacher.load_state_dict(torch.load(tmp_path / 'teacher.pth', weights_only=True)['params'])
+    for scale, size in {2: 6, 3: 4}.items():
+        lr, target = BankFile([bank], SampleSpec(1, {scale: size}), turn=False).draw(8, scale)
+        with torch.no_grad():
+            torch.testing.assert_close(teacher(lr, scale=scale), target, rtol=1e-3, atol=1e-3)  # kept in fp16
+    assert main(['synthesize', '-opt', file, '-n', '30', '-o', str(bank)]) == 0
+    assert read_meta(bank)['counts'] == {2: 15, 3: 15}
+    assert not (tmp_path / 'experiments').exists()
+
+
+def test_trains_without_the_teacher(options: dict[str, Any], tmp_path: Path) -> None:
+    bank = tmp_path / 'bank.lmdb'
+    assert main(['synthesize', '-opt', _write(tmp_path, options), '-n', '40', '-o', str(bank)]) == 0
+    (tmp_path / 'teacher.pth').unlink()
+    for key in ('network_t', 'network_z'):
+        del options[key]
+    options['path'] = {}
+    options['train'] |= {'init': 'random', 'total_iter': 10}
+    options['synthesis'] = {'hr_size': 12, 'bank': {'path': str(bank)}}
+    run = subprocess.run(
+        command_line(['train'], options, tmp_path), env=few_threads(), cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert (tmp_path / 'experiments/tiny/models/net_g_latest.pth').exists()
+    assert (tmp_path / 'experiments/tiny/report.md').exists()
+
+
+def _self_ensemble_of_a_stored_bank(options: dict[str, Any]) -> None:
+    options['synthesis'].update(sources=None, bank={'path': 'b.lmdb'})
+    options['train']['self_ensemble'] = True
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda o: o['synthesis'].update(bank={'path': 'none.lmdb'}), 'got both'),
+        (lambda o: o['synthesis'].update(sources=None), 'got neither'),
+        (lambda o: o['synthesis'].update(sources=None, bank={'path': 'none.lmdb'}), 'none.lmdb: no such bank'),
+        (
+            lambda o: o['synthesis'].update(sources=None, bank={'path': 'b.lmdb', 'reuse': 4}),
+            'bank: reuse is for a teacher',
+        ),
+        (_self_ensemble_of_a_stored_bank, 'train: self_ensemble is for a teacher'),
+        (lambda o: o['synthesis'].update(bank={'reuse': 4, 'rows': 7}), 'at least two batches'),
+        (lambda o: o['synthesis'].update(bank={'reus': 4}), "did you mean 'reuse'"),
+    ],
+)
+def test_wrong_banks_are_refused(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture, change: Any, message: str
+) -> None:
+    change(options)
+    assert main(['train', '-opt', _write(tmp_path, options)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'experiments').exists()
+
+
+def test_learned_sources_alone_are_refused(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options['synthesis']['sources'] = [{'type': 'learned'}]
+    assert main(['synthesize', '-opt', _write(tmp_path, options), '-n', '4', '-o', str(tmp_path / 'b.lmdb')]) == 2
+    assert 'need not learn' in capsys.readouterr().err
+    assert not (tmp_path / 'b.lmdb').exists()
+
+
+def test_a_shard_is_one_of_so_many(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards differ, add up, and follow torchrun; other values are refused by name."""
+    line = ['synthesize', '-opt', _write(tmp_path, options), '-n', '16', '-o', str(tmp_path / 'bank.lmdb')]
+    for shard in ('5/4', '0/2', '1', 'a/b', '1/0'):
+        assert main([*line, '--shard', shard]) == 2
+        assert f'--shard: expected K/N with 1 <= K <= N, such as 1/4, got {shard}' in capsys.readouterr().err
+    assert not list(tmp_path.glob('bank*'))
+    assert main([*line, '--shard', '1/2']) == 0
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert main(line) == 0
+    banks = [tmp_path / f'bank.{number}-of-2.lmdb' for number in (1, 2)]
+    assert [read_meta(bank)['counts'] for bank in banks] == [{2: 4, 3: 4}] * 2
+    first, second = (
+        {float(x) for x in BankFile([bank], SampleSpec(1, {2: 6}), turn=False).draw(40, 2)[0].mean((1, 2, 3))}
+        for bank in banks
+    )
+    assert len(first) > 1 and not first & second

@@ -1,0 +1,241 @@
+import gc
+import threading
+import time
+
+import pytest
+import torch
+
+from vsrkd_plugin.synthesis.sources import procedural
+from vsrkd_plugin.synthesis.sources.dead_leaves import render_levels
+from vsrkd_plugin.synthesis.sources.procedural import FIRST_IMAGES, GROWTH, ProceduralSource
+
+SIZES = {2: 24, 3: 16, 4: 12}
+
+
+def _source(**changes) -> ProceduralSource:
+    arguments = {'channels': 1, 'lr_sizes': SIZES, 'seed': 3, 'num_images': 80, 'image_size': 32}
+    return ProceduralSource(**arguments | changes)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_shape_and_range(channels):
+    source = _source(channels=channels)
+    for scale, size in SIZES.items():
+        sample = source.sample(8, scale)
+        assert sample.shape == (8, channels, size, size)
+        assert sample.dtype == torch.float32
+        assert not sample.requires_grad
+        assert sample.min() >= 0 and sample.max() <= 1
+        assert source.preview(scale, 3).shape == (3, channels, size, size)
+    assert source.step(None, 8, 2) == {}
+    assert source.optimizers == []
+
+
+def test_same_seed_same_samples_whatever_the_global_state():
+    one, other = _source(), _source()
+    for k in range(4):
+        torch.manual_seed(k)
+        state = torch.get_rng_state()
+        expected = one.sample(4, 2)
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.manual_seed(99)
+        assert torch.equal(other.sample(4, 2), expected)
+    assert not torch.equal(_source(seed=4).sample(4, 2), _source().sample(4, 2))
+
+
+def test_timing_of_the_thread_does_not_matter(monkeypatch):
+    quick = _source(num_images=120)
+    quick._pool.wait_for(120)
+
+    def slow(*args):
+        time.sleep(0.05)
+        return render_levels(*args)
+
+    monkeypatch.setattr(procedural, 'render_levels', slow)
+    monkeypatch.setattr(procedural, 'CHUNK', 7)
+    late = _source(num_images=120)
+    for _ in range(35):
+        assert torch.equal(late.sample(4, 3), quick.sample(4, 3))
+
+
+def test_samples_draw_from_a_growing_part_of_the_pool():
+    source = _source(num_images=100)
+    assert [source.available(k) for k in (0, 1, 10, 10**6)] == [FIRST_IMAGES, FIRST_IMAGES + GROWTH, 84, 100]
+    source._pool.wait_for(100)
+    source._pool.levels[FIRST_IMAGES:] = 255  # white: only a sample that may not would see it
+    source._pool.levels[:FIRST_IMAGES] = 0
+    assert source.sample(512, 4).max() <= 0.4
+    for _ in range(30):
+        last = source.sample(512, 4)
+    assert last.max() > 0.5
+
+
+@pytest.mark.parametrize('world_size', [2, 3])
+def test_slices_of_the_ranks_make_the_joint_batch(world_size):
+    ranks = [_source(rank=rank, world_size=world_size) for rank in range(world_size)]
+    alone = _source()
+    for scale in (2, 4, 3):
+        together = torch.cat([source.sample(5, scale) for source in ranks])
+        assert torch.equal(together, alone.sample(5 * world_size, scale))
+
+
+def test_state_goes_on_bit_for_bit(tmp_path):
+    source = _source()
+    for _ in range(5):
+        source.sample(4, 2)
+    torch.save(source.state_dict(), tmp_path / 'state.pth')
+    expected = [source.sample(4, scale) for scale in (2, 3, 4)]
+    resumed = _source()
+    resumed.load_state_dict(torch.load(tmp_path / 'state.pth', weights_only=True))
+    assert resumed.state_dict()['drawn'] == 5
+    for scale, sample in zip((2, 3, 4), expected, strict=True):
+        assert torch.equal(resumed.sample(4, scale), sample)
+
+
+def test_preview_leaves_the_random_state():
+    source, other = _source(), _source()
+    first = source.preview(2)
+    assert torch.equal(source.sample(4, 2), other.sample(4, 2))
+    assert torch.equal(source.preview(2), first)
+    assert source.state_dict()['drawn'] == 1
+
+
+def test_crops_are_the_pixels_of_the_images_in_eight_orientations():
+    source = _source(channels=2, num_images=1, lr_sizes={2: 5}, image_size=6)
+    source._pool.wait_for(1)
+    image = source._pool.levels[0].float() / 255
+    # Contrast 1, brightness 0; every window in every orientation.
+    draws = torch.tensor(
+        [
+            [0, (y + 0.5) / 2, (x + 0.5) / 2, (turn + 0.5) / 8, 0, 0]
+            for y in range(2)
+            for x in range(2)
+            for turn in range(8)
+        ],
+        dtype=torch.float64,
+    )
+    crops = {tuple(crop.flatten().mul(255).round().int().tolist()) for crop in source._crop(draws, 5, 1)}
+    expected = set()
+    for y in range(2):
+        for x in range(2):
+            window = image[:, y : y + 5, x : x + 5]
+            for quarters in range(4):
+                turned = torch.rot90(window, quarters, (1, 2))
+                expected |= {tuple(crop.flatten().mul(255).round().int().tolist()) for crop in (turned, turned.flip(2))}
+    assert crops == expected
+
+
+def test_full_white_and_black_stay_in_range():
+    source = _source()
+    source._pool.wait_for(80)
+    for level in (0, 255):
+        source._pool.levels.fill_(level)
+        sample = source.sample(256, 4)
+        assert sample.min() >= 0 and sample.max() <= 1
+
+
+def test_error_of_the_thread_is_raised_by_sample(monkeypatch):
+    def fail(seed, indices, *args):
+        if indices[0] > 0:
+            raise OSError('disk on fire')
+        return render_levels(seed, indices, *args)
+
+    monkeypatch.setattr(procedural, 'render_levels', fail)
+    source = _source()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match='disk on fire'):
+            source.sample(4, 2)
+    assert source.state_dict()['drawn'] == 0
+
+
+def test_dropped_source_ends_its_thread(monkeypatch):
+    started = threading.Event()
+
+    def slow(*args):
+        started.set()
+        time.sleep(0.02)
+        return render_levels(*args)
+
+    monkeypatch.setattr(procedural, 'render_levels', slow)
+    source = _source(num_images=100_000)
+    thread = source._pool.thread
+    assert started.wait(5)
+    del source
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_cache_gives_the_same_pool_without_rendering(tmp_path, monkeypatch):
+    first = _source(cache_dir=tmp_path / 'new')
+    first._pool.thread.join()
+    assert len(list((tmp_path / 'new').iterdir())) == 1
+    monkeypatch.setattr(procedural, 'render_levels', None)
+    second = _source(cache_dir=tmp_path / 'new')
+    assert torch.equal(second.sample(8, 2), first.sample(8, 2))
+
+
+def test_broken_cache_is_rendered_anew(tmp_path):
+    first = _source(cache_dir=tmp_path)
+    first._pool.thread.join()
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    second = _source(cache_dir=tmp_path)
+    assert torch.equal(second.sample(8, 2), first.sample(8, 2))
+
+
+def test_cache_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / 'file').write_text('')
+    source = _source(cache_dir=tmp_path / 'file')
+    source._pool.thread.join()
+    assert source.sample(4, 2).shape == (4, 1, 24, 24)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'image_size': 20},
+        {'lr_sizes': {}},
+        {'lr_sizes': {2: 0}},
+        {'channels': 0},
+        {'num_images': 0},
+        {'seed': -1},
+        {'rank': 1},
+        {'rank': -1},
+        {'world_size': 0},
+    ],
+)
+def test_bad_arguments(changes):
+    with pytest.raises(ValueError):
+        _source(**changes)
+
+
+def test_bad_sample_arguments():
+    source = _source()
+    with pytest.raises(ValueError, match='scale'):
+        source.sample(4, 8)
+    with pytest.raises(ValueError, match='batch'):
+        source.sample(0, 2)
+
+
+def test_sampling_is_fast():
+    source = _source()
+    source.sample(16, 2)
+    start = time.process_time()
+    for _ in range(20):
+        source.sample(16, 2)
+    assert (time.process_time() - start) / 20 < 0.1  # under a thousandth of a second on an idle core
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_gpu_gives_the_crops_of_the_cpu_without_waiting():
+    here, there = _source(), _source(device='cuda')
+    there.sample(4, 2)
+    here.sample(4, 2)
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        samples = [there.sample(4, 2) for _ in range(10)]
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    for sample in samples:
+        assert torch.allclose(sample.cpu(), here.sample(4, 2), atol=1e-6)

@@ -1,0 +1,173 @@
+"""Any SR network made to look alike: LR in, SR out, whatever size it works at and whatever scales it knows."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+# How networks call the number of channels of their input.
+_CHANNEL_NAMES = ('num_in_ch', 'in_chans', 'in_channels', 'in_nc', 'n_colors')
+
+
+class ImageSRAdapter(nn.Module):
+    """Calls an SR network as it wants to be called.
+
+    Networks with attributes `pre_upsampling` (input at HR size) and `multi_scale` (`forward` takes a `scale`) are
+    believed; any other is run once on a few pixels to see whether it enlarges.
+
+    Args:
+        network: the network, bare or in DataParallel or DistributedDataParallel.
+        in_channels: channels of its input. With one channel, RGB is taken too: chroma is enlarged by bicubic.
+        lr_size: side of the image that an unknown network is tried with.
+
+    Raises:
+        ValueError: an unknown network's output has neither the size of its input nor a multiple of it.
+    """
+
+    def __init__(self, network: nn.Module, in_channels: int, lr_size: int = 16) -> None:
+        super().__init__()
+        self.network = network
+        self.in_channels = in_channels
+        bare = _bare(network)
+        self.multi_scale: bool = bool(getattr(bare, 'multi_scale', False))
+        self.pre_upsampling: bool = bool(getattr(bare, 'pre_upsampling', False))
+        if not self.multi_scale and not self.pre_upsampling:
+            self.pre_upsampling = probe(bare, in_channels, lr_size)
+
+    def forward(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
+        """Super-resolve.
+
+        Args:
+            lr: `(n, c, h, w)` in [0, 1].
+            scale: the factor.
+            base: `bicubic_resize(lr, scale)`, if it is there already; made here where it is needed.
+
+        Returns:
+            `(n, c, scale * h, scale * w)`, fp32, not clipped.
+
+        Raises:
+            ValueError: `lr` has other channels than the network, or the network does not enlarge by `scale`.
+        """
+        if lr.shape[1] == 3 and self.in_channels == 1:
+            base = rgb_to_ycbcr(bicubic_resize(lr, scale) if base is None else base)
+            y = self(rgb_to_y(lr), scale, base[:, :1])
+            return ycbcr_to_rgb(torch.cat([y, base[:, 1:]], 1))
+        if lr.shape[1] != self.in_channels:
+            raise ValueError(f'the network takes {self.in_channels} channels, got {lr.shape[1]}')
+        x, arguments = lr, {'scale': scale} if self.multi_scale else {}
+        if self.pre_upsampling:
+            x = bicubic_resize(lr, scale) if base is None else base
+            arguments = {'scale': 1} if self.multi_scale else {}
+        output = self.network(x, **arguments)
+        expected = (*lr.shape[:2], lr.shape[2] * scale, lr.shape[3] * scale)
+        if output.shape != expected:
+            raise ValueError(f'gives {tuple(output.shape)} for x{scale} of {tuple(lr.shape)}, expected {expected}')
+        return output.float()
+
+
+@torch.no_grad()
+def probe(network: nn.Module, channels: int, lr_size: int = 16, scale: int | None = None) -> bool:
+    """Whether a network wants its input enlarged before: run it on a black image and look at the size.
+
+    Args:
+        network: called with one tensor.
+        channels: of its input.
+        lr_size: side of the image.
+        scale: the factor it is to enlarge by; any if None.
+
+    Returns:
+        True if the output has the size of the input, False if it is `scale` times as large.
+
+    Raises:
+        ValueError: neither, or another number of channels, or the network cannot run on such an image.
+    """
+    parameter = next(network.parameters(), None)
+    x = torch.zeros(1, channels, lr_size, lr_size, device=None if parameter is None else parameter.device)
+    with in_eval_mode(network):
+        try:
+            output = network(x)
+        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(f'cannot run on an image {channels}x{lr_size}x{lr_size}: {reason}') from error
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    expected = f'{scale} times the size, or the same' if scale else 'the same size, or a multiple of it'
+    wrong = ValueError(f'turns an image {tuple(x.shape)} into {shape}; expected as many channels and {expected}')
+    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[:2] != x.shape[:2]:
+        raise wrong
+    height, width = output.shape[-2:]
+    factor = height // lr_size
+    if height != width or factor * lr_size != height or factor not in ((1, scale) if scale else range(1, lr_size + 1)):
+        raise wrong
+    return factor == 1
+
+
+def input_channels(network: nn.Module, options: Mapping[str, Any]) -> int:
+    """Channels of a network's input: by its own word, its options, its constructor's default, its first convolution.
+
+    Args:
+        network: the network, built.
+        options: what it was built with.
+    """
+    bare = _bare(network)
+    if isinstance(inner := getattr(bare, 'network', None), nn.Module):  # a network around another
+        return input_channels(inner, options.get('network', options))
+    defaults = inspect.signature(type(bare).__init__).parameters
+    for name in _CHANNEL_NAMES:
+        default = defaults[name].default if name in defaults else None
+        for value in (options.get(name), getattr(bare, name, None), default):
+            if isinstance(value, int):
+                return value
+    first = next((module for module in bare.modules() if isinstance(module, nn.Conv2d)), None)
+    return first.in_channels if first else 3
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """Evaluation mode, no gradients for its weights; gradients may flow through. Gives the network."""
+    return network.eval().requires_grad_(False)
+
+
+class _Fp32Conv2d(nn.Conv2d):
+    """A convolution that autocast leaves alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def keep_tail_in_fp32(network: nn.Module) -> nn.Module:
+    """Have the last convolution run in fp32 under autocast, and give the network.
+
+    Teacher and student differ by less than what bf16 can tell apart near 1, so their outputs must not be rounded to it.
+    Networks with `pre_upsampling` add their detail to the bicubic image in fp32 themselves. The state dict stays as it
+    is, and so does a deep copy's.
+    """
+    bare = _bare(network)
+    if not getattr(bare, 'pre_upsampling', False):
+        plain = [module for module in bare.modules() if type(module) is nn.Conv2d]
+        fixed = any(isinstance(module, _Fp32Conv2d) for module in bare.modules())
+        if plain and not fixed:
+            plain[-1].__class__ = _Fp32Conv2d
+    return network
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
+
+
+@contextmanager
+def in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while: batch norm must not learn from a probe."""
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode

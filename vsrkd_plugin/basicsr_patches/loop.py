@@ -1,0 +1,190 @@
+"""The patches of stock BasicSR 1.4.2's pipelines; each says what goes wrong without it.
+
+`apply` runs once, before a pipeline. All patches of this package can go with the first BasicSR release that mends the
+symptom; 1.4.2 is the newest one on PyPI today.
+"""
+
+import json
+import logging
+import queue
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vsrkd_plugin.basicsr_patches import checkpoints, distributed
+
+logger = logging.getLogger('basicsr')
+_applied = False
+
+
+def apply() -> None:
+    """Mend stock BasicSR in this process; a second call does nothing."""
+    global _applied
+    if _applied:
+        return
+    _applied = True
+    checkpoints.mend_resume()
+    checkpoints.mend_saving()
+    checkpoints.mend_loading()
+    distributed.mend_distributed()
+    _mend_loaders()
+    _mend_validation()
+    _mend_interruption()
+    _mend_messages()
+
+
+def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_file: str, root: str) -> None:
+    """Run stock `train_pipeline` or `test_pipeline` on options that are loaded and validated already.
+
+    Symptom: the stock parser loads YAML unsafely, takes `1e-4` for a string and runs `--force_yml` through `exec`.
+    """
+    module = sys.modules[pipeline.__module__]
+    args = types.SimpleNamespace(opt=opt_file)
+    stock = module.parse_options
+    module.parse_options = lambda *_args, **_kwargs: (opt, args)
+    try:
+        pipeline(root)
+    finally:
+        module.parse_options = stock
+
+
+def set_copy_options(write: Callable[[str, str], None]) -> None:
+    """Have `train_pipeline` call `write(opt_file, experiment_folder)` where it copies the options file.
+
+    Symptom: the copy lacks what `--force_yml` changed, so the folder does not say what ran.
+    """
+    import basicsr.train
+
+    basicsr.train.copy_opt_file = write
+
+
+def _mend_loaders() -> None:
+    """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises; a training set shorter than a batch trains
+    zero iterations and says 'End of training'."""
+    import basicsr.train
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    from vsrkd_plugin.errors import UserError
+
+    def run(self: Any) -> None:
+        try:
+            for item in self.generator:
+                self.queue.put(item)
+            self.queue.put(None)
+        except Exception as error:  # handed to the reader, which raises it
+            self.queue.put(error)
+
+    def read(self: Any) -> Any:
+        while True:
+            try:
+                item = self.queue.get(timeout=5)
+            except queue.Empty:
+                if self.is_alive():
+                    continue
+                raise RuntimeError('the thread that loads data ended without a word') from None
+            if item is None:
+                raise StopIteration
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    PrefetchGenerator.run = run
+    PrefetchGenerator.__next__ = read
+
+    stock = basicsr.train.create_train_val_dataloader
+
+    def create_train_val_dataloader(opt: dict[str, Any], log: logging.Logger) -> tuple:
+        result = stock(opt, log)
+        if len(result[0]) == 0:
+            raise UserError(
+                f'datasets, train: {len(result[0].dataset)} images make no batch of '
+                f'{opt["datasets"]["train"]["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise '
+                'dataset_enlarge_ratio'
+            )
+        return result
+
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
+def _mend_validation() -> None:
+    """Symptoms: a set without GT is compared with the GT of the set before it, or ends in a traceback; what validation
+    measured is only in the log's text."""
+    from basicsr.models.sr_model import SRModel
+
+    stock_feed, stock_validate, stock_log = (
+        SRModel.feed_data,
+        SRModel.nondist_validation,
+        SRModel._log_validation_metric_values,
+    )
+
+    def feed_data(self: Any, data: dict[str, Any]) -> None:
+        if hasattr(self, 'gt'):
+            del self.gt
+        stock_feed(self, data)
+
+    def nondist_validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
+        stock = self.opt['val']
+        dataset = dataloader.dataset
+        if stock.get('metrics') is not None and 'gt' not in dataset[0]:
+            logger.info('%s has no GT: no metrics.', dataset.opt['name'])
+            self.opt['val'] = {**stock, 'metrics': None}
+        try:
+            stock_validate(self, dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.opt['val'] = stock
+
+    def log_values(self: Any, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
+        stock_log(self, current_iter, dataset_name, tb_logger)
+        if self.is_train:
+            # After the last iteration stock counts one more than were trained.
+            iteration = min(int(current_iter), int(self.opt['train']['total_iter']))
+            values = {name: float(value) for name, value in self.metric_results.items()}
+            line = json.dumps({'iteration': iteration, 'dataset': dataset_name, 'metrics': values})
+            with open(Path(self.opt['path']['experiments_root'], 'metrics.jsonl'), 'a', encoding='utf-8') as file:
+                file.write(line + '\n')
+
+    SRModel.feed_data = feed_data
+    SRModel.nondist_validation = nondist_validation
+    SRModel._log_validation_metric_values = log_values
+
+
+def _mend_interruption() -> None:
+    """Symptom: Ctrl+C and SIGTERM lose everything since the last checkpoint.
+
+    `update_learning_rate` is what stock calls first in an iteration: the one before it is complete.
+    """
+    from basicsr.data.data_sampler import EnlargedSampler
+    from basicsr.models.base_model import BaseModel
+
+    from vsrkd_plugin.run.interruption import stop_if_asked
+
+    stock_epoch, stock_update = EnlargedSampler.set_epoch, BaseModel.update_learning_rate
+    current = {'epoch': 0}
+
+    def set_epoch(self: Any, epoch: int) -> None:
+        current['epoch'] = epoch
+        stock_epoch(self, epoch)
+
+    def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
+        stop_if_asked(self, current['epoch'], current_iter - 1)
+        stock_update(self, current_iter, warmup_iter)
+
+    EnlargedSampler.set_epoch = set_epoch
+    BaseModel.update_learning_rate = update_learning_rate
+
+
+def _mend_messages() -> None:
+    """Symptoms: the last log line of a training says `eta: -1 day, 23:59:59`; with several validation sets every
+    validation warns that only SRModel supports them, which its subclasses do too."""
+    from basicsr.utils.logger import MessageLogger
+
+    stock = MessageLogger.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        stock(self, *args, **kwargs)
+        self.max_iters += 1  # stock takes one too many off
+
+    MessageLogger.__init__ = init
+    logger.addFilter(lambda record: not str(record.msg).startswith('Multiple validation datasets'))

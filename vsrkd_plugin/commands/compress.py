@@ -1,0 +1,71 @@
+"""`compress`: a student from its teacher's channels alone, in seconds, without training."""
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+
+from vsrkd_plugin.adapters.image_sr import input_channels
+from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS
+from vsrkd_plugin.commands.options import checked_options
+from vsrkd_plugin.distillation.init_from_teacher.chain import INIT_PATCHES, start_from_teacher
+from vsrkd_plugin.distillation.init_from_teacher.recurrent import INIT_CLIPS
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
+from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.ops.precision import autocast
+from vsrkd_plugin.run.checkpoints import save_atomically
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write `args.o`; gives the exit status."""
+    compress(checked_options(args), Path(args.o))
+    return 0
+
+
+def compress(opt: dict[str, Any], path: Path) -> None:
+    """Write the student that `train.init: teacher` starts with, all its blocks fitted, for plain BasicSR.
+
+    Args:
+        opt: validated and completed options of a DataFreeDistillationModel.
+        path: the checkpoint to write, `{'params': …}`; must not be there.
+
+    Raises:
+        UserError: options of another model, networks that do not fit each other, no source that need not learn, a file
+            that is there already or cannot be written.
+    """
+    if 'synthesis' not in opt:
+        raise UserError(f'compress: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
+    if path.exists():
+        raise UserError(f'{path}: is there already; name another file')
+    if not path.absolute().parent.is_dir():
+        raise UserError(f'{path}: there is no folder {path.parent}')
+    settings = sources_that_need_not_learn(opt, 'compress')
+    started = time.monotonic()
+    device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
+    teacher = build_teacher(opt, device)
+    sizes = lr_sizes(opt)
+    student = build_network(opt['network_g']).to(device)
+    clips = bool(opt['synthesis'].get('clips'))
+    channels, inputs = (
+        (CLIP_CHANNELS, INIT_CLIPS) if clips else (input_channels(teacher, opt['network_t']), INIT_PATCHES)
+    )
+    source = build_source(settings, channels, device, partial(autocast, device, torch.float32))
+    try:
+        previews = {scale: source.preview(scale, inputs // len(sizes)) for scale in sizes}
+        start_from_teacher(teacher, student, previews)
+    except ValueError as error:
+        raise UserError(f'compress: {error}') from error
+    try:
+        save_atomically({'params': {name: value.cpu() for name, value in student.state_dict().items()}}, path)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written ({error.strerror})') from error
+    weights = [sum(parameter.numel() for parameter in network.parameters()) for network in (teacher, student)]
+    print(
+        f'{path}: {weights[1]:,} weights of {weights[0]:,} ({weights[0] / weights[1]:.2f} times fewer), '
+        f'{time.monotonic() - started:.1f} s'
+    )

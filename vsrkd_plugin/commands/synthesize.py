@@ -1,0 +1,108 @@
+"""`synthesize`: fills a bank with inputs and what the teacher says of them."""
+
+import argparse
+import hashlib
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, input_channels
+from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
+from vsrkd_plugin.commands.options import checked_options
+from vsrkd_plugin.distillation.steps import TeacherStudent
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.sources import build_source, sample_spec, sources_that_need_not_learn
+from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
+
+_SHARD_SEEDS = 1_000_003  # apart, so that those of a shard that is added to do not reach the next one's
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fill the bank `args.o`; gives the exit status."""
+    if torch.cuda.is_available():  # under torchrun each process has a GPU of its own
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+    fill_bank(checked_options(args), Path(args.o), args.n, args.batch, _shard(args.shard))
+    return 0
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    """Which of how many; without `text` what torchrun says."""
+    if text is None:
+        return int(os.environ.get('RANK', 0)) + 1, int(os.environ.get('WORLD_SIZE', 1))
+    which, _, of = text.partition('/')
+    if not (which.isdecimal() and of.isdecimal() and 1 <= int(which) <= int(of)):
+        raise UserError(f'--shard: expected K/N with 1 <= K <= N, such as 1/4, got {text}')
+    return int(which), int(of)
+
+
+def fill_bank(
+    opt: dict[str, Any], path: Path, number: int, batch: int | None = None, shard: tuple[int, int] = (1, 1)
+) -> None:
+    """Fill a bank from the sources of a distillation's options; go on with one that is there.
+
+    Learning sources are left out: they learn against a student, in a training.
+
+    Args:
+        opt: validated and completed options of a DataFreeDistillationModel, or of its video sibling.
+        path: the bank, a folder `*.lmdb`.
+        number: pairs in all, shared out among the scales and shards; rounded up.
+        batch: pairs made at a time; 16 images or 2 clips if None.
+        shard: which of how many: each is made by itself, on any machine, in a folder of its own (`a.1-of-4.lmdb`).
+
+    Raises:
+        UserError: options of another model, no source left, a count below 1, a bank that cannot be written.
+    """
+    if 'synthesis' not in opt:
+        raise UserError(f'synthesize: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
+    clips = opt['synthesis'].get('clips')
+    batch = batch if batch is not None else 2 if clips else 16
+    if number < 1 or batch < 1:
+        raise UserError(f'synthesize: -n and --batch must be at least 1, got {number} and {batch}')
+    settings = sources_that_need_not_learn(opt, 'synthesize')
+    device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
+    within = partial(autocast, device, resolve_precision(opt.get('precision', 'auto'), device))
+    teacher = build_teacher(opt, device)
+    kind = sample_spec(opt, CLIP_CHANNELS if clips else input_channels(teacher, opt['network_t']), kept=True)
+    (scale, size), *_ = kind.lr_sizes.items()
+    resolver = (
+        VideoSRAdapter(teacher, scale, opt['network_t'], lr_size=size)
+        if clips
+        else ImageSRAdapter(teacher, kind.channels)
+    )
+    # `TeacherStudent.teacher_target` asks the teacher alone; no student takes part.
+    pair = TeacherStudent(resolver, resolver, within, opt['train'].get('self_ensemble', False))
+    which, of = shard
+    if of > 1:
+        path = path.with_name(f'{path.stem}.{which}-of-{of}{path.suffix}')
+    goal = -(-number // (len(kind.lr_sizes) * of))
+    said = 'the mean over flips and rotations of ' if pair.self_ensemble else ''
+    numbers = (opt['synthesis'].get('bank') or {}).get('numbers', 'fp16')
+    writer = BankWriter(
+        path, kind, teacher=f'{said}{opt["path"]["pretrain_network_t"]}', capacity=goal, numbers=numbers
+    )
+    there = sum(writer.counts.values())
+    # Another seed for each shard and each addition, or it would bring the first pairs once more.
+    settings['manual_seed'] += there + (which - 1) * _SHARD_SEEDS
+    # Names what an addition holds: two banks that share one hold the same pairs.
+    made_of = [settings['manual_seed'], settings['synthesis'].get('sources'), clips, str(kind), writer.teacher]
+    writer.additions.append(hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16])
+    source = build_source(settings, kind.channels, device, within)
+
+    def sample(count: int, scale: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if not clips:
+            return source.sample(count, scale), None
+        return source.sample_packed(count, scale)
+
+    total = goal * len(kind.lr_sizes)
+    with tqdm(total=total, initial=min(there, total), unit='pair', desc=str(path)) as bar:
+        fill(writer, sample, pair.teacher_target, goal, batch, lambda done, total: bar.update(done - bar.n))
+    writer.close()
+    megabytes = (path / 'data.mdb').stat().st_size / 1e6
+    print(f'{path}: {sum(writer.counts.values()):,} pairs, {megabytes:.0f} MB; {there:,} of them were there before')

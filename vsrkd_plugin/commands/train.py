@@ -1,0 +1,57 @@
+"""`train` and `test`: stock BasicSR's pipelines on options that were checked as a whole before."""
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from basicsr.test import test_pipeline
+from basicsr.train import train_pipeline
+from basicsr.utils import set_random_seed
+
+from vsrkd_plugin.basicsr_patches import distributed, loop
+from vsrkd_plugin.config.defaults import complete
+from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.preflight.files import check_files
+from vsrkd_plugin.reports.folder import make_report
+from vsrkd_plugin.run.checkpoints import write_text_atomically
+from vsrkd_plugin.run.interruption import graceful
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the pipeline that `args.is_train` says; gives the exit status."""
+    opt = load_options(args.opt, args.force_yml)
+    validate(opt, args.is_train)
+    distributed.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
+    root = os.path.abspath(args.root)
+    complete(opt, root, args.is_train, args.auto_resume, args.debug)
+    check_files(opt)
+
+    set_random_seed(opt['manual_seed'] + opt['rank'])
+    if not args.is_train:
+        loop.run_with_options(test_pipeline, opt, args.opt, root)
+        distributed.close_distributed()
+        return 0
+
+    loop.set_copy_options(lambda _file, folder: _write_options(opt, folder))
+    with graceful():
+        loop.run_with_options(train_pipeline, opt, args.opt, root)
+    distributed.close_distributed()
+    if opt['rank'] == 0:
+        make_report(Path(opt['path']['experiments_root']))
+    return 0
+
+
+def _write_options(opt: dict[str, Any], folder: str) -> None:
+    """What ran, `--force_yml` included, into the experiment folder."""
+    if opt['rank'] != 0:
+        return
+    text = yaml.safe_dump(opt, sort_keys=False, allow_unicode=True)
+    command = ' '.join(shlex.quote(part) for part in [Path(sys.argv[0]).name, *sys.argv[1:]])
+    write_text_atomically(
+        f'# The options of this run, completed. Command:\n#   {command}\n{text}', Path(folder, 'options.yml')
+    )

@@ -1,0 +1,1 @@
+"""The student's start from its teacher: channels chosen, layers refitted by least squares."""

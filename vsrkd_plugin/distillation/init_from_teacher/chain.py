@@ -1,0 +1,161 @@
+"""The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent, is_recurrent
+from vsrkd_plugin.distillation.init_from_teacher.residual import inherit_residual, is_residual
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+INIT_PATCHES = 144  # that a start from the teacher is fitted on, shared out among the scales
+
+
+class Chain(NamedTuple):
+    """Convolutions in order, and what stands behind each but the last (a ReLU, or a PReLU with a slope a channel)."""
+
+    layers: Sequence[nn.Conv2d]
+    activations: Sequence[nn.Module]
+
+
+def chain_of(network: nn.Module) -> Chain | None:
+    """The chain that a network is, from its input (enlarged, where it works at HR size) to what it adds to that.
+
+    A network takes part by a method `chain()` that gives its convolutions, with a ReLU behind each but the last; or by
+    a ModuleList `body` in which convolutions and activations alternate, as BasicSR's `SRVGGNetCompact` has. None for
+    others.
+    """
+    if hasattr(network, 'chain'):
+        layers = network.chain()
+        return Chain(layers, [nn.ReLU()] * (len(layers) - 1))
+    body = getattr(network, 'body', None)
+    if not isinstance(body, nn.ModuleList) or len(body) % 2 == 0:
+        return None
+    layers, activations = list(body[::2]), list(body[1::2])
+    alternate = all(isinstance(layer, nn.Conv2d) for layer in layers) and not any(
+        isinstance(activation, nn.Conv2d) for activation in activations
+    )
+    return Chain(layers, activations) if alternate else None
+
+
+@torch.no_grad()
+def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
+    """How much each channel behind each hidden layer matters: (mean squared activation) x (squared norm of the weights
+    that read it).
+
+    Args:
+        chain: the network.
+        x: inputs, `(n, c, h, w)`.
+
+    Returns:
+        A `(channels,)` tensor for each layer but the last.
+    """
+    importance = []
+    for index, reader in enumerate(chain.layers[1:]):
+        x = _forward(chain, index, x)
+        importance.append(x.square().mean((0, 2, 3)) * reader.weight.square().sum((0, 2, 3)))
+    return importance
+
+
+@torch.no_grad()
+def inherit(
+    teacher: Chain,
+    student: Chain,
+    x: Tensor,
+    active: int | None = None,
+    ridge: float = 1e-4,
+) -> list[Tensor]:
+    """Start a student from the channels of its teacher.
+
+    In each layer the most important channels are kept; then, walking forward, each of the student's layers is refitted
+    from the *student's own* activations to the *teacher's* pre-activations of the kept channels, so that it makes good
+    what the layers before it lost. Blocks beyond `active` are left alone (they are identity until they grow).
+
+    Args:
+        teacher, student: input, blocks, output.
+        x: inputs of the chains, `(n, c, h, w)`; about a hundred patches.
+        active: the student's blocks to fit; spread evenly over the teacher's. Default all.
+        ridge: as in `refit`.
+
+    Returns:
+        The kept channels of each fitted hidden layer.
+
+    Raises:
+        ValueError: the student is deeper or wider than the teacher, or their inputs or outputs differ.
+    """
+    active = len(student.layers) - 2 if active is None else active
+    blocks, last = len(teacher.layers) - 2, len(teacher.layers) - 1
+    if active > blocks:
+        raise ValueError(f'a student of {active} blocks cannot start from a teacher of {blocks}')
+    ends = [(chain.layers[0].in_channels, chain.layers[-1].out_channels) for chain in (teacher, student)]
+    if ends[0] != ends[1]:
+        raise ValueError('teacher and student differ in the channels of their input or output')
+    sources = [0, *(1 + i for i in spread(active, blocks)), last]
+    targets = [*range(1 + active), len(student.layers) - 1]
+    importance = channel_importance(teacher, x)
+    kept = []
+    ours = theirs = x
+    position = 0  # teacher layers that `theirs` has been through
+    for index, source in zip(targets, sources, strict=True):
+        layer = student.layers[index]
+        while position < source:
+            theirs = _forward(teacher, position, theirs)
+            position += 1
+        target = in_chunks(lambda part, i=source: convolve(teacher.layers[i], part), theirs)
+        if source < last:
+            if layer.out_channels > target.shape[1]:
+                raise ValueError(
+                    f'a student of {layer.out_channels} channels cannot start from a teacher of {target.shape[1]}'
+                )
+            kept.append(importance[source].topk(layer.out_channels).indices.sort().values)
+            target = target[:, kept[-1]]
+        refit(layer, ours, target, ridge)
+        if source < last:
+            slope = getattr(teacher.activations[source], 'weight', None)
+            if slope is not None:  # PReLU
+                student.activations[index].weight.copy_(slope[kept[-1]] if len(slope) > 1 else slope)
+            ours = _forward(student, index, ours)
+    return kept
+
+
+def start_from_teacher(
+    teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
+) -> None:
+    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve.
+
+    Args:
+        teacher, student: the bare networks.
+        previews: scale → LR images, about a hundred in all; of recurrent networks LR clips.
+        active: the student's blocks to fit; all by default.
+
+    Raises:
+        ValueError: they are not of one kind, or do not fit each other.
+    """
+    if is_recurrent(teacher) and is_recurrent(student):
+        (clip,) = previews.values()
+        inherit_recurrent(teacher, student, clip, active)
+        return None
+    if is_residual(teacher) and is_residual(student):
+        return inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
+    chains = {'network_t': chain_of(teacher), 'network_g': chain_of(student)}
+    for (key, chain), network in zip(chains.items(), (teacher, student), strict=True):
+        if chain is None:
+            raise ValueError(
+                'needs two chains of layers, two networks like EDSR or two recurrent ones like RLSP; '
+                f'{key} ({type(network).__name__}) does not fit'
+            )
+    kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains.values()]
+    enlarged = [getattr(network, 'pre_upsampling', False) for network in (teacher, student)]
+    if kinds[0] != kinds[1] or enlarged[0] != enlarged[1]:
+        raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
+    inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]
+    inherit(chains['network_t'], chains['network_g'], torch.cat(inputs), active)
+    return None
+
+
+def _forward(chain: Chain, index: int, x: Tensor) -> Tensor:
+    """`x` through a layer and the activation behind it."""
+    return in_chunks(lambda part: chain.activations[index](convolve(chain.layers[index], part)), x)

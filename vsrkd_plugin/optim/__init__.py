@@ -1,0 +1,1 @@
+"""Optimisers. In plain PyTorch; imports no BasicSR."""

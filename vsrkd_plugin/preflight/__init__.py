@@ -1,0 +1,1 @@
+"""Builds and tries what the options name, before anything is created."""

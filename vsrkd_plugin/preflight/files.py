@@ -1,0 +1,123 @@
+"""What options name, tried before anything is created: networks, checkpoints, images, folders to write into.
+
+Neither the log nor a random state notices.
+"""
+
+import os
+import tempfile
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vsrkd_plugin.config.components import find_registered
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.preflight.networks import check_networks
+from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
+
+# Losses of BasicSR that are cheap to build; others may load a network, or download one.
+_PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss')
+
+
+def check_files(opt: dict[str, Any]) -> None:
+    """Try what the options name. Nothing is left behind; the options stay as they are.
+
+    Args:
+        opt: options that passed `validate` and `complete`.
+
+    Raises:
+        UserError: a network that cannot be built, a checkpoint that cannot be read or does not fit, a teacher and a
+            student that do not match, a data folder that is missing or empty, a corrupt image, a folder that cannot be
+            written.
+    """
+    check_networks(opt)
+    if opt['is_train']:
+        with unnoticed():
+            _check_training_parts(opt['train'])
+    if opt['rank'] == 0:  # the others need not decode every image again
+        _check_folders(opt)
+        _check_datasets(opt)
+
+
+def _check_training_parts(train: dict[str, Any]) -> None:
+    """Losses and optimisers whose arguments may be wrong in value."""
+    from vsrkd_plugin.optim.factory import OPTIMIZERS
+
+    for key, options in train.items():
+        if not isinstance(options, dict) or 'type' not in options:
+            continue
+        if key.endswith('_opt'):
+            build, arguments = split_type(options, 'loss')
+            if build and (build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES):
+                build_or_tell(build, arguments, f'train, {key}')
+        elif key.startswith('optim_') and options['type'] in OPTIMIZERS:
+            arguments = {name: value for name, value in options.items() if name != 'type'}
+            weights = [nn.Parameter(torch.zeros(1))]
+            build_or_tell(OPTIMIZERS[options['type']], {'params': weights, **arguments}, f'train, {key}')
+
+
+def _check_datasets(opt: dict[str, Any]) -> None:
+    from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+    from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
+
+    seen: set[str] = set()  # a folder that several sets use alike is decoded once
+    for phase, options in opt['datasets'].items():
+        place = f'datasets, {phase}'
+        if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
+            raise UserError(f'{place}, prefetch_mode: cuda needs a GPU; expected cpu, or leave it out')
+        build = find_registered('data set', options['type'])
+        if not issubclass(build, (BicubicImageDataset, DegradedClipDataset)):
+            _check_roots(options, place)
+            continue
+        dataset = build(deepcopy(options))
+        key = repr((options['dataroot_gt'], options.get('gt_size'), options.get('clips'), options.get('scale')))
+        if key not in seen:
+            seen.add(key)
+            try:
+                dataset.check()
+            except UserError as error:
+                raise UserError(f'{place}: {error}') from error
+
+
+def _check_roots(options: dict[str, Any], place: str) -> None:
+    """The folders of a data set that is not ours."""
+    if (options.get('io_backend') or {}).get('type', 'disk') not in ('disk', 'lmdb'):
+        return
+    for key, roots in options.items():
+        if not key.startswith('dataroot') or roots is None:
+            continue
+        for root in roots if isinstance(roots, list) else [roots]:
+            folder = Path(root).expanduser()
+            if not folder.is_dir():
+                raise UserError(f'{place}, {key}: no folder {root}')
+            try:
+                empty = next(folder.iterdir(), None) is None
+            except OSError as error:
+                raise UserError(f'{place}, {key}: cannot read folder {root} ({error.strerror})') from error
+            if empty:
+                raise UserError(f'{place}, {key}: folder {root} is empty; expected images')
+
+
+def _check_folders(opt: dict[str, Any]) -> None:
+    """Where the run writes."""
+    folders = [opt['path']['experiments_root' if opt['is_train'] else 'results_root']]
+    if opt['is_train'] and opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
+        folders.append(os.path.join(opt['root_path'], 'tb_logger', opt['name']))
+    for folder in map(Path, folders):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f'name: cannot write into {folder}: it is a file; expected a folder')
+        # A new run renames an old folder, for which the one above it must be writable.
+        place = folder if resumes(opt) else folder.parent
+        while not os.path.lexists(place):
+            place = place.parent
+        if not place.is_dir():
+            raise UserError(f'name: cannot write into {folder}: {place} is not a folder')
+        try:
+            os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
+        except OSError as error:
+            raise UserError(
+                f'name: cannot write into {folder}: {place}: {error.strerror}; expected a folder that can be written '
+                '(--root names another)'
+            ) from error

@@ -1,0 +1,54 @@
+"""Facts of a training that its report tells: how long it took, on what, in which precision, with how much memory."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vsrkd_plugin.ops.precision import describe_device
+from vsrkd_plugin.run.checkpoints import write_text_atomically
+
+
+def peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory that this process has held, of the GPU if it works on one; None where that is not known."""
+    if device.type == 'cuda':
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+class Clock:
+    """Seconds of a training, those before an interruption included; validation counts."""
+
+    def __init__(self) -> None:
+        self.start(0.0)
+
+    def start(self, before: float) -> None:
+        self._before, self._since = before, time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._since
+
+
+clock = Clock()
+
+
+def write_run_record(model: Any) -> None:
+    """`training.json` in the experiment folder: what the report says of a training."""
+    opt = model.opt
+    facts = {
+        'iterations': int(opt['train']['total_iter']),
+        'seconds': round(clock.seconds(), 1),
+        'device': describe_device(model.device),
+        'precision': getattr(model, 'precision', None) or opt['network_g'].get('precision', 'fp32'),
+        'seed': opt['manual_seed'],
+        'peak_memory_mb': peak_memory_mb(model.device),
+    }
+    write_text_atomically(json.dumps(facts) + '\n', Path(opt['path']['experiments_root'], 'training.json'))

@@ -1,0 +1,1 @@
+"""Inputs kept with the teacher's outputs: in memory during a training, or on disk."""

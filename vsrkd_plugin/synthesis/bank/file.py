@@ -1,0 +1,291 @@
+"""A bank in LMDB: inputs with the teacher's outputs, to be shared in place of the teacher."""
+
+import json
+import math
+import shutil
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec, crop, decode, draw_windows, encode, motion_of
+from vsrkd_plugin.synthesis.clips.motion import Motion
+from vsrkd_plugin.synthesis.source import Objective
+
+_META = b'meta'
+_FORMAT = 1
+_SPARE = 64 << 20  # map size beyond the pairs: LMDB's own pages
+
+
+# LMDB refuses to open a folder twice in a process: those that are open, by path, as long as somebody holds them.
+_OPEN: weakref.WeakValueDictionary[str, lmdb.Environment] = weakref.WeakValueDictionary()
+
+
+def _open(path: str | Path) -> lmdb.Environment:
+    """The environment of a bank, to read."""
+    key = str(Path(path).resolve())
+    environment = _OPEN.get(key)
+    if environment is None:
+        environment = _OPEN[key] = lmdb.open(key, readonly=True, lock=False, readahead=False)
+    return environment
+
+
+def _key(scale: int, index: int) -> bytes:
+    return f'{scale}/{index:09d}'.encode()
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """What a bank holds: `kind`, `counts` (by scale), `numbers`, `teacher`, `additions`.
+
+    Raises:
+        UserError: there is no bank, or it cannot be read.
+    """
+    path = Path(path)
+    if not (path / 'data.mdb').is_file():
+        raise UserError(f'{path}: no such bank; expected a folder made by `basicsr synthesize`')
+    try:
+        with _open(path).begin() as transaction:
+            meta = json.loads(bytes(transaction.get(_META)))
+        if meta['format'] != _FORMAT:
+            raise UserError(f'{path}: a bank of format {meta["format"]}, expected {_FORMAT}')
+        for name in ('lr_sizes', 'counts'):
+            meta[name] = {int(scale): int(value) for scale, value in meta[name].items()}
+        meta['kind'] = SampleSpec(
+            meta['channels'], meta['lr_sizes'], meta.get('frames'), meta.get('made'), meta.get('layers')
+        )
+        return {'numbers': 'fp16', 'additions': [], **meta}
+    except (lmdb.Error, ValueError, TypeError, KeyError) as error:
+        raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
+
+
+class BankWriter:
+    """Fills a bank; every `add` is on the disk when it returns, so that filling goes on after an interruption.
+
+    Args:
+        path: the folder, `*.lmdb`. One that is there already is added to if it holds pairs of the same kind.
+        kind: of the pairs.
+        teacher: who labels, in words; must be the same in each addition.
+        capacity: pairs of each scale that there will be.
+        numbers: how they are kept, `fp16` or `uint8`.
+
+    Raises:
+        UserError: a folder that is no bank, or one of another kind; or too little room on the disk.
+    """
+
+    def __init__(
+        self, path: str | Path, kind: SampleSpec, *, teacher: str, capacity: int, numbers: str = 'fp16'
+    ) -> None:
+        self.path, self.kind, self.numbers = Path(path), kind, numbers
+        self.counts = dict.fromkeys(kind.lr_sizes, 0)
+        self.teacher = teacher
+        self.additions: list[str] = []  # what each holds, in a word: banks that share one hold the same pairs
+        self._meta = {
+            'format': _FORMAT, 'channels': kind.channels, 'lr_sizes': dict(kind.lr_sizes), 'frames': kind.frames,
+            'made': kind.made, 'layers': kind.layers, 'numbers': numbers, 'teacher': teacher,
+        }  # fmt: skip
+        if self.path.exists():
+            stored = read_meta(self.path)
+            for name in ('channels', 'lr_sizes', 'frames', 'made', 'layers', 'numbers', 'teacher'):
+                if stored.get(name) != self._meta[name]:
+                    raise UserError(
+                        f'{path}: is there already, of other pairs ({name}: {stored.get(name)}, not '
+                        f'{self._meta[name]}); name another folder'
+                    )
+            self.counts, self.additions = stored['counts'], stored['additions']
+        size = sum(capacity * (kind.bytes(scale, numbers) + 4096) for scale in kind.lr_sizes) + _SPARE
+        parent = self.path.absolute().parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            there = (self.path / 'data.mdb').stat().st_size if self.path.exists() else 0
+            if shutil.disk_usage(parent).free < size - there:
+                raise UserError(f'{path}: {size / 1e9:.1f} GB are needed on the disk, more than is free')
+            self._env = lmdb.open(str(self.path), map_size=size)
+        except (OSError, lmdb.Error) as error:
+            raise UserError(f'{path}: cannot be written ({error})') from error
+
+    def add(self, lr: Tensor, target: Tensor, scale: int, motion: Tensor | None = None) -> None:
+        """Append pairs, batches of `kind.lr_shape` and `kind.target_shape`, of clips with `kind.motion_numbers`."""
+        moving = np.zeros((len(lr), 0), np.float32) if motion is None else motion.cpu().numpy()
+        if moving.shape[1] != self.kind.motion_numbers:
+            raise ValueError(f'expected {self.kind.motion_numbers} numbers of motion, got {moving.shape[1]}')
+        rows = encode(torch.cat([lr.flatten(1), target.flatten(1)], 1), self.numbers).cpu().numpy()
+        counts = {**self.counts, scale: self.counts[scale] + len(rows)}
+        with self._env.begin(write=True) as transaction:
+            for index, row in enumerate(rows, self.counts[scale]):
+                transaction.put(_key(scale, index), moving[index - self.counts[scale]].tobytes() + row.tobytes())
+            meta = {**self._meta, 'counts': counts, 'additions': self.additions}
+            transaction.put(_META, json.dumps(meta).encode())
+        self.counts = counts
+
+    def close(self) -> None:
+        """Close the file."""
+        self._env.close()
+
+
+class BankFile:
+    """Pairs at random from one bank or several; needs no teacher.
+
+    Args:
+        paths: folders made by `BankWriter`.
+        wanted: kind of the pairs that are given; every bank must hold such, or larger ones, of which parts are cut at
+            random in space and time.
+        turn: flip and rotate the pairs at random.
+        seed: of the choice.
+        device: where pairs are wanted.
+        rank, world_size: this process's place in a distributed training.
+
+    Raises:
+        UserError: a bank that is missing, broken, empty or of other images; two that hold the same pairs.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        wanted: SampleSpec,
+        *,
+        turn: bool = True,
+        seed: int = 0,
+        device: torch.device | str = 'cpu',
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.wanted, self.turn = wanted, turn
+        self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self._rng = torch.Generator().manual_seed(seed)
+        metas = check_banks(paths, wanted)
+        self._kinds = [meta['kind'] for meta in metas]
+        self._numbers = [{'fp16': np.float16, 'uint8': np.uint8}[meta['numbers']] for meta in metas]
+        self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in wanted.lr_sizes}
+        self._banks = [_open(path).begin(buffers=True) for path in paths]
+
+    def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
+        """LR `(batch, …, c, s, s)` and the teacher's SR, fp32."""
+        return self._draw(batch, scale)[0]
+
+    def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
+        """The same, and how the clips move; None for images, or where a bank does not tell."""
+        (lr, target), drawn = self._draw(batch, scale)
+        return lr, target, self._motion(*drawn, scale)
+
+    def _draw(self, batch: int, scale: int) -> tuple[tuple[Tensor, Tensor], tuple[Any, ...]]:
+        """The pairs; and of which rows of which banks they are which windows, turned how."""
+        ends = self._counts[scale].cumsum(0)
+        joint = torch.randint(int(ends[-1]), (batch * self.world_size,), generator=self._rng)
+        turn = int(torch.randint(NUM_DIHEDRAL, (), generator=self._rng)) if self.turn else 0
+        banks = torch.searchsorted(ends, joint, right=True)
+        within = joint - (ends - self._counts[scale])[banks]
+        # The windows of all processes, so that each knows what the others drew.
+        windows = [draw_windows(self._kinds[bank], self.wanted, scale, 1, self._rng) for bank in banks.tolist()]
+        share = slice(self.rank * batch, (self.rank + 1) * batch)
+        rows = [
+            self._read(*place, scale)
+            for place in zip(banks[share].tolist(), within[share].tolist(), windows[share], strict=True)
+        ]
+        lr, target = (
+            apply_dihedral(torch.stack([row[part] for row in rows]).to(self.device, non_blocking=True), turn)
+            for part in (0, 1)
+        )
+        return (lr, target), (rows, banks[share].tolist(), windows[share], turn)
+
+    def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
+        """One pair, cropped, and its motion; of the file only what is cropped is read."""
+        kind, buffer = self._kinds[bank], self._banks[bank].get(_key(scale, index))
+        shapes = kind.lr_shape(scale), kind.target_shape(scale)
+        motion = np.frombuffer(buffer, np.float32, kind.motion_numbers)
+        lr, target = np.split(np.frombuffer(buffer, self._numbers[bank], offset=motion.nbytes), [math.prod(shapes[0])])
+        parts = (
+            crop(lr.reshape(shapes[0]), window[0], self.wanted, scale),
+            crop(target.reshape(shapes[1]), window[0], self.wanted, scale, scale),
+        )
+        return (*(decode(torch.from_numpy(np.array(part))) for part in parts), torch.from_numpy(motion.copy()))
+
+    def _motion(
+        self, rows: list[tuple[Tensor, ...]], banks: list[int], windows: list[Tensor], turn: int, scale: int
+    ) -> Motion | None:
+        """The rows' motion together."""
+        if self.wanted.frames is None or not all(self._kinds[bank].layers for bank in banks):
+            return None
+        each = [
+            motion_of(row[2][None], self._kinds[bank], window, self.wanted, scale, turn)
+            for row, bank, window in zip(rows, banks, windows, strict=True)
+        ]
+        return Motion.together(each).to(self.device)
+
+    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
+        """Nothing to learn here; no losses."""
+        return {}
+
+    def preview(self, scale: int, count: int = 4) -> Tensor:
+        """Some inputs; the random state stays as it is."""
+        return self.preview_pairs(scale, count)[0]
+
+    def preview_pairs(self, scale: int, count: int = 4) -> tuple[Tensor, Tensor]:
+        """Some pairs; the random state stays as it is."""
+        state = self._rng.get_state()
+        pairs = self.draw(count, scale)
+        self._rng.set_state(state)
+        return pairs
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random state."""
+        return {'rng': self._rng.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._rng.set_state(state['rng'].cpu())
+
+
+def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[str, Any]]:
+    """`read_meta` of each, for banks that must have such pairs, or larger ones.
+
+    Raises:
+        UserError: one has not, or is empty; two hold the same pairs.
+    """
+    metas = [read_meta(path) for path in paths]
+    by_addition: dict[str, str | Path] = {}
+    for path, meta in zip(paths, metas, strict=True):
+        if not meta['kind'].holds(wanted):
+            raise UserError(f'{path}: a bank of {meta["kind"]}; expected {wanted}, or larger')
+        for scale in wanted.lr_sizes:
+            if not meta['counts'].get(scale):
+                raise UserError(f'{path}: an empty bank for x{scale}')
+        for addition in meta['additions']:
+            if by_addition.setdefault(addition, path) != path:
+                raise UserError(f'{path}: holds the pairs of {by_addition[addition]}; expected banks that differ')
+    return metas
+
+
+def fill(
+    writer: BankWriter,
+    sample: Callable[[int, int], tuple[Tensor, Tensor | None]],
+    teacher_target: Callable[[Tensor, int], Tensor],
+    goal: int,
+    batch: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Add pairs until every scale has `goal`.
+
+    Args:
+        writer: the bank.
+        sample: batch and scale → LR images, and of clips the packed motion.
+        teacher_target: LR images and scale → the teacher's SR.
+        goal: pairs of each scale.
+        batch: pairs made at a time.
+        progress: told how many pairs there are, of how many, after each addition.
+    """
+    total = goal * len(writer.counts)
+    for scale in writer.counts:
+        while (missing := goal - writer.counts[scale]) > 0:
+            # What is kept is what the teacher sees.
+            lr, motion = sample(min(batch, missing), scale)
+            lr = decode(encode(lr, writer.numbers))
+            writer.add(lr, teacher_target(lr, scale), scale, motion)
+            progress(sum(min(count, goal) for count in writer.counts.values()), total)

@@ -1,0 +1,183 @@
+"""The replay bank: inputs are kept with what the teacher said of them, so that it is asked once and used many times."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral
+from vsrkd_plugin.synthesis.bank.sample_spec import NUMBERS, SampleSpec, crop, decode, draw_windows, encode, motion_of
+from vsrkd_plugin.synthesis.clips.motion import Motion
+from vsrkd_plugin.synthesis.source import Objective, Source
+
+# LR images and their scale → the teacher's SR, without gradient.
+TeacherTarget = Callable[[Tensor, int], Tensor]
+
+
+class _Shelf:
+    """The pairs of one scale, and the uses left of each."""
+
+    def __init__(self, rows: int, kind: SampleSpec, scale: int, numbers: str, device: torch.device) -> None:
+        kept = {'dtype': NUMBERS[numbers], 'device': device}
+        self.lr = torch.zeros(rows, *kind.lr_shape(scale), **kept)
+        self.target = torch.zeros(rows, *kind.target_shape(scale), **kept)
+        self.motion = torch.zeros(rows, kind.motion_numbers)
+        self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU, as motion: choosing rows must not wait for a GPU
+
+
+class ReplayBank:
+    """Gives every input `reuse` times, with the teacher's output, which it asks for once.
+
+    At most `rows` pairs of each scale are kept. A batch is drawn at random from them; a pair that was drawn `reuse`
+    times goes, and a fresh batch from the source takes the place of as many. Until all places are taken every draw asks
+    the teacher: `rows / batch` draws of a scale. Pairs are turned and flipped at random, input and output alike, which
+    a super-resolver's output follows nearly; on average over the turns the target is the teacher's self-ensemble.
+    Larger pairs than wanted are given in parts, cropped at random in space and time.
+
+    Args:
+        source: where fresh inputs come from.
+        teacher_target: LR images and their scale → the teacher's SR.
+        kind: of the pairs that the source makes and the bank keeps.
+        wanted: kind of the pairs that are given; those kept, if None.
+        reuse: how often each pair is given; 1 keeps nothing.
+        rows: pairs kept of each scale.
+        numbers: how they are kept, `fp16` or `uint8`.
+        turn: whether pairs are turned.
+        seed: of the choice.
+        device: where pairs are kept.
+        keep: whether `state_dict` holds the pairs. Without them a bank that goes on fills anew; several processes, of
+            which one writes the state, must not go on with the pairs of that one.
+
+    Raises:
+        ValueError: `reuse` or `rows` below 1; the wanted pairs are larger than those kept.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        teacher_target: TeacherTarget,
+        kind: SampleSpec,
+        *,
+        wanted: SampleSpec | None = None,
+        reuse: int,
+        rows: int = 1024,
+        numbers: str = 'fp16',
+        turn: bool = True,
+        seed: int = 0,
+        device: torch.device | str = 'cpu',
+        keep: bool = True,
+    ) -> None:
+        if reuse < 1 or rows < 1:
+            raise ValueError(f'reuse and rows must be at least 1, got {reuse} and {rows}')
+        self.kind, self.wanted = kind, wanted or kind
+        if not kind.holds(self.wanted):
+            raise ValueError(f'from {kind} cannot be cropped: {self.wanted}')
+        self.source, self.teacher_target = source, teacher_target
+        self.reuse, self.numbers, self.turn, self.keep = reuse, numbers, turn, keep
+        self.optimizers = source.optimizers
+        self.asked = 0  # inputs that the teacher was asked about
+        self._rng = torch.Generator().manual_seed(seed)
+        place = torch.device(device)
+        self._shelves = {scale: _Shelf(rows, kind, scale, numbers, place) for scale in kind.lr_sizes if reuse > 1}
+
+    def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
+        """The next pairs: LR `(batch, c, s, s)` (clips `(batch, t, c, s, s)`) and the teacher's SR, fp32, no gradient.
+
+        Raises:
+            ValueError: fewer rows are kept than two batches.
+        """
+        return self._draw(batch, scale)[:2]
+
+    def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
+        """The same, and how the clips move; None for images."""
+        lr, target, motion, windows, turn = self._draw(batch, scale)
+        if not self.kind.layers:
+            return lr, target, None
+        return lr, target, motion_of(motion, self.kind, windows, self.wanted, scale, turn).to(lr.device)
+
+    def _draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        if self.reuse == 1:
+            return self._given(*self._ask(batch, scale), torch.arange(batch), scale, 0)
+        shelf = self._shelves[scale]
+        if 2 * batch > len(shelf.left):  # or what is left between two refills may be less than a batch
+            raise ValueError(f'a bank of {len(shelf.left)} rows cannot give batches of {batch}; expected two or more')
+        free = (shelf.left == 0).nonzero().flatten()
+        if len(free) >= batch:
+            places = free[:batch]
+            lr, target, motion = self._ask(batch, scale)
+            shelf.lr[places], shelf.target[places] = encode(lr, self.numbers), encode(target, self.numbers)
+            shelf.motion[places] = motion
+            shelf.left[places] = self.reuse
+        held = shelf.left.nonzero().flatten()
+        rows = held[torch.randperm(len(held), generator=self._rng)[:batch]]
+        shelf.left[rows] -= 1
+        turn = int(torch.randint(NUM_DIHEDRAL, (), generator=self._rng)) if self.turn else 0
+        return self._given(shelf.lr, shelf.target, shelf.motion, rows, scale, turn)
+
+    def _given(
+        self, lr: Tensor, target: Tensor, motion: Tensor, rows: Tensor, scale: int, turn: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """Some rows, cut to the wanted size, and turned; their motion, windows and turn."""
+        windows = draw_windows(self.kind, self.wanted, scale, len(rows), self._rng)
+        pairs = [
+            (crop(lr[row], window, self.wanted, scale), crop(target[row], window, self.wanted, scale, scale))
+            for row, window in zip(rows, windows, strict=True)
+        ]
+        lr, target = (apply_dihedral(decode(torch.stack(part)), turn) for part in zip(*pairs, strict=True))
+        return lr, target, motion[rows], windows, turn
+
+    def _ask(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor]:
+        if self.kind.layers:
+            lr, motion = self.source.sample_packed(batch, scale)
+        else:
+            lr = self.source.sample(batch, scale)
+            motion = torch.zeros(batch, 0)
+        # The teacher must see what will be kept, or the pair would not be one.
+        lr = decode(encode(lr, self.numbers))
+        self.asked += batch
+        return lr, self.teacher_target(lr, scale), motion
+
+    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
+        """A learning step of the source."""
+        return self.source.step(objective, batch, scale)
+
+    def preview(self, scale: int, count: int = 4) -> Tensor:
+        """Fresh images of the source."""
+        return self.source.preview(scale, count)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The source's state, the random state and every pair kept."""
+        return {
+            'source': self.source.state_dict(),
+            'rng': self._rng.get_state(),
+            'asked': self.asked,
+            'shelves': {
+                scale: {name: getattr(shelf, name) for name in ('lr', 'target', 'motion', 'left')}
+                for scale, shelf in self._shelves.items()
+                if self.keep
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            ValueError: the state is of a bank of other scales or sizes.
+        """
+        if state['shelves'] and state['shelves'].keys() != self._shelves.keys():
+            raise ValueError(f'a bank of the scales {list(state["shelves"])}, expected {list(self._shelves)}')
+        for scale, stored in state['shelves'].items():
+            shelf = self._shelves[scale]
+            for name in ('lr', 'target'):
+                was, now = stored[name], getattr(shelf, name)
+                if (was.shape, was.dtype) != (now.shape, now.dtype):
+                    raise ValueError(
+                        f'a bank of {tuple(was.shape)} {was.dtype} for x{scale}, expected {tuple(now.shape)} '
+                        f'{now.dtype}'
+                    )
+            for name, values in stored.items():
+                getattr(shelf, name).copy_(values)
+        self.source.load_state_dict(state['source'])
+        self._rng.set_state(state['rng'].cpu())
+        self.asked = state['asked']

@@ -1,0 +1,1 @@
+"""Pictures of a source set in motion that is known."""

@@ -1,0 +1,241 @@
+"""The procedural source of training inputs: random crops from a pool of dead leaves, rendered while training runs."""
+
+import os
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
+
+CHUNK = 16  # images rendered between two looks at the clock: a tenth of a second
+FIRST_IMAGES = 64  # what the first sample draws from
+GROWTH = 2  # images that each further sample has more to draw from
+
+_DRAWS = 4  # random numbers per row: image, top, left, orientation
+
+
+class _Pool:
+    """Images `(num_images, channels, size, size)`, uint8 on the CPU, filled from the front by a daemon thread."""
+
+    def __init__(self, seed: int, num_images: int, size: int, channels: int, cache_dir: str | Path | None) -> None:
+        self.levels = torch.zeros(num_images, channels, size, size, dtype=torch.uint8)
+        self.seed = seed
+        self.rendered = 0
+        self.error: BaseException | None = None
+        self.changed = threading.Condition()
+        self.stop = threading.Event()
+        name = f'leaves{RECIPE}_{seed}_{num_images}x{channels}x{size}.npy'
+        self.file = None if cache_dir is None else Path(cache_dir) / name
+        if not self._load():
+            self.thread = threading.Thread(target=self._fill, name='procedural images', daemon=True)
+            self.thread.start()
+
+    def wait_for(self, count: int) -> None:
+        """Return once the first `count` images are there; raise `RuntimeError` if the thread failed before."""
+        if self.rendered < count:
+            with self.changed:
+                self.changed.wait_for(lambda: self.rendered >= count or self.error is not None or self.stop.is_set())
+        if self.rendered < count:
+            reason = self.error or 'the source was closed'
+            raise RuntimeError(f'rendering procedural images failed: {reason}') from self.error
+
+    def close(self) -> None:
+        """End the thread after its current chunk."""
+        self.stop.set()
+        with self.changed:
+            self.changed.notify_all()
+
+    def _fill(self) -> None:
+        array = self.levels.numpy()  # numpy copies in this thread; torch would wake the cores that training uses
+        try:
+            for first in range(0, len(self.levels), CHUNK):
+                if self.stop.is_set():
+                    return
+                last = min(first + CHUNK, len(self.levels))
+                images = render_levels(self.seed, range(first, last), self.levels.shape[-1], self.levels.shape[1])
+                array[first:last] = images.numpy()
+                with self.changed:
+                    self.rendered = last
+                    self.changed.notify_all()
+        except BaseException as error:  # a thread's exception would be lost, and `sample` wait for ever
+            with self.changed:
+                self.error = error
+                self.changed.notify_all()
+            return
+        self._save()
+
+    def _load(self) -> bool:
+        if self.file is None:
+            return False
+        try:
+            stored = np.load(self.file, allow_pickle=False)
+        except (OSError, ValueError, EOFError):  # none yet, or a broken one: render
+            return False
+        if stored.dtype != np.uint8 or stored.shape != tuple(self.levels.shape):
+            return False
+        self.levels = torch.from_numpy(stored)
+        self.rendered = len(stored)
+        return True
+
+    def _save(self) -> None:
+        """Store the pool under its final name in one step, for several processes may do so; a full disk is no error."""
+        if self.file is None:
+            return
+        temporary = None
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.file.parent, suffix='.tmp', delete=False) as stream:
+                temporary = stream.name
+                np.save(stream, self.levels.numpy())
+            os.replace(temporary, self.file)
+        except OSError:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+
+
+class ProceduralSource:
+    """Inputs from procedural images; it does not learn.
+
+    The images are rendered by a thread in the order of their indices. Sample number `k` draws from the first
+    `min(num_images, FIRST_IMAGES + GROWTH * k)`: how fast the thread is decides whether `sample` waits, never what it
+    returns. All randomness is of one private generator, drawn for the joint batch of all processes, of which each takes
+    its rows.
+
+    Args:
+        channels: 1 or 3.
+        lr_sizes: side of the square LR patch for each scale.
+        seed: of the images and of the crops; the same in every process.
+        num_images: size of the pool.
+        image_size: side of an image, at least the largest patch.
+        device: where samples are made.
+        rank: this process.
+        world_size: number of processes.
+        cache_dir: folder that keeps the rendered pool for other runs; nothing is kept if None.
+
+    Raises:
+        ValueError: a size, count or rank that does not fit.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        lr_sizes: dict[int, int],
+        seed: int,
+        num_images: int = 2000,
+        image_size: int = 96,
+        device: torch.device | str = 'cpu',
+        rank: int = 0,
+        world_size: int = 1,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if channels < 1 or num_images < 1:
+            raise ValueError(f'channels and num_images must be at least 1, got {channels} and {num_images}')
+        if seed < 0:
+            raise ValueError(f'seed must not be negative, got {seed}')
+        if not lr_sizes or min(lr_sizes.values()) < 1 or max(lr_sizes.values()) > image_size:
+            raise ValueError(f'lr_sizes must lie in 1 … image_size ({image_size}), got {lr_sizes}')
+        if not 0 <= rank < world_size:
+            raise ValueError(f'rank must lie in 0 … world_size - 1, got {rank} of {world_size}')
+        self.channels, self.lr_sizes, self.seed = channels, dict(lr_sizes), seed
+        self.num_images, self.image_size = num_images, image_size
+        self.rank, self.world_size = rank, world_size
+        self.device = torch.device(device)
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self._generator = torch.Generator().manual_seed(seed)
+        self._drawn = 0
+        self._pool = _Pool(seed, num_images, image_size, channels, cache_dir)
+        weakref.finalize(self, self._pool.close)  # a source that is dropped, or the end of the process, ends the thread
+        # On the CPU the pool itself. Elsewhere a copy that grows in `sample`, in the order of the caller's own stream.
+        on_cpu = self.device.type == 'cpu'
+        self._images = self._pool.levels if on_cpu else torch.zeros_like(self._pool.levels, device=self.device)
+        self._uploaded = num_images if on_cpu else 0
+
+    def available(self, drawn: int) -> int:
+        """Number of images that sample number `drawn` (from 0) draws from."""
+        return min(self.num_images, FIRST_IMAGES + GROWTH * drawn)
+
+    def sample(self, batch: int, scale: int) -> Tensor:
+        """Random crops in random orientations.
+
+        Args:
+            batch: rows for this process.
+            scale: one of `lr_sizes`.
+
+        Returns:
+            `(batch, channels, s, s)`, fp32 in [0, 1], on `device`, without gradient.
+
+        Raises:
+            ValueError: an unknown scale, or `batch` below 1.
+            RuntimeError: the rendering failed.
+        """
+        size = self._size_of(batch, scale)
+        count = self.available(self._drawn)
+        self._provide(count)  # before the randomness: a failure leaves the state as it was
+        draws = torch.rand(batch * self.world_size, _DRAWS, generator=self._generator, dtype=torch.float64)
+        self._drawn += 1
+        return self._crop(draws[self.rank * batch : (self.rank + 1) * batch], size, count)
+
+    def preview(self, scale: int, count: int = 4) -> Tensor:
+        """`(count, channels, s, s)`, fp32 in [0, 1]: the same at every call; the random state stays."""
+        size = self._size_of(count, scale)
+        images = self.available(0)
+        self._provide(images)
+        generator = torch.Generator().manual_seed(self.seed + scale)
+        return self._crop(torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64), size, images)
+
+    def step(self, objective: Any, batch: int, scale: int) -> dict[str, Tensor]:
+        """Nothing to learn here; no losses."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """`rng`: state of the generator (uint8); `drawn`: number of samples so far. The same in every process."""
+        return {'rng': self._generator.get_state(), 'drawn': self._drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as if never interrupted; the pool is rendered anew, or read from `cache_dir`."""
+        self._generator.set_state(state['rng'].cpu())
+        self._drawn = int(state['drawn'])
+
+    def _size_of(self, batch: int, scale: int) -> int:
+        if batch < 1:
+            raise ValueError(f'batch must be at least 1, got {batch}')
+        if scale not in self.lr_sizes:
+            raise ValueError(f'scale must be one of {sorted(self.lr_sizes)}, got {scale}')
+        return self.lr_sizes[scale]
+
+    def _provide(self, count: int) -> None:
+        self._pool.wait_for(count)
+        if self._uploaded < count:
+            part = slice(self._uploaded, count)
+            self._images[part].copy_(self._pool.levels[part], non_blocking=True)
+            self._uploaded = count
+
+    @torch.no_grad()
+    def _crop(self, draws: Tensor, size: int, count: int) -> Tensor:
+        """Rows of `draws` `(n, _DRAWS)`, in [0, 1) on the CPU, as crops of the first `count` images."""
+        side, edge = self.image_size, size - 1
+        image = (draws[:, 0] * count).long()
+        top, left = ((draws[:, 1:3] * (side - edge)).long()).unbind(1)
+        turn = (draws[:, 3] * 8).long()
+        flip_y, flip_x, transposed = turn & 1, turn >> 1 & 1, (turn >> 2).bool()
+        # Pixel (i, j) of a crop lies at start + i * step_i + j * step_j of its image: flips turn the sign of a step, a
+        # transposition swaps them. One gather for all rows.
+        start = image * (self.channels * side * side) + (top + flip_y * edge) * side + left + flip_x * edge
+        down, right = (1 - 2 * flip_y) * side, 1 - 2 * flip_x
+        step_i, step_j = torch.where(transposed, right, down), torch.where(transposed, down, right)
+        start, step_i, step_j = self._send(torch.stack([start, step_i, step_j])).view(3, -1, 1, 1, 1).unbind(0)
+        along = torch.arange(size, device=self.device)
+        channel = torch.arange(self.channels, device=self.device) * (side * side)
+        index = start + channel.view(-1, 1, 1) + step_i * along.view(-1, 1) + step_j * along
+        return self._images.view(-1)[index] / 255
+
+    def _send(self, x: Tensor) -> Tensor:
+        """To `device` without waiting for what it is doing."""
+        return x if self.device.type == 'cpu' else x.pin_memory().to(self.device, non_blocking=True)
