@@ -1,0 +1,279 @@
+"""What a distillation does, typed and frozen: made once from validated options; everything derived stands here."""
+
+import glob
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vsrkd_plugin.config.components import Model
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+
+Options = Mapping[str, Any]  # `{type, …}`: what a registered class is built with
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """A network, and the checkpoint that it starts from (None: a random start)."""
+
+    options: Options
+    weights: str | None = None
+    param_key: str | None = 'params'
+    strict: bool = True
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """A source of inputs: its kind, its share of a batch, and the arguments of its class."""
+
+    kind: str
+    weight: float
+    settings: Options
+
+
+@dataclass(frozen=True)
+class ClipsPlan:
+    """How pictures of the sources become clips; lengths in LR pixels."""
+
+    frames: int  # of the clips that the student learns from
+    kept_frames: int  # of those that sources make and a bank keeps
+    degradation: str
+    sigma: float
+    objects: int
+    motion: str
+    speed: tuple[float, float]
+    picture_size: int
+
+    @property
+    def layers(self) -> int:
+        """Of a scene: the ground and the objects that may be there."""
+        return 1 + (self.objects if self.motion == 'full' else 0)
+
+    @property
+    def made(self) -> str:
+        """How LR is made of HR, in words: clips of other degradations are other samples."""
+        return f'blur {self.sigma}' if self.degradation == 'blur' else self.degradation
+
+
+@dataclass(frozen=True)
+class BankPlan:
+    """Inputs kept with the teacher's outputs, in memory (`reuse` > 1) or stored (`path`)."""
+
+    reuse: int
+    rows: int
+    turn: bool
+    numbers: str
+    path: tuple[str, ...]
+
+    def stored(self) -> list[str]:
+        """The stored banks, patterns expanded, each once.
+
+        Raises:
+            UserError: a pattern that no bank fits.
+        """
+        found: list[str] = []
+        for pattern in map(os.path.expanduser, self.path):
+            is_pattern = glob.has_magic(pattern) and not os.path.exists(pattern)
+            matching = sorted(glob.glob(pattern)) if is_pattern else [pattern]
+            if not matching:
+                raise UserError(f'{pattern}: no bank fits this pattern')
+            found += matching
+        return list({os.path.realpath(path): path for path in found}.values())
+
+
+@dataclass(frozen=True)
+class GrowthPlan:
+    """Blocks of the student that are active over time."""
+
+    start: int
+    every: int | None
+    milestones: tuple[int, ...] | None
+    step: int
+    block_start: str
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """The losses, each as its options; None where it takes no part."""
+
+    distill: Options
+    adversarial: Options | None
+    reconstruction: Options | None
+    feature: Options | None
+    temporal: Options | None
+    temporal_z: Options | None
+
+
+@dataclass(frozen=True)
+class DistillationPlan:
+    """What a distillation does.
+
+    Attributes:
+        scales: each step draws one.
+        batch: samples of a step in each process.
+        hr_size, kept_hr_size: side of the HR patches that the student learns from; that sources make and a bank keeps.
+        teacher: None where stored banks have its answers.
+        generator: options of `network_z`, if there is one.
+        clips: None for images.
+    """
+
+    is_video: bool
+    scales: tuple[int, ...]
+    precision: str
+    seed: int
+    rank: int
+    world_size: int
+    on_gpu: bool
+    batch: int
+    hr_size: int
+    kept_hr_size: int
+    teacher: NetworkPlan | None
+    student: NetworkPlan
+    generator: Options | None
+    sources: tuple[SourcePlan, ...]
+    clips: ClipsPlan | None
+    bank: BankPlan
+    losses: LossPlan
+    starts_from_teacher: bool
+    growth: GrowthPlan | None
+    self_ensemble: bool
+    checkpointed: bool
+    generator_freq: int
+    grad_clip: float | None
+    grad_clip_z: float | None
+    optim_g: Options
+    optim_z: Options | None
+    scheduler: Options
+    scheduler_z: Options
+    ema_decay: float
+    total_iter: int
+
+    @classmethod
+    def from_options(cls, opt: Options) -> 'DistillationPlan':
+        """The plan of validated options of a DataFreeDistillationModel, or of its video sibling."""
+        train, synthesis, path = opt['train'], opt['synthesis'], opt.get('path') or {}
+        bank, clips, growth = synthesis.get('bank') or {}, synthesis.get('clips'), train.get('growth')
+        scales = tuple(opt['scales']) if isinstance(opt['scales'], list) else (opt['scales'],)
+        hr_size = synthesis.get('hr_size', 48)
+        kept_hr_size = bank.get('hr_size') or hr_size
+        stored = bank.get('path') or []
+        from_teacher = train.get('init', 'random') == 'teacher'
+
+        def network(label: str) -> NetworkPlan:
+            return NetworkPlan(
+                opt[f'network_{label}'],
+                path.get(f'pretrain_network_{label}'),
+                path.get(f'param_key_{label}', 'params'),
+                path.get(f'strict_load_{label}', True),
+            )
+
+        return cls(
+            is_video=Model.of(opt).is_video,
+            scales=scales,
+            precision=opt.get('precision', 'auto'),
+            seed=opt.get('manual_seed') or 0,
+            rank=opt.get('rank', 0),
+            world_size=opt.get('world_size', 1),
+            on_gpu=opt.get('num_gpu') not in (0, None, 'auto'),
+            batch=opt['datasets']['train'].get('batch_size_per_gpu', 1),
+            hr_size=hr_size,
+            kept_hr_size=kept_hr_size,
+            teacher=network('t') if 'network_t' in opt and (from_teacher or not stored) else None,
+            student=network('g'),
+            generator=opt.get('network_z'),
+            sources=tuple(
+                SourcePlan(
+                    entry['type'],
+                    entry.get('weight', 1),
+                    {key: value for key, value in entry.items() if key not in ('type', 'weight')},
+                )
+                for entry in synthesis.get('sources') or ()
+            ),
+            clips=_clips_plan(clips, bank, kept_hr_size, scales[0]) if clips else None,
+            bank=BankPlan(
+                reuse=bank.get('reuse', 1),
+                rows=bank.get('rows', 1024),
+                # Of a turned clip that was reduced by blur other pixels would have been kept.
+                turn=bank.get('turn', True) and not (clips and clips['degradation'] == 'blur'),
+                numbers=bank.get('numbers', 'fp16'),
+                path=tuple(stored) if isinstance(stored, list) else (stored,),
+            ),
+            losses=LossPlan(
+                train['distill_opt'],
+                train.get('adversarial_opt'),
+                _reconstruction(train.get('reconstruction_opt'), clips),
+                train.get('feature_opt'),
+                train.get('temporal_opt'),
+                train.get('temporal_z_opt'),
+            ),
+            starts_from_teacher=from_teacher,
+            growth=growth
+            and GrowthPlan(
+                growth['start'],
+                growth.get('every'),
+                tuple(growth['milestones']) if growth.get('milestones') else None,
+                growth.get('step', 1),
+                growth.get('block_start', 'identity'),
+            ),
+            self_ensemble=train.get('self_ensemble', False),
+            checkpointed=train.get('checkpointed', False),
+            generator_freq=int(train.get('generator_freq', 50)),
+            grad_clip=train.get('grad_clip'),
+            grad_clip_z=train.get('grad_clip_z'),
+            optim_g=train['optim_g'],
+            optim_z=train.get('optim_z'),
+            scheduler=train['scheduler'],
+            scheduler_z=train.get('scheduler_z') or train['scheduler'],
+            ema_decay=train.get('ema_decay') or 0,
+            total_iter=int(train['total_iter']),
+        )
+
+    @property
+    def lr_sizes(self) -> dict[int, int]:
+        """Scale → side of the LR patches that the student learns from: SR is `hr_size` at every scale."""
+        return {scale: self.hr_size // scale for scale in self.scales}
+
+    @property
+    def kept_lr_sizes(self) -> dict[int, int]:
+        """The same of those that sources make and a bank keeps."""
+        return {scale: self.kept_hr_size // scale for scale in self.scales}
+
+    def sample_spec(self, channels: int) -> SampleSpec:
+        """What the student learns from."""
+        return self._spec(channels, self.lr_sizes, self.clips.frames if self.clips else None)
+
+    def kept_spec(self, channels: int) -> SampleSpec:
+        """What sources make and a bank keeps."""
+        return self._spec(channels, self.kept_lr_sizes, self.clips.kept_frames if self.clips else None)
+
+    def _spec(self, channels: int, lr_sizes: dict[int, int], frames: int | None) -> SampleSpec:
+        made, layers = (self.clips.made, self.clips.layers) if self.clips else (None, None)
+        return SampleSpec(channels, lr_sizes, frames, made, layers)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a source learns."""
+        return any(source.kind == 'learned' for source in self.sources)
+
+
+def _clips_plan(clips: Options, bank: Options, kept_hr_size: int, scale: int) -> ClipsPlan:
+    shown = kept_hr_size // scale * (1 if clips['degradation'] == 'none' else scale)
+    return ClipsPlan(
+        frames=clips['frames'],
+        kept_frames=bank.get('frames') or clips['frames'],
+        degradation=clips['degradation'],
+        sigma=clips.get('sigma', 1.5),
+        objects=clips.get('objects', 2),
+        motion=clips.get('motion', 'full'),
+        speed=tuple(clips.get('speed', (0.03, 3.0))),
+        # A frame must not run out of its picture: a quarter more than it shows, unless told otherwise.
+        picture_size=clips.get('picture_size') or shown * 5 // 4,
+    )
+
+
+def _reconstruction(options: Options | None, clips: Options | None) -> Options | None:
+    """The reconstruction loss of clips reduces as the clips are made."""
+    if not options or not clips or clips['degradation'] == 'none':
+        return options
+    return {**options, **{key: clips[key] for key in ('degradation', 'sigma') if key in clips}}
