@@ -25,7 +25,8 @@ import yaml
 from measuring import agreement, cells, clip_agreement, clip_cells, load_clip_network, load_network
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, input_channels
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.schema import VIDEO
 from vsrkd_plugin.registration import register

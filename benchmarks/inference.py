@@ -8,7 +8,8 @@ import argparse
 
 import torch
 
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.ops.precision import autocast, describe_device, resolve_precision
 from vsrkd_plugin.registration import register

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels, keep_tail_in_fp32, probe
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, keep_tail_in_fp32, probe
 from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr

@@ -1,19 +1,14 @@
 """Any SR network made to look alike: LR in, SR out, whatever size it works at and whatever scales it knows."""
 
-import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from vsrkd_plugin.adapters.contract import NetworkContract, bare
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from vsrkd_plugin.ops.resize import bicubic_resize
-
-# How networks call the number of channels of their input.
-_CHANNEL_NAMES = ('num_in_ch', 'in_chans', 'in_channels', 'in_nc', 'n_colors')
 
 
 class ImageSRAdapter(nn.Module):
@@ -35,11 +30,10 @@ class ImageSRAdapter(nn.Module):
         super().__init__()
         self.network = network
         self.in_channels = in_channels
-        bare = _bare(network)
-        self.multi_scale: bool = bool(getattr(bare, 'multi_scale', False))
-        self.pre_upsampling: bool = bool(getattr(bare, 'pre_upsampling', False))
+        contract = NetworkContract.of(network)
+        self.multi_scale, self.pre_upsampling = contract.multi_scale, contract.pre_upsampling
         if not self.multi_scale and not self.pre_upsampling:
-            self.pre_upsampling = probe(bare, in_channels, lr_size)
+            self.pre_upsampling = probe(bare(network), in_channels, lr_size)
 
     def forward(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
         """Super-resolve.
@@ -108,26 +102,6 @@ def probe(network: nn.Module, channels: int, lr_size: int = 16, scale: int | Non
     return factor == 1
 
 
-def input_channels(network: nn.Module, options: Mapping[str, Any]) -> int:
-    """Channels of a network's input: by its own word, its options, its constructor's default, its first convolution.
-
-    Args:
-        network: the network, built.
-        options: what it was built with.
-    """
-    bare = _bare(network)
-    if isinstance(inner := getattr(bare, 'network', None), nn.Module):  # a network around another
-        return input_channels(inner, options.get('network', options))
-    defaults = inspect.signature(type(bare).__init__).parameters
-    for name in _CHANNEL_NAMES:
-        default = defaults[name].default if name in defaults else None
-        for value in (options.get(name), getattr(bare, name, None), default):
-            if isinstance(value, int):
-                return value
-    first = next((module for module in bare.modules() if isinstance(module, nn.Conv2d)), None)
-    return first.in_channels if first else 3
-
-
 def freeze(network: nn.Module) -> nn.Module:
     """Evaluation mode, no gradients for its weights; gradients may flow through. Gives the network."""
     return network.eval().requires_grad_(False)
@@ -148,17 +122,13 @@ def keep_tail_in_fp32(network: nn.Module) -> nn.Module:
     Networks with `pre_upsampling` add their detail to the bicubic image in fp32 themselves. The state dict stays as it
     is, and so does a deep copy's.
     """
-    bare = _bare(network)
-    if not getattr(bare, 'pre_upsampling', False):
-        plain = [module for module in bare.modules() if type(module) is nn.Conv2d]
-        fixed = any(isinstance(module, _Fp32Conv2d) for module in bare.modules())
+    inner = bare(network)
+    if not NetworkContract.of(network).pre_upsampling:
+        plain = [module for module in inner.modules() if type(module) is nn.Conv2d]
+        fixed = any(isinstance(module, _Fp32Conv2d) for module in inner.modules())
         if plain and not fixed:
             plain[-1].__class__ = _Fp32Conv2d
     return network
-
-
-def _bare(network: nn.Module) -> nn.Module:
-    return network.module if isinstance(network, (DataParallel, DistributedDataParallel)) else network
 
 
 @contextmanager

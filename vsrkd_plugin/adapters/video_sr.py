@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vsrkd_plugin.adapters.contract import Checkpointable, NetworkContract, innermost
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -53,16 +54,16 @@ class VideoSRAdapter(nn.Module):
         if padding not in PADDINGS:
             raise ValueError(f'padding must be one of {", ".join(PADDINGS)}, got {padding!r}')
         self.network, self.scale, self.padding, self.windows_at_once = network, scale, padding, windows_at_once
-        told = (options or {}).get('num_frame') or getattr(network, 'num_frame', None)
+        told = NetworkContract.of(network, options).window
         self.window: int | None = None  # None: recurrent
         self.pre_upsampling = False
         self._probe([told] if told else _WINDOWS, lr_size)
         self.checkpointed = checkpointed and not self.recurrent
         if checkpointed and self.recurrent:
-            bare = getattr(network, 'network', network)
-            if not hasattr(bare, 'checkpointed'):
-                raise ValueError(f'{type(bare).__name__} is recurrent and has no option `checkpointed`')
-            bare.checkpointed = True
+            inner = innermost(network)
+            if not isinstance(inner, Checkpointable):
+                raise ValueError(f'{type(inner).__name__} is recurrent and has no option `checkpointed`')
+            inner.checkpointed = True
 
     @property
     def recurrent(self) -> bool:
@@ -133,11 +134,6 @@ class VideoSRAdapter(nn.Module):
         if not isinstance(output, Tensor):
             raise ValueError(f'gives {type(output).__name__}, expected a tensor')
         return tuple(output.shape)
-
-
-def resolves_luma_alone(network: nn.Module) -> bool:
-    """Whether a network, grown or not, super-resolves Y and merely enlarges chroma: it has a method `luma`."""
-    return hasattr(getattr(network, 'network', network), 'luma')
 
 
 def on_luma(criterion: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:

@@ -7,8 +7,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-# The sequence of equal blocks of BasicSR's networks that can grow; a network of yours says it by `growing_body`.
-_BODIES = {'EDSR': 'body', 'MSRResNet': 'body'}
+from vsrkd_plugin.adapters.contract import NetworkContract, Residual, SkipsBlocks, StartsBlocks
 
 
 class GrowingSequential(nn.Sequential):
@@ -55,19 +54,21 @@ class ProgressiveStudent(nn.Module):
             arguments = dict(network)
             network = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
         self.network = network
-        if not hasattr(network, 'growing_blocks'):
-            name = getattr(network, 'growing_body', _BODIES.get(type(network).__name__))
-            body = getattr(network, name or '', None)
+        contract = NetworkContract.of(network)
+        self._body_name = ''  # of the body that skips blocks; empty where the network does so itself
+        if not isinstance(network, SkipsBlocks):
+            name = contract.growing_body or ''
+            body = dict(network.named_children()).get(name)
             if not isinstance(body, nn.Sequential):
                 raise ValueError(
                     f'{type(network).__name__} cannot grow: it names no nn.Sequential of equal blocks in `growing_body`'
                 )
             growing = GrowingSequential(*body)
             growing.active_blocks = len(body)
-            setattr(network, name, growing)
+            network.register_module(name, growing)
             self._body_name = name
-        self.multi_scale = getattr(network, 'multi_scale', False)
-        self.pre_upsampling = getattr(network, 'pre_upsampling', False)
+        self.multi_scale, self.pre_upsampling = contract.multi_scale, contract.pre_upsampling
+        self.recurrent = contract.recurrent
         self.active = self.depth if active is None else active
         for block in self.blocks[self.active :]:
             if block_start == 'identity':
@@ -76,14 +77,11 @@ class ProgressiveStudent(nn.Module):
                 make_random(block)
 
     @property
-    def recurrent(self) -> bool:
-        """Whether the network is, as RLSP tells."""
-        return getattr(self.network, 'recurrent', False)
-
-    @property
-    def _growing(self) -> nn.Module:
-        """Who skips blocks by its `active_blocks`."""
-        return self.network if hasattr(self.network, 'growing_blocks') else getattr(self.network, self._body_name)
+    def _growing(self) -> SkipsBlocks:
+        """The network, or its body: what skips blocks by its `active_blocks`."""
+        growing = self.network.get_submodule(self._body_name)  # '' is the network itself
+        assert isinstance(growing, SkipsBlocks)
+        return growing
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -124,13 +122,12 @@ def make_identity(network: nn.Module, block: nn.Module) -> None:
     Raises:
         ValueError: neither is possible.
     """
-    own = getattr(network, 'reset_block_to_identity', None)
-    if own is not None:
-        own(block)
+    if isinstance(network, StartsBlocks):
+        network.reset_block_to_identity(block)
         return
     convolutions = [module for module in block.modules() if isinstance(module, nn.Conv2d)]
     last = convolutions[-1] if convolutions else None
-    if last is None or not hasattr(block, 'res_scale'):  # the mark of BasicSR's residual blocks
+    if last is None or not isinstance(block, Residual):
         raise ValueError(f'a block {type(block).__name__} cannot be started as identity; use block_start: random')
     nn.init.zeros_(last.weight)
     if last.bias is not None:

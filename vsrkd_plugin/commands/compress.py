@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 
-from vsrkd_plugin.adapters.image_sr import input_channels
+from vsrkd_plugin.adapters.contract import input_channels
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS
 from vsrkd_plugin.commands.options import checked_options
-from vsrkd_plugin.distillation.init_from_teacher.chain import INIT_PATCHES, start_from_teacher
-from vsrkd_plugin.distillation.init_from_teacher.recurrent import INIT_CLIPS
+from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build_teacher

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, input_channels
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.commands.options import checked_options
 from vsrkd_plugin.distillation.steps import TeacherStudent

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.distillation.init_from_teacher.recurrent import is_recurrent
+from vsrkd_plugin.adapters.contract import NetworkContract, RecurrentChain, innermost
 
 
 class FeatureTaps:
@@ -68,9 +68,9 @@ def tap_pair(student: nn.Module, teacher: nn.Module, layers: Mapping[str, str]) 
     """
     taps = []
     for network, names in ((student, list(layers)), (teacher, list(layers.values()))):
-        bare = getattr(network, 'network', network)
-        forward = is_recurrent(bare)
-        if getattr(bare, 'recurrent', False) and not forward:
-            raise ValueError(f'{type(bare).__name__} does not tell in which order it sees frames')
-        taps.append(FeatureTaps(bare, names, forward))
+        inner = innermost(network)
+        forward = isinstance(inner, RecurrentChain)
+        if NetworkContract.of(inner).recurrent and not forward:
+            raise ValueError(f'{type(inner).__name__} does not tell in which order it sees frames')
+        taps.append(FeatureTaps(inner, names, forward))
     return taps

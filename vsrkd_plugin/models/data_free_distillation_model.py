@@ -13,10 +13,11 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, input_channels, keep_tail_in_fp32
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, keep_tail_in_fp32
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.growth import GrowthSchedule
-from vsrkd_plugin.distillation.init_from_teacher.chain import INIT_PATCHES, start_from_teacher
+from vsrkd_plugin.distillation.init_from_teacher.start import INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.distillation.steps import ExtraLosses, GeneratorObjective, TeacherStudent, student_step
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.averaging import LossMeter, update_ema

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter, on_luma, resolves_luma_alone
-from vsrkd_plugin.distillation.init_from_teacher.recurrent import INIT_CLIPS
+from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS
 from vsrkd_plugin.distillation.steps import ExtraLosses
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.data_free_distillation_model import DataFreeDistillationModel

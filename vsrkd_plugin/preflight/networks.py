@@ -47,7 +47,7 @@ def _check_networks(opt: dict[str, Any]) -> None:
 
 
 def _channels(networks: dict[str, nn.Module], opt: dict[str, Any], key: str) -> int:
-    from vsrkd_plugin.adapters.image_sr import input_channels
+    from vsrkd_plugin.adapters.contract import input_channels
 
     if key not in networks:  # network_z may come before network_t
         networks[key] = build_or_tell(*split_type(opt[key], 'network'), key)
@@ -225,7 +225,7 @@ def _check_inputs(opt: dict[str, Any], channels: int) -> None:
 
 
 def _check_inheritance(teacher: nn.Module, student: nn.Module, lr: torch.Tensor) -> None:
-    from vsrkd_plugin.distillation.init_from_teacher.chain import start_from_teacher
+    from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
 
     bare = getattr(student, 'network', student)
     try:

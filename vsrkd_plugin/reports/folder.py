@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, input_channels
+from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.config.components import Model
 from vsrkd_plugin.config.loading import load_options

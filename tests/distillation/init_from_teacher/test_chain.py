@@ -11,8 +11,8 @@ from vsrkd_plugin.distillation.init_from_teacher.chain import (
     chain_of,
     channel_importance,
     inherit,
-    start_from_teacher,
 )
+from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
 
 
 def test_importance_closed_form() -> None:

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from vsrkd_plugin.adapters.contract import RecurrentChain
 from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
 from vsrkd_plugin.archs.rlsp_arch import RLSP
-from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent, is_recurrent
+from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
@@ -80,7 +81,7 @@ def test_a_student_that_grows_is_fitted_where_it_is_grown(clips: tuple) -> None:
 
 
 def test_what_does_not_fit_is_told(clips: tuple) -> None:
-    assert is_recurrent(network(4)) and not is_recurrent(torch.nn.Conv2d(1, 1, 1))
+    assert isinstance(network(4), RecurrentChain) and not isinstance(torch.nn.Conv2d(1, 1, 1), RecurrentChain)
     with pytest.raises(ValueError, match='9 channels cannot start from a teacher of 8'):
         inherit_recurrent(network(8), network(9), clips[0])
     with pytest.raises(ValueError, match='3 blocks and x2 cannot start from a teacher of 2'):

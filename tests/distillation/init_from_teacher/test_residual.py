@@ -7,8 +7,8 @@ from torch import nn
 
 from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.distillation.init_from_teacher.chain import start_from_teacher
 from vsrkd_plugin.distillation.init_from_teacher.residual import is_residual
+from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
 
 
 def _edsr(width: int, blocks: int = 3, upscale: int = 2, **settings: float) -> EDSR:

@@ -1,17 +1,13 @@
 """The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.contract import AlternatingBody, Chained
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
-from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent, is_recurrent
-from vsrkd_plugin.distillation.init_from_teacher.residual import inherit_residual, is_residual
-from vsrkd_plugin.ops.resize import bicubic_resize
-
-INIT_PATCHES = 144  # that a start from the teacher is fitted on, shared out among the scales
 
 
 class Chain(NamedTuple):
@@ -28,17 +24,16 @@ def chain_of(network: nn.Module) -> Chain | None:
     a ModuleList `body` in which convolutions and activations alternate, as BasicSR's `SRVGGNetCompact` has. None for
     others.
     """
-    if hasattr(network, 'chain'):
+    if isinstance(network, Chained):
         layers = network.chain()
         return Chain(layers, [nn.ReLU()] * (len(layers) - 1))
-    body = getattr(network, 'body', None)
+    body = network.body if isinstance(network, AlternatingBody) else None
     if not isinstance(body, nn.ModuleList) or len(body) % 2 == 0:
         return None
-    layers, activations = list(body[::2]), list(body[1::2])
-    alternate = all(isinstance(layer, nn.Conv2d) for layer in layers) and not any(
-        isinstance(activation, nn.Conv2d) for activation in activations
-    )
-    return Chain(layers, activations) if alternate else None
+    convolutions = [layer for layer in body[::2] if isinstance(layer, nn.Conv2d)]
+    activations = [activation for activation in body[1::2] if not isinstance(activation, nn.Conv2d)]
+    alternate = len(convolutions) + len(activations) == len(body)
+    return Chain(convolutions, activations) if alternate else None
 
 
 @torch.no_grad()
@@ -114,46 +109,12 @@ def inherit(
             target = target[:, kept[-1]]
         refit(layer, ours, target, ridge)
         if source < last:
-            slope = getattr(teacher.activations[source], 'weight', None)
-            if slope is not None:  # PReLU
-                student.activations[index].weight.copy_(slope[kept[-1]] if len(slope) > 1 else slope)
+            theirs_behind, ours_behind = teacher.activations[source], student.activations[index]
+            if isinstance(theirs_behind, nn.PReLU) and isinstance(ours_behind, nn.PReLU):
+                slope = theirs_behind.weight
+                ours_behind.weight.copy_(slope[kept[-1]] if len(slope) > 1 else slope)
             ours = _forward(student, index, ours)
     return kept
-
-
-def start_from_teacher(
-    teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
-) -> None:
-    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve.
-
-    Args:
-        teacher, student: the bare networks.
-        previews: scale → LR images, about a hundred in all; of recurrent networks LR clips.
-        active: the student's blocks to fit; all by default.
-
-    Raises:
-        ValueError: they are not of one kind, or do not fit each other.
-    """
-    if is_recurrent(teacher) and is_recurrent(student):
-        (clip,) = previews.values()
-        inherit_recurrent(teacher, student, clip, active)
-        return None
-    if is_residual(teacher) and is_residual(student):
-        return inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
-    chains = {'network_t': chain_of(teacher), 'network_g': chain_of(student)}
-    for (key, chain), network in zip(chains.items(), (teacher, student), strict=True):
-        if chain is None:
-            raise ValueError(
-                'needs two chains of layers, two networks like EDSR or two recurrent ones like RLSP; '
-                f'{key} ({type(network).__name__}) does not fit'
-            )
-    kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains.values()]
-    enlarged = [getattr(network, 'pre_upsampling', False) for network in (teacher, student)]
-    if kinds[0] != kinds[1] or enlarged[0] != enlarged[1]:
-        raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
-    inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]
-    inherit(chains['network_t'], chains['network_g'], torch.cat(inputs), active)
-    return None
 
 
 def _forward(chain: Chain, index: int, x: Tensor) -> Tensor:

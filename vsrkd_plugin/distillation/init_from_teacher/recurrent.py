@@ -1,48 +1,19 @@
 """The start from the teacher for RLSP: channels of layers and state chosen together, then refitted, state included."""
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vsrkd_plugin.adapters.contract import RecurrentChain
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, refit, spread
 
-INIT_CLIPS = 16  # that a start from the teacher is fitted on
 _ENDS = 3  # layers that are no blocks: the first, and the last two
-
-
-class Recurrent(Protocol):
-    """What takes part: `layers` gives a chain of convolutions with a ReLU behind each but the last; the last two both
-    read what the one before them gives; the last but one makes the next state, the last what is added to the input.
-    `start`, `read` and `add` tell what comes before the first frame, what the first layer reads, and what becomes of
-    that which the last one gives."""
-
-    num_feat: int
-    upscale: int
-    normalised: bool
-
-    def layers(self) -> list[nn.Conv2d]: ...
-
-    def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    def start(self, luma: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    def read(self, frames: Tensor, luma: Tensor, state: Tensor, result: Tensor) -> Tensor: ...
-
-    def add(self, luma: Tensor, added: Tensor) -> Tensor: ...
-
-
-def is_recurrent(network: nn.Module) -> bool:
-    """Whether a network takes part."""
-    parts = ('layers', 'inputs', 'start', 'read', 'add', 'normalised')
-    return getattr(network, 'recurrent', False) and all(hasattr(network, part) for part in parts)
 
 
 @torch.no_grad()
 def inherit_recurrent(
-    teacher: Recurrent,
-    student: Recurrent,
+    teacher: RecurrentChain,
+    student: RecurrentChain,
     clip: Tensor,
     active: int | None = None,
     passes: int = 2,
@@ -112,7 +83,7 @@ def inherit_recurrent(
     return kept
 
 
-def _unroll(network: Recurrent, layers: list[nn.Conv2d], frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
+def _unroll(network: RecurrentChain, layers: list[nn.Conv2d], frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
     """What a network reads at each frame of a clip: states `(b, t, n, h, w)` and results `(b, t, s², h, w)`."""
     state, result = network.start(luma[:, 0])
     states, results = [], []
@@ -124,7 +95,7 @@ def _unroll(network: Recurrent, layers: list[nn.Conv2d], frames: Tensor, luma: T
     return torch.stack(states, 1), torch.stack(results, 1)
 
 
-def _read(network: Recurrent, frames: Tensor, luma: Tensor, states: Tensor, results: Tensor) -> Tensor:
+def _read(network: RecurrentChain, frames: Tensor, luma: Tensor, states: Tensor, results: Tensor) -> Tensor:
     return network.read(*(x.flatten(0, 1) for x in (frames, luma, states, results)))
 
 

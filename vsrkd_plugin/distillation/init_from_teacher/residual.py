@@ -1,22 +1,19 @@
 """The start from the teacher for residual networks (EDSR), whose blocks share the channels of one trunk."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.contract import ResidualBlock, ResidualNetwork
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
 
-_PARTS = ('conv_first', 'body', 'conv_after_body', 'upsample', 'conv_last', 'mean', 'img_range')
 
-
-def is_residual(network: nn.Module) -> bool:
+def is_residual(network: nn.Module) -> TypeGuard[ResidualNetwork]:
     """Whether a network is built as BasicSR's EDSR: `x + conv2(relu(conv1(x)))` blocks on a trunk."""
-    return all(hasattr(network, part) for part in _PARTS) and all(
-        hasattr(block, 'conv1') and hasattr(block, 'conv2') and hasattr(block, 'res_scale') for block in network.body
-    )
+    return isinstance(network, ResidualNetwork) and all(isinstance(block, ResidualBlock) for block in network.body)
 
 
 def _energy(x: Tensor) -> Tensor:
@@ -84,7 +81,7 @@ def _fit_upsampling(
 
 @torch.no_grad()
 def inherit_residual(
-    teacher: nn.Module, student: nn.Module, lr: Tensor, active: int | None = None, ridge: float = 1e-4
+    teacher: ResidualNetwork, student: ResidualNetwork, lr: Tensor, active: int | None = None, ridge: float = 1e-4
 ) -> None:
     """Start a student from the channels of its teacher, both built as EDSR.
 
