@@ -7,7 +7,8 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from vsrkd_plugin.adapters.video_sr import VideoSRAdapter, on_luma, resolves_luma_alone
+from vsrkd_plugin.adapters.contract import NetworkContract
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter, on_luma
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
@@ -52,7 +53,7 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
                 self.output = self.net_g(self.lq)
         output = self.output.float()
         if self.cri_pix:
-            luma_alone = resolves_luma_alone(self.get_bare_model(self.net_g))
+            luma_alone = NetworkContract.of(self.net_g).luma_only
             criterion = on_luma(self.cri_pix) if luma_alone else self.cri_pix
             losses['l_pix'] = criterion(output, self.gt)
         if self.cri_perceptual:  # of images, so a clip's frames are seen one by one
