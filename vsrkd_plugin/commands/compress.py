@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from basicsr.archs import build_network
 
-from vsrkd_plugin.adapters.contract import input_channels
-from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS
-from vsrkd_plugin.commands.options import checked_options
+from vsrkd_plugin.commands.options import checked_options, distillation_plan
 from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import build_source, lr_sizes, sources_that_need_not_learn
+from vsrkd_plugin.models.adapting import channels_of
+from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.precision import autocast
 from vsrkd_plugin.run.checkpoints import save_atomically
@@ -37,26 +36,22 @@ def compress(opt: dict[str, Any], path: Path) -> None:
         UserError: options of another model, networks that do not fit each other, no source that need not learn, a file
             that is there already or cannot be written.
     """
-    if 'synthesis' not in opt:
-        raise UserError(f'compress: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
+    plan = distillation_plan(opt, 'compress')
     if path.exists():
         raise UserError(f'{path}: is there already; name another file')
     if not path.absolute().parent.is_dir():
         raise UserError(f'{path}: there is no folder {path.parent}')
-    settings = sources_that_need_not_learn(opt, 'compress')
+    plan = sources_that_need_not_learn(plan, 'compress')
+    if plan.teacher is None:
+        raise UserError('compress: expected a teacher (network_t, path, pretrain_network_t)')
     started = time.monotonic()
-    device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
-    teacher = build_teacher(opt, device)
-    sizes = lr_sizes(opt)
-    student = build_network(opt['network_g']).to(device)
-    clips = bool(opt['synthesis'].get('clips'))
-    channels, inputs = (
-        (CLIP_CHANNELS, INIT_CLIPS) if clips else (input_channels(teacher, opt['network_t']), INIT_PATCHES)
-    )
-    source = build_source(settings, channels, device, partial(autocast, device, torch.float32))
+    device = torch.device('cuda' if plan.on_gpu else 'cpu')
+    teacher = build_teacher(plan.teacher, device)
+    student = build_network(dict(plan.student.options)).to(device)
+    source = build_source(plan, channels_of(plan, teacher, student), device, partial(autocast, device, torch.float32))
+    count = (INIT_CLIPS if plan.clips else INIT_PATCHES) // len(plan.scales)
     try:
-        previews = {scale: source.preview(scale, inputs // len(sizes)) for scale in sizes}
-        start_from_teacher(teacher, student, previews)
+        start_from_teacher(teacher, student, {scale: source.preview(scale, count).lr for scale in plan.scales})
     except ValueError as error:
         raise UserError(f'compress: {error}') from error
     try:

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from vsrkd_plugin.adapters.contract import input_channels
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
-from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
-from vsrkd_plugin.commands.options import checked_options
+from vsrkd_plugin.commands.options import checked_options, distillation_plan
 from vsrkd_plugin.distillation.steps import TeacherStudent
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import build_source, sample_spec, sources_that_need_not_learn
+from vsrkd_plugin.models.adapting import adapt_teacher, channels_of
+from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
@@ -60,50 +59,42 @@ def fill_bank(
     Raises:
         UserError: options of another model, no source left, a count below 1, a bank that cannot be written.
     """
-    if 'synthesis' not in opt:
-        raise UserError(f'synthesize: expected options of a DataFreeDistillationModel, got {opt["model_type"]}')
-    clips = opt['synthesis'].get('clips')
-    batch = batch if batch is not None else 2 if clips else 16
+    plan = distillation_plan(opt, 'synthesize')
+    batch = batch if batch is not None else 2 if plan.clips else 16
     if number < 1 or batch < 1:
         raise UserError(f'synthesize: -n and --batch must be at least 1, got {number} and {batch}')
-    settings = sources_that_need_not_learn(opt, 'synthesize')
-    device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
-    within = partial(autocast, device, resolve_precision(opt.get('precision', 'auto'), device))
-    teacher = build_teacher(opt, device)
-    kind = sample_spec(opt, CLIP_CHANNELS if clips else input_channels(teacher, opt['network_t']), kept=True)
-    (scale, size), *_ = kind.lr_sizes.items()
-    resolver = (
-        VideoSRAdapter(teacher, scale, opt['network_t'], lr_size=size)
-        if clips
-        else ImageSRAdapter(teacher, kind.channels)
-    )
-    # `TeacherStudent.teacher_target` asks the teacher alone; no student takes part.
-    pair = TeacherStudent(resolver, resolver, within, opt['train'].get('self_ensemble', False))
+    plan = sources_that_need_not_learn(plan, 'synthesize')
+    if plan.teacher is None or plan.teacher.weights is None:
+        raise UserError('synthesize: expected a teacher (network_t, path, pretrain_network_t)')
+    device = torch.device('cuda' if plan.on_gpu else 'cpu')
+    within = partial(autocast, device, resolve_precision(plan.precision, device))
+    teacher = build_teacher(plan.teacher, device)
+    kind = plan.kept_spec(channels_of(plan, teacher, teacher))
+    adapter = adapt_teacher(plan, teacher, kind.channels)
+    # Only `teacher_target` is called, which asks the teacher alone; no student takes part.
+    networks = TeacherStudent(adapter, adapter, within, plan.self_ensemble)
     which, of = shard
     if of > 1:
         path = path.with_name(f'{path.stem}.{which}-of-{of}{path.suffix}')
     goal = -(-number // (len(kind.lr_sizes) * of))
-    said = 'the mean over flips and rotations of ' if pair.self_ensemble else ''
-    numbers = (opt['synthesis'].get('bank') or {}).get('numbers', 'fp16')
-    writer = BankWriter(
-        path, kind, teacher=f'{said}{opt["path"]["pretrain_network_t"]}', capacity=goal, numbers=numbers
-    )
+    said = 'the mean over flips and rotations of ' if plan.self_ensemble else ''
+    writer = BankWriter(path, kind, teacher=f'{said}{plan.teacher.weights}', capacity=goal, numbers=plan.bank.numbers)
     there = sum(writer.counts.values())
-    # Another seed for each shard and each addition, or it would bring the first pairs once more.
-    settings['manual_seed'] += there + (which - 1) * _SHARD_SEEDS
-    # Names what an addition holds: two banks that share one hold the same pairs.
-    made_of = [settings['manual_seed'], settings['synthesis'].get('sources'), clips, str(kind), writer.teacher]
+    # Another seed for each shard and each addition, or it would bring the first samples once more.
+    plan = replace(plan, seed=plan.seed + there + (which - 1) * _SHARD_SEEDS)
+    # Names what an addition holds: two banks that share one hold the same samples.
+    made_of = [
+        plan.seed,
+        [entry.options for entry in plan.sources],
+        plan.clips and plan.clips.options,
+        str(kind),
+        writer.teacher,
+    ]
     writer.additions.append(hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16])
-    source = build_source(settings, kind.channels, device, within)
-
-    def sample(count: int, scale: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if not clips:
-            return source.sample(count, scale), None
-        return source.sample_packed(count, scale)
-
+    source = build_source(plan, kind.channels, device, within)
     total = goal * len(kind.lr_sizes)
-    with tqdm(total=total, initial=min(there, total), unit='pair', desc=str(path)) as bar:
-        fill(writer, sample, pair.teacher_target, goal, batch, lambda done, total: bar.update(done - bar.n))
+    with tqdm(total=total, initial=min(there, total), unit='sample', desc=str(path)) as bar:
+        fill(writer, source, networks.teacher_target, goal, batch, lambda done, total: bar.update(done - bar.n))
     writer.close()
     megabytes = (path / 'data.mdb').stat().st_size / 1e6
     print(f'{path}: {sum(writer.counts.values()):,} pairs, {megabytes:.0f} MB; {there:,} of them were there before')

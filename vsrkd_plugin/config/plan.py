@@ -25,25 +25,39 @@ class NetworkPlan:
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """A source of inputs: its kind, its share of a batch, and the arguments of its class."""
+    """A source of inputs.
+
+    Attributes:
+        kind: its type in the options.
+        weight: its share of a batch.
+        settings: arguments of its class.
+        options: as they were written; banks keep a hash of them.
+    """
 
     kind: str
     weight: float
     settings: Options
+    options: Options
 
 
 @dataclass(frozen=True)
 class ClipsPlan:
-    """How pictures of the sources become clips; lengths in LR pixels."""
+    """How pictures of the sources become clips; lengths in LR pixels.
 
-    frames: int  # of the clips that the student learns from
-    kept_frames: int  # of those that sources make and a bank keeps
+    Attributes:
+        frames, kept_frames: of the clips that the student learns from; of those that sources make and a bank keeps.
+        options: as they were written; banks keep a hash of them.
+    """
+
+    frames: int
+    kept_frames: int
     degradation: str
     sigma: float
     objects: int
     motion: str
     speed: tuple[float, float]
     picture_size: int
+    options: Options
 
     @property
     def layers(self) -> int:
@@ -113,7 +127,7 @@ class DistillationPlan:
         scales: each step draws one.
         batch: samples of a step in each process.
         hr_size, kept_hr_size: side of the HR patches that the student learns from; that sources make and a bank keeps.
-        teacher: None where stored banks have its answers.
+        teacher: None where the options name none.
         generator: options of `network_z`, if there is one.
         clips: None for images.
     """
@@ -179,7 +193,7 @@ class DistillationPlan:
             batch=opt['datasets']['train'].get('batch_size_per_gpu', 1),
             hr_size=hr_size,
             kept_hr_size=kept_hr_size,
-            teacher=network('t') if 'network_t' in opt and (from_teacher or not stored) else None,
+            teacher=network('t') if 'network_t' in opt else None,
             student=network('g'),
             generator=opt.get('network_z'),
             sources=tuple(
@@ -187,6 +201,7 @@ class DistillationPlan:
                     entry['type'],
                     entry.get('weight', 1),
                     {key: value for key, value in entry.items() if key not in ('type', 'weight')},
+                    entry,
                 )
                 for entry in synthesis.get('sources') or ()
             ),
@@ -252,9 +267,9 @@ class DistillationPlan:
         return SampleSpec(channels, lr_sizes, frames, made, layers)
 
     @property
-    def learns(self) -> bool:
-        """Whether a source learns."""
-        return any(source.kind == 'learned' for source in self.sources)
+    def asks_teacher(self) -> bool:
+        """Whether a training needs the teacher; not where stored banks have its outputs."""
+        return self.teacher is not None and (self.starts_from_teacher or not self.bank.path)
 
 
 def _clips_plan(clips: Options, bank: Options, kept_hr_size: int, scale: int) -> ClipsPlan:
@@ -269,6 +284,7 @@ def _clips_plan(clips: Options, bank: Options, kept_hr_size: int, scale: int) ->
         speed=tuple(clips.get('speed', (0.03, 3.0))),
         # A frame must not run out of its picture: a quarter more than it shows, unless told otherwise.
         picture_size=clips.get('picture_size') or shown * 5 // 4,
+        options=clips,
     )
 
 

@@ -1,19 +1,20 @@
 """One step of the student and what one step of the generator aims at, as dictionaries of named losses."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral, undo_dihedral
 from vsrkd_plugin.ops.parallel import average_gradients
+from vsrkd_plugin.ops.precision import Autocast
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.synthesis.clips.motion import Motion
 
-Autocast = Callable[[], AbstractContextManager]
+SRAdapter = ImageSRAdapter | VideoSRAdapter
 Loss = Callable[[Tensor, Tensor], Tensor]
 ExtraLosses = Callable[[Tensor, Tensor], dict[str, Tensor]]  # the student's output and the target → named losses
 
@@ -29,13 +30,13 @@ class TeacherStudent:
 
     Args:
         teacher: frozen; None where a bank has its outputs.
-        student: the bare network (no DDP): gradients are averaged explicitly.
+        student: not in DistributedDataParallel: gradients are averaged explicitly.
         autocast: makes the context for the convolutions.
         self_ensemble: the student learns from the mean of the teacher's outputs over the eight flips and rotations.
     """
 
-    teacher: ImageSRAdapter | None
-    student: ImageSRAdapter
+    teacher: SRAdapter | None
+    student: SRAdapter
     autocast: Autocast
     self_ensemble: bool = False
 
@@ -47,19 +48,21 @@ class TeacherStudent:
     @torch.no_grad()
     def teacher_target(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
         """What the student is to learn for `lr` `(n, c, h, w)`: `(n, c, scale * h, scale * w)`, fp32, no gradient."""
+        teacher = self._present_teacher()
         with self.autocast():
             if not self.self_ensemble:
-                return self.teacher(lr, scale, base)
-            total = sum(
-                undo_dihedral(self.teacher(apply_dihedral(lr, turn), scale), turn) for turn in range(NUM_DIHEDRAL)
-            )
+                return teacher(lr, scale, base)
+            outputs = (undo_dihedral(teacher(apply_dihedral(lr, turn), scale), turn) for turn in range(NUM_DIHEDRAL))
+            total = next(outputs)
+            for output in outputs:
+                total = total + output
         return total / NUM_DIHEDRAL
 
     def outputs(self, lr: Tensor, scale: int, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Student's SR of `lr` and what it is to learn, each `(n, c, scale * h, scale * w)`, fp32.
 
         Args:
-            target: what the teacher said of `lr`; it is asked if None.
+            target: the teacher's output for `lr`; the teacher is asked if None.
         """
         base = self.base(lr, scale)
         target = self.teacher_target(lr, scale, base) if target is None else target
@@ -68,13 +71,18 @@ class TeacherStudent:
 
     def outputs_with_gradient(self, lr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
         """Student's and teacher's SR of `lr`; the gradient flows through both to `lr`."""
-        base = self.base(lr, scale)
+        teacher, base = self._present_teacher(), self.base(lr, scale)
         with self.autocast():
-            return self.student(lr, scale, base), self.teacher(lr, scale, base)
+            return self.student(lr, scale, base), teacher(lr, scale, base)
+
+    def _present_teacher(self) -> SRAdapter:
+        if self.teacher is None:
+            raise ValueError('there is no teacher to ask: its outputs come from a bank')
+        return self.teacher
 
 
 def student_step(
-    pair: TeacherStudent,
+    networks: TeacherStudent,
     lr: Tensor,
     scale: int,
     criterion: Loss,
@@ -86,21 +94,35 @@ def student_step(
 ) -> dict[str, Tensor]:
     """The student learns to agree with its teacher on `lr`, which gets no gradient.
 
-    `target` is what the teacher said of `lr`, if it was asked before. `extra` names more losses of the student's output
-    and the target, to be added.
+    Args:
+        networks: teacher and student.
+        lr: LR images or clips.
+        criterion: the distillation loss.
+        optimizer, parameters: of the student.
+        grad_clip: largest norm of the gradient; None for no limit.
+        target: the teacher's output for `lr`, if it was asked before.
+        extra: more losses, to be added.
 
     Returns:
         `l_kd` and the extra ones, detached, on the device.
     """
     optimizer.zero_grad(set_to_none=True)
-    output, target = pair.outputs(lr.detach(), scale, target)
+    output, target = networks.outputs(lr.detach(), scale, target)
     losses = {'l_kd': criterion(output, target), **extra(output, target)}
-    sum(losses.values()).backward()
+    total(losses).backward()
     average_gradients(parameters)
     if grad_clip:
         nn.utils.clip_grad_norm_(parameters, grad_clip)
     optimizer.step()
     return {name: loss.detach() for name, loss in losses.items()}
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of named losses, at least one."""
+    first, *others = losses.values()
+    for loss in others:
+        first = first + loss
+    return first
 
 
 @dataclass
@@ -111,14 +133,14 @@ class GeneratorObjective:
     their motion, if there is a loss for that: the video counterpart of giving LR back.
     """
 
-    pair: TeacherStudent
+    networks: TeacherStudent
     adversarial: Loss
     reconstruction: Loss
     temporal: Callable[..., Tensor] | None = None
 
     def __call__(self, lr: Tensor, scale: int, motion: Motion | None = None) -> dict[str, Tensor]:
         """The named losses of `lr`, with the gradient through teacher and student; their sum is the objective."""
-        output, target = self.pair.outputs_with_gradient(lr, scale)
+        output, target = self.networks.outputs_with_gradient(lr, scale)
         losses = {'l_adv': self.adversarial(output, target), 'l_rec': self.reconstruction(target, lr)}
         if self.temporal and motion is not None:
             losses['l_steady_z'] = self.temporal(target, *motion.steps(scale))

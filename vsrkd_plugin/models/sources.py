@@ -1,21 +1,19 @@
-"""Builds the sources of training inputs that the options ask for, and the bank around them."""
+"""Builds the sources of training inputs that a plan asks for, and the bank around them."""
 
-import glob
-import os
+from dataclasses import replace
 from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
+from vsrkd_plugin.config.plan import DistillationPlan, SourcePlan
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
-from vsrkd_plugin.distillation.steps import Autocast
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.ops.precision import place
+from vsrkd_plugin.ops.precision import Autocast, place
 from vsrkd_plugin.optim.factory import make_optimizer
 from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank, TeacherTarget
-from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.source import Source
 from vsrkd_plugin.synthesis.sources.baselines import ImageSource, NoiseSource
@@ -25,116 +23,88 @@ from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _BANK_SEED = 1000  # apart from the sources' seeds
 _MOTION_SEED = 2000
-_HR_SIZE = 48
 _IMAGE_SIZE = 96  # of procedural images, unless patches are larger
 
 
-def lr_sizes(opt: dict[str, Any], kept: bool = False) -> dict[int, int]:
-    """Scale → side of the LR patches, so that SR is `synthesis.hr_size` at every scale.
+def build_source(plan: DistillationPlan, channels: int, device: torch.device, autocast: Autocast) -> Source:
+    """The sources of a plan: one, or a mixture of several; set in motion where there are `clips`.
 
     Args:
-        kept: those that sources make and a bank keeps, which may be larger than those that the student learns from.
-    """
-    scales = opt['scales'] if isinstance(opt['scales'], list) else [opt['scales']]
-    synthesis = opt['synthesis']
-    size = synthesis.get('hr_size', _HR_SIZE)
-    if kept:
-        size = (synthesis.get('bank') or {}).get('hr_size') or size
-    return {scale: size // scale for scale in scales}
-
-
-def sample_spec(opt: dict[str, Any], channels: int, kept: bool = False) -> SampleSpec:
-    """What the student learns from; with `kept` what sources make and a bank keeps."""
-    clips, frames, made, layers = opt['synthesis'].get('clips'), None, None, None
-    if clips:
-        layers = 1 + (clips.get('objects', 2) if clips.get('motion', 'full') == 'full' else 0)
-        bank = opt['synthesis'].get('bank') or {}
-        frames = (kept and bank.get('frames')) or clips['frames']
-        made = f'blur {clips.get("sigma", 1.5)}' if clips['degradation'] == 'blur' else clips['degradation']
-    return SampleSpec(channels, lr_sizes(opt, kept), frames, made, layers)
-
-
-def build_source(opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast) -> Source:
-    """The source of `synthesis.sources`: one, or a mixture of several; set in motion where there is `synthesis.clips`.
-
-    Args:
-        opt: the validated options of a training.
+        plan: of a training.
         channels: of the LR images, 1 (Y) or 3 (RGB).
         device: where the images are wanted.
         autocast: makes the context for a generator's layers.
     """
-    share = {'rank': opt['rank'], 'world_size': opt['world_size']}
-    if clips := opt['synthesis'].get('clips'):
-        kind = sample_spec(opt, channels, kept=True)
-        settings = {**{key: value for key, value in clips.items() if key != 'picture_size'}, 'frames': kind.frames}
-        sizes = {PICTURE: picture_size(opt)}
-        pictures = _build_image_source(opt, sizes, channels, device, autocast)
-        seed = opt['manual_seed'] + _MOTION_SEED
-        return MovingSource(pictures, lr_sizes=kind.lr_sizes, seed=seed, device=device, **settings, **share)
-    return _build_image_source(opt, lr_sizes(opt, kept=True), channels, device, autocast)
-
-
-def picture_size(opt: dict[str, Any]) -> int:
-    """Side of the pictures that clips show: given, or a quarter more than what a frame shows of them."""
-    clips = opt['synthesis']['clips']
-    scale, size = next(iter(lr_sizes(opt, kept=True).items()))
-    shown = size * (1 if clips.get('degradation') == 'none' else scale)
-    return clips.get('picture_size') or shown * 5 // 4
+    share = {'rank': plan.rank, 'world_size': plan.world_size}
+    clips = plan.clips
+    sizes = {PICTURE: clips.picture_size} if clips else plan.kept_lr_sizes
+    sources = [
+        _build_image_source(plan, entry, plan.seed + 1 + number, sizes, channels, device, autocast)
+        for number, entry in enumerate(plan.sources)
+    ]
+    pictures = sources[0] if len(sources) == 1 else MixtureSource(sources, [entry.weight for entry in plan.sources])
+    if not clips:
+        return pictures
+    return MovingSource(
+        pictures,
+        frames=clips.kept_frames,
+        lr_sizes=plan.kept_lr_sizes,
+        degradation=clips.degradation,
+        sigma=clips.sigma,
+        objects=clips.objects,
+        motion=clips.motion,
+        speed=clips.speed,
+        seed=plan.seed + _MOTION_SEED,
+        device=device,
+        **share,
+    )
 
 
 def _build_image_source(
-    opt: dict[str, Any], sizes: dict[int, int], channels: int, device: torch.device, autocast: Autocast
+    plan: DistillationPlan,
+    entry: SourcePlan,
+    seed: int,
+    sizes: dict[int, int],
+    channels: int,
+    device: torch.device,
+    autocast: Autocast,
 ) -> Source:
-    share = {'rank': opt['rank'], 'world_size': opt['world_size']}
-    sources, weights = [], []
-    for number, entry in enumerate(opt['synthesis']['sources']):
-        settings = dict(entry)
-        kind = settings.pop('type')
-        weights.append(settings.pop('weight', 1))
-        seed = opt['manual_seed'] + 1 + number
-        if kind == 'procedural':
-            settings.setdefault('image_size', max(_IMAGE_SIZE, max(sizes.values()) * 7 // 6))
-            sources.append(
-                ProceduralSource(channels=channels, lr_sizes=sizes, seed=seed, device=device, **settings, **share)
-            )
-            continue
-        if kind in ('noise', 'images'):
-            common = {'channels': channels, 'lr_sizes': sizes, 'seed': seed, 'device': device, **share}
-            images = kind == 'images' and read_lr_images(settings['dataroot_gt'], sizes, channels)
-            sources.append(ImageSource(images, **common) if images else NoiseSource(**common))
-            continue
-        network = dict(opt['network_z'])
-        arch = ARCH_REGISTRY.get(network.pop('type'))
-        generators = {
+    share: dict[str, Any] = {'rank': plan.rank, 'world_size': plan.world_size, 'seed': seed}
+    common: dict[str, Any] = {**share, 'channels': channels, 'lr_sizes': sizes, 'device': device}
+    if entry.kind == 'procedural':
+        size = max(_IMAGE_SIZE, max(sizes.values()) * 7 // 6)
+        return ProceduralSource(**{'image_size': size, **entry.settings}, **common)
+    if entry.kind == 'noise':
+        return NoiseSource(**common)
+    if entry.kind == 'images':
+        return ImageSource(read_lr_images(entry.settings['dataroot_gt'], sizes, channels), **common)
+    assert plan.generator is not None and plan.optim_z is not None  # the options are checked for them
+    network, optimizer = dict(plan.generator), plan.optim_z
+    arch = ARCH_REGISTRY.get(network.pop('type'))
+    return LearnedSource(
+        {
             scale: place(arch(**{'num_out_ch': channels, **network, 'lr_size': size}), device)
             for scale, size in sizes.items()
-        }
-        sources.append(
-            LearnedSource(
-                generators,
-                lambda parameters: make_optimizer(opt['train']['optim_z'], parameters),
-                seed=seed,
-                autocast=autocast,
-                grad_clip=opt['train'].get('grad_clip_z'),
-                **share,
-            )
-        )
-    return sources[0] if len(sources) == 1 else MixtureSource(sources, weights)
+        },
+        lambda parameters: make_optimizer(optimizer, parameters),
+        autocast=autocast,
+        grad_clip=plan.grad_clip_z,
+        **share,
+    )
 
 
-def sources_that_need_not_learn(opt: dict[str, Any], command: str) -> dict[str, Any]:
-    """The options with learned sources left out, for commands that do not train.
+def sources_that_need_not_learn(plan: DistillationPlan, command: str) -> DistillationPlan:
+    """The plan with learned sources left out, for commands that do not train.
 
     Raises:
         UserError: no source is left.
     """
-    entries = opt['synthesis'].get('sources') or []
-    kept = [entry for entry in entries if entry['type'] != 'learned']
+    kept = tuple(entry for entry in plan.sources if entry.kind != 'learned')
     if not kept:
         raise UserError(f'{command}: expected a source that need not learn (procedural) in synthesis, sources')
-    if len(kept) < len(entries):
+    if len(kept) < len(plan.sources):
         print('Learned sources are left out: they learn only in a training.')
-    return {**opt, 'synthesis': {**opt['synthesis'], 'sources': kept}}
+    return replace(plan, sources=kept)
 
 
 def read_lr_images(roots: str | list[str], sizes: dict[int, int], channels: int) -> dict[int, list[Tensor]]:
@@ -154,42 +124,33 @@ def read_lr_images(roots: str | list[str], sizes: dict[int, int], channels: int)
     return found
 
 
-def bank_paths(opt: dict[str, Any]) -> list[str]:
-    """The stored banks that a training reads instead of asking a teacher; none if it has sources.
-
-    Raises:
-        UserError: a pattern that no bank fits.
-    """
-    path = (opt['synthesis'].get('bank') or {}).get('path')
-    found = []
-    for one in path if isinstance(path, list) else [path] if path else []:
-        one = os.path.expanduser(one)
-        matching = sorted(glob.glob(one)) if glob.has_magic(one) and not os.path.exists(one) else [one]
-        if not matching:
-            raise UserError(f'{one}: no bank fits this pattern')
-        found += matching
-    return list({os.path.realpath(one): one for one in found}.values())  # each once
-
-
 def build_inputs(
-    opt: dict[str, Any], channels: int, device: torch.device, autocast: Autocast, teacher_target: TeacherTarget
-) -> Source | ReplayBank | BankFile:
+    plan: DistillationPlan, channels: int, device: torch.device, autocast: Autocast, teacher_target: TeacherTarget
+) -> Source:
     """Where a training's inputs come from: stored banks, a bank around the sources, or the sources alone.
 
     Args:
         teacher_target: LR images and their scale → the teacher's SR.
     """
-    bank = opt['synthesis'].get('bank') or {}
-    wanted, kept = sample_spec(opt, channels), sample_spec(opt, channels, kept=True)
-    settings = {'seed': opt['manual_seed'] + _BANK_SEED, 'device': device, 'turn': bank.get('turn', True)}
-    if (opt['synthesis'].get('clips') or {}).get('degradation') == 'blur':
-        settings['turn'] = False  # the pixels that it keeps are others in a turned clip
-    if paths := bank_paths(opt):
-        return BankFile(paths, wanted, **settings, rank=opt['rank'], world_size=opt['world_size'])
-    source = build_source(opt, channels, device, autocast)
-    if bank.get('reuse', 1) == 1 and wanted == kept:
+    bank, wanted, kept = plan.bank, plan.sample_spec(channels), plan.kept_spec(channels)
+    seed = plan.seed + _BANK_SEED
+    if paths := bank.stored():
+        return BankFile(
+            paths, wanted, turn=bank.turn, seed=seed, device=device, rank=plan.rank, world_size=plan.world_size
+        )
+    source = build_source(plan, channels, device, autocast)
+    if bank.reuse == 1 and wanted == kept:
         return source
-    settings |= {key: bank[key] for key in ('rows', 'numbers') if key in bank}
     return ReplayBank(
-        source, teacher_target, kept, wanted=wanted, reuse=bank.get('reuse', 1), keep=opt['world_size'] == 1, **settings
+        source,
+        teacher_target,
+        kept,
+        wanted=wanted,
+        reuse=bank.reuse,
+        rows=bank.rows,
+        numbers=bank.numbers,
+        turn=bank.turn,
+        seed=seed,
+        device=device,
+        keep=plan.world_size == 1,
     )

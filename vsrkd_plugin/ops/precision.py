@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 from torch import nn
 
 PRECISIONS = ('auto', 'bf16', 'fp32')
+# Makes the context in which networks run: `partial(autocast, device, dtype)`.
+Autocast = Callable[[], contextlib.AbstractContextManager]
 
 
 @lru_cache(maxsize=1)

@@ -1,10 +1,10 @@
-"""Averages kept on the device: losses between two log lines, and the student's weights."""
+"""Losses between two log lines, averaged on the device."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vsrkd_plugin.errors import TrainingStopped
 from vsrkd_plugin.ops.parallel import average
@@ -64,11 +64,3 @@ class LossMeter:
                     f'iteration {iteration:.0f}: loss {name} is not finite; '
                     f'{_ADVICE.get(name, "lower the learning rate")}; {kept}'
                 )
-
-
-@torch.no_grad()
-def update_ema(averaged: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the parameters of `averaged` towards those of `network` by `1 - decay`; buffers are copied."""
-    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
-    for mean, current in zip(averaged.buffers(), network.buffers(), strict=True):
-        mean.copy_(current)

@@ -1,0 +1,129 @@
+"""Builds the distillation that a plan asks for, around a student that is built already."""
+
+import time
+from functools import partial
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from vsrkd_plugin.adapters.contract import Grows, NetworkContract
+from vsrkd_plugin.adapters.image_sr import freeze, keep_tail_in_fp32
+from vsrkd_plugin.adapters.video_sr import on_luma
+from vsrkd_plugin.config.plan import DistillationPlan, Options
+from vsrkd_plugin.distillation.features import FeatureTaps, tap_pair
+from vsrkd_plugin.distillation.growth import GrowthSchedule
+from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES
+from vsrkd_plugin.distillation.steps import GeneratorObjective, TeacherStudent
+from vsrkd_plugin.distillation.task import DistillationTask
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
+from vsrkd_plugin.models.sources import build_inputs
+from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.ops.parallel import broadcast_parameters
+from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
+from vsrkd_plugin.optim.factory import make_optimizer
+
+
+def student_options(plan: DistillationPlan) -> Options:
+    """Options of the network that is built as the student: one that grows is held by a `ProgressiveStudent`."""
+    if plan.growth is None:
+        return plan.student.options
+    return {
+        'type': 'ProgressiveStudent',
+        'network': plan.student.options,
+        'active': plan.growth.start,
+        'block_start': plan.growth.block_start,
+    }
+
+
+def build_task(
+    plan: DistillationPlan, student: nn.Module, device: torch.device, resumes: bool = False
+) -> DistillationTask:
+    """Teacher, inputs, the student's start, its average, losses and optimiser; in an order that seeds depend on.
+
+    Args:
+        plan: of the training.
+        student: built of `student_options`, on `device`, with the weights that it is to start from.
+        device: where all of it works.
+        resumes: the student's start is left to a training state.
+
+    Raises:
+        UserError: weights, banks or images that cannot be read; a student that cannot start from its teacher.
+    """
+    within = partial(autocast, device, resolve_precision(plan.precision, device))
+    teacher = build_teacher(plan.teacher, device) if plan.teacher and plan.asks_teacher else None
+    channels = channels_of(plan, teacher, student)
+    networks = TeacherStudent(
+        adapt_teacher(plan, teacher, channels) if teacher else None,
+        adapt_student(plan, keep_tail_in_fp32(student), channels),
+        within,
+        plan.self_ensemble,
+    )
+    inputs = build_inputs(plan, channels, device, within, networks.teacher_target)
+    losses = plan.losses
+    distillation = build_loss(losses.distill).to(device)
+    features, taps = _features(plan, student, teacher)
+    task = DistillationTask(
+        networks,
+        inputs,
+        scales=plan.scales,
+        batch=plan.batch,
+        optimizer=make_optimizer(plan.optim_g, [p for p in student.parameters() if p.requires_grad]),
+        distillation=on_luma(distillation) if NetworkContract.of(student).luma_only and plan.clips else distillation,
+        objective=_objective(plan, networks, device) if inputs.optimizers else None,
+        generator_freq=plan.generator_freq,
+        grad_clip=plan.grad_clip,
+        growth=_growth_schedule(plan, student),
+        ema_decay=plan.ema_decay,
+        features=features,
+        taps=taps,
+        temporal=build_loss(losses.temporal).to(device) if losses.temporal else None,
+        seed=plan.seed,
+    )
+    if plan.starts_from_teacher and not resumes:
+        _start_from_teacher(plan, task)
+    broadcast_parameters(student)
+    student.train()
+    if plan.ema_decay:
+        averaged = place(build_network(dict(student_options(plan))), device)
+        averaged.load_state_dict(student.state_dict())
+        task.averaged = freeze(averaged)
+    return task
+
+
+def _start_from_teacher(plan: DistillationPlan, task: DistillationTask) -> None:
+    started = time.monotonic()
+    try:
+        task.start_from_teacher(INIT_CLIPS if plan.clips else INIT_PATCHES)
+    except ValueError as error:
+        raise UserError(f'train, init: teacher: {error}') from error
+    get_root_logger().info(f"Student starts from the teacher's channels ({time.monotonic() - started:.1f} s).")
+
+
+def _growth_schedule(plan: DistillationPlan, student: nn.Module) -> GrowthSchedule | None:
+    if plan.growth is None or not isinstance(student, Grows):
+        return None
+    growth = plan.growth
+    return GrowthSchedule(student.depth, growth.start, growth.milestones, growth.every, growth.step)
+
+
+def _features(
+    plan: DistillationPlan, student: nn.Module, teacher: nn.Module | None
+) -> tuple[nn.Module | None, list[FeatureTaps]]:
+    if not plan.losses.feature or teacher is None:
+        return None, []
+    loss = build_loss(plan.losses.feature)
+    return loss, tap_pair(student, teacher, loss.layers)
+
+
+def _objective(plan: DistillationPlan, networks: TeacherStudent, device: torch.device) -> GeneratorObjective:
+    losses = plan.losses
+    return GeneratorObjective(
+        networks,
+        build_loss(losses.adversarial),
+        build_loss(losses.reconstruction),
+        build_loss(losses.temporal_z).to(device) if losses.temporal_z else None,
+    )
