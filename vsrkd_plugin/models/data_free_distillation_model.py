@@ -19,7 +19,7 @@ from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.init_from_teacher.start import INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.distillation.steps import ExtraLosses, GeneratorObjective, TeacherStudent, student_step
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.models.averaging import LossMeter, update_ema
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.pictures import synthesis_picture
@@ -290,7 +290,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
             self.source.load_state_dict(resume_state['source'])
         except (AssertionError, RuntimeError, KeyError, ValueError) as error:
             raise UserError(
-                f'{self.opt["path"]["resume_state"]}: does not fit these options ({str(error).splitlines()[0]})'
+                f'{self.opt["path"]["resume_state"]}: does not fit these options ({first_line(error)})'
             ) from error
         self.rng.set_state(resume_state['rng'])
         torch.set_rng_state(resume_state['torch_rng'])

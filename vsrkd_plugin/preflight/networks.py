@@ -9,8 +9,8 @@ from torch import nn
 
 from vsrkd_plugin.config import schema
 from vsrkd_plugin.config.components import Model, check_kind, find_registered
-from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.preflight.sandbox import build_or_tell, first_line, resumes, split_type, unnoticed
+from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.run.checkpoints import load_weights
 
 
