@@ -1,6 +1,18 @@
 """The errors that a person can mend, told apart from bugs."""
 
 
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """What an error says, in one line; its type if it says nothing.
+
+    Args:
+        error: any exception; its text may be empty or of many lines.
+        limit: the most characters given; what is longer ends in `…`.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[0].rstrip()
+    return line if len(line) <= limit else f'{line[: limit - 1]}…'
+
+
 class UserError(Exception):
     """Bad input: an option, a file, a folder. One line that says which, what was wrong and what was expected.
 

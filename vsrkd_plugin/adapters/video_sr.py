@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from vsrkd_plugin.adapters.contract import Checkpointable, NetworkContract, innermost
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
+from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
 
@@ -113,7 +114,7 @@ class VideoSRAdapter(nn.Module):
                 try:
                     shape = self._output_shape(torch.zeros(1, length, CLIP_CHANNELS, lr_size, lr_size, device=device))
                 except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-                    failures.append(f'{length} frames: {(str(error).strip() or type(error).__name__).splitlines()[0]}')
+                    failures.append(f'{length} frames: {first_line(error)}')
                     continue
                 side = self.scale * lr_size
                 if shape in ((1, 3, side, side), (1, 3, lr_size, lr_size)):

@@ -22,7 +22,7 @@ def mend_resume() -> None:
     import torch
     from basicsr.utils import check_resume
 
-    from vsrkd_plugin.errors import UserError
+    from vsrkd_plugin.errors import UserError, first_line
     from vsrkd_plugin.run.run_record import clock
 
     def load(path: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def mend_resume() -> None:
                 try:
                     state = load(file)
                 except unreadable as error:
-                    print(f'Skip {file}: not readable ({str(error).splitlines()[0]})', flush=True)
+                    print(f'Skip {file}: not readable ({first_line(error)})', flush=True)
                     continue
                 opt['path']['resume_state'] = str(file)
                 print(f'Resume from {file}, iteration {iteration}', flush=True)
@@ -47,7 +47,7 @@ def mend_resume() -> None:
             try:
                 state = load(file)
             except unreadable as error:
-                raise UserError(f'path, resume_state: {file} cannot be read ({str(error).splitlines()[0]})') from error
+                raise UserError(f'path, resume_state: {file} cannot be read ({first_line(error)})') from error
         if state is not None:
             check_resume(opt, state['iter'])
             clock.start(state.get('seconds', 0.0))

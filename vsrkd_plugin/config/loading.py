@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,7 +58,7 @@ def parse_yaml(text: str, origin: str) -> Any:
         line = error.problem_mark.line + 1 if error.problem_mark else '?'
         raise UserError(f'{origin}, line {line}: not valid YAML: {error.problem}') from error
     except yaml.YAMLError as error:
-        raise UserError(f'{origin}: not valid YAML: {str(error).splitlines()[0]}') from error
+        raise UserError(f'{origin}: not valid YAML: {first_line(error)}') from error
 
 
 def load_options(path: str, overrides: list[str] | None = None) -> dict[str, Any]:

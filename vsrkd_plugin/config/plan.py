@@ -205,7 +205,7 @@ class DistillationPlan:
                 )
                 for entry in synthesis.get('sources') or ()
             ),
-            clips=_clips_plan(clips, bank, kept_hr_size, scales[0]) if clips else None,
+            clips=clips_plan(clips, bank, kept_hr_size, scales[0]) if clips else None,
             bank=BankPlan(
                 reuse=bank.get('reuse', 1),
                 rows=bank.get('rows', 1024),
@@ -272,7 +272,8 @@ class DistillationPlan:
         return self.teacher is not None and (self.starts_from_teacher or not self.bank.path)
 
 
-def _clips_plan(clips: Options, bank: Options, kept_hr_size: int, scale: int) -> ClipsPlan:
+def clips_plan(clips: Options, bank: Options, kept_hr_size: int, scale: int) -> ClipsPlan:
+    """The part of the plan that only video has, of `synthesis, clips` and `synthesis, bank`."""
     shown = kept_hr_size // scale * (1 if clips['degradation'] == 'none' else scale)
     return ClipsPlan(
         frames=clips['frames'],

@@ -20,6 +20,7 @@ from vsrkd_plugin.config.components import (
     registered,
     show,
 )
+from vsrkd_plugin.config.plan import clips_plan
 from vsrkd_plugin.config.schema import Field, Fields
 from vsrkd_plugin.errors import UserError
 
@@ -240,7 +241,7 @@ class _Validator:
         self.check_bank(synthesis)
         least = self.kept_size(synthesis, size, scales) // min(scales)
         if self.model.is_video:
-            least = self.check_clips(synthesis, scales)
+            least = self.check_clips(synthesis, scales, size)
         else:
             self.check_video_only()
         for index, source in enumerate(synthesis.get('sources') or []):
@@ -276,10 +277,8 @@ class _Validator:
         if found:
             raise UserError(f'{found[0]}: is for model_type {schema.VIDEO}, got {self.opt["model_type"]}')
 
-    def check_clips(self, synthesis: Mapping, scales: list[int]) -> int:
+    def check_clips(self, synthesis: Mapping, scales: list[int], size: int) -> int:
         """What only video has; gives the side of the pictures that are set in motion."""
-        from vsrkd_plugin.models.sources import picture_size
-
         clips = need(synthesis, 'clips', 'synthesis', schema.MAPPING, schema.SYNTHESIS['clips'].help)
         if len(scales) > 1:
             raise UserError(f'scales: video networks serve one scale, got {scales}')
@@ -306,7 +305,9 @@ class _Validator:
             raise UserError(
                 'train, temporal_z_opt, like_teacher: it is the teacher that is to be steady; expected false'
             )
-        return picture_size({'scales': scales, 'synthesis': synthesis})
+        return clips_plan(
+            clips, synthesis.get('bank') or {}, self.kept_size(synthesis, size, scales), scales[0]
+        ).picture_size
 
     def check_bank(self, synthesis: Mapping) -> None:
         """Inputs come from sources or from stored banks, and a bank must bear two batches."""

@@ -103,7 +103,7 @@ def _check_video_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dic
     for key in (key for key in _PAIR if key in networks):
         teaches = key == 'network_t'  # a teacher is asked for what a bank keeps
         spec = (plan.kept_spec if teaches else plan.sample_spec)(CLIP_CHANNELS)
-        (scale, size), *_ = spec.lr_sizes.items()
+        scale = next(iter(spec.lr_sizes))
         try:
             adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(networks[key]), CLIP_CHANNELS)
             with torch.no_grad():

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from vsrkd_plugin.config.components import find_registered
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 
 
 @contextmanager
@@ -39,11 +39,6 @@ def unnoticed() -> Iterator[None]:
         basicsr_logger.initialized_logger.clear()
         basicsr_logger.initialized_logger.update(ready)
         log.handlers[:], log.propagate = handlers, propagate
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line; its type if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def build_or_tell(build: Callable[..., Any], arguments: dict[str, Any], place: str) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
+from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
@@ -99,7 +100,7 @@ def count_macs(resolver: Resolver, x: Tensor, scale: int, frames: int = 1) -> in
     try:
         return int(counter.total()) // frames
     except (RuntimeError, LookupError, TypeError, ValueError) as error:  # of IconVSR a KeyError
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         logger.warning('Report: multiply-accumulates not counted, tracing failed (%s)', reason)
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, serialization
 
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.run.zoo import resolve_weights
 
 # What a checkpoint usually keeps its weights under, in the order in which we look.
@@ -155,12 +155,12 @@ def read_weights(path: str | os.PathLike, param_key: str | None = 'params') -> d
         content = _load_inert(file)
     except Exception as error:  # whatever a broken file makes an unpickler raise, the file is what is wrong
         raise UserError(
-            f'{path}: cannot be read as a checkpoint, it is truncated or not one ({_first_line(error)})'
+            f'{path}: cannot be read as a checkpoint, it is truncated or not one ({first_line(error)})'
         ) from error
     try:
         weights = _find_weights(content, param_key)
     except (AttributeError, TypeError, RecursionError) as error:  # a forged module, or one that holds itself
-        raise UserError(f'{path}: holds no well-formed module ({_first_line(error)})') from error
+        raise UserError(f'{path}: holds no well-formed module ({first_line(error)})') from error
     if weights is None:
         raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
     return {key.removeprefix('module.'): value for key, value in weights.items()}
@@ -226,8 +226,3 @@ def write_text_atomically(text: str, path: str | os.PathLike) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
