@@ -11,21 +11,10 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
-<<<<<<< HEAD
 from vsrkd_plugin.adapters.contract import Grows
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.models.loss_meter import LossMeter
-=======
-from vsrkd_plugin.adapters.contract import input_channels
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, keep_tail_in_fp32
-from vsrkd_plugin.distillation.features import tap_pair
-from vsrkd_plugin.distillation.growth import GrowthSchedule
-from vsrkd_plugin.distillation.init_from_teacher.start import INIT_PATCHES, start_from_teacher
-from vsrkd_plugin.distillation.steps import ExtraLosses, GeneratorObjective, TeacherStudent, student_step
-from vsrkd_plugin.errors import UserError, first_line
-from vsrkd_plugin.models.averaging import LossMeter, update_ema
->>>>>>> d
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.pictures import synthesis_picture
 from vsrkd_plugin.models.schedulers import make_scheduler
@@ -161,14 +150,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
                 scheduler.periods, scheduler.cumulative_period = lengths, ends
             self.task.load_state_dict(resume_state)
         except (AssertionError, RuntimeError, KeyError, ValueError) as error:
-<<<<<<< HEAD
             raise UserError(f'{file}: does not fit these options ({first_line(error)})') from error
-=======
-            raise UserError(
-                f'{self.opt["path"]["resume_state"]}: does not fit these options ({first_line(error)})'
-            ) from error
-        self.rng.set_state(resume_state['rng'])
->>>>>>> d
         torch.set_rng_state(resume_state['torch_rng'])
         self.best_metric_results = resume_state['best']
         self.task.grow(resume_state['iter'])
