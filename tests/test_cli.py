@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from tiny_training import TOTAL, command_line, few_threads, run, tiny_options
 
 from vsrkd_plugin.cli import main
@@ -50,6 +51,21 @@ def test_missing_options_file(tmp_path: Path, capsys: Any) -> None:
 
 def test_yaml_syntax_error(tmp_path: Path, capsys: Any) -> None:
     assert 'bad.yml, line 2: not valid YAML' in _refused(_write(tmp_path, 'name: a\n b: [1\n'), tmp_path, capsys)
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_a_name_that_leads_out_of_the_experiments_is_refused(
+    command: str, options: dict, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / 'precious').mkdir()
+    (tmp_path / 'precious' / 'thesis').write_text('years')
+    if command == 'test':
+        options['datasets'] = {'test': options['datasets']['val_x2']}
+    (tmp_path / 'options.yml').write_text(yaml.safe_dump({**options, 'name': '../../precious'}))
+    before = _tree(tmp_path)
+    assert main([command, '-opt', str(tmp_path / 'options.yml'), '--root', str(tmp_path / 'out')]) == 2
+    assert capsys.readouterr().err == "basicsr: error: name: expected one folder name, got '../../precious'\n"
+    assert _tree(tmp_path) == before
 
 
 def test_python_tag_runs_nothing(tmp_path: Path, capsys: Any) -> None:

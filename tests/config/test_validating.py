@@ -247,6 +247,28 @@ def test_flaws_of_a_distillation(where: str, value: Any, message: str) -> None:
     _fails(_set(_load('dfkd_vdsr.yml'), where, value), message)
 
 
+NOT_NAMES = ['../../precious', '.', '..', 'a/b', '/tmp/x', '.hidden', 'a\\b', 'a\0b', 'a\nb', '\ud800', 'é' * 101]
+KINDS = [
+    ('dfkd_vdsr.yml', True),
+    ('dfkd_vsr.yml', True),
+    ('train_rlsp_teacher.yml', True),
+    ('test_vdsr_set5.yml', False),
+]
+
+
+@pytest.mark.parametrize('name', NOT_NAMES)
+@pytest.mark.parametrize(('file', 'is_train'), [*KINDS, ('stock', True)])
+def test_names_of_folders_are_one_component(file: str, is_train: bool, name: str) -> None:
+    opt = _stock() if file == 'stock' else _load(file)
+    phases = list(opt['datasets'])
+    places = ['name', 'val:suffix', f'datasets:{phases[0]}:name', f'datasets:{phases[-1]}:name']
+    for place in places:
+        where = re.escape(place.replace(':', ', '))
+        _fails(_set(copy.deepcopy(opt), place, name), f'^{where}: expected one folder name, got ', is_train)
+        validate(_set(copy.deepcopy(opt), place, 'é' * 100), is_train)
+    _fails(_set(opt, 'name', ''), r"^name: expected text, got ''$", is_train)
+
+
 @pytest.mark.parametrize('speed', [[3, 1], [1], [0, 1], 2])
 def test_flaws_of_a_speed(speed: Any) -> None:
     message = 'expected two numbers > 0, the lower first, got '

@@ -56,6 +56,17 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_folder_name(value: Any) -> bool:
+    """Text that names one folder below another, a visible one: runs and images must stay where they belong."""
+    return (
+        isinstance(value, str)
+        and value.isprintable()  # NUL is not, nor is what cannot be encoded
+        and not any(mark in value for mark in '/\\')
+        and not value.startswith('.')
+        and 0 < len(value.encode()) <= 200  # BasicSR adds to it, and file systems take 255
+    )
+
+
 def whole(low: int) -> Kind:
     """A whole number from `low` on."""
     return Kind(f'a whole number >= {low}' if low != 1 else 'a whole number > 0', lambda v: is_whole(v) and v >= low)
@@ -92,6 +103,9 @@ SPEED = Kind(
     lambda v: list_of(POSITIVE, '').accepts(v) and len(v) == 2 and v[0] <= v[1],
 )
 BETAS = Kind('two numbers from 0 to below 1', lambda v: list_of(FRACTION, '').accepts(v) and len(v) == 2)
+
+
+FOLDER_NAME = Kind('one folder name', is_folder_name)
 
 
 def scales_from(low: int) -> Kind:

@@ -69,6 +69,7 @@ class _Validator:
             need(self.opt, key, schema.TOP, why=getattr(_lookup(self.top, key), 'help', ''))
         for phase, dataset in self.opt['datasets'].items():
             self.check_dataset(str(phase), dataset)
+        self.check_names()
         self.check_val()
         if self.is_train:
             self.check_training()
@@ -187,6 +188,14 @@ class _Validator:
         if len(scales) > 1 and not options.get('interpolate'):
             raise UserError(f'{place}, scale: several scales need interpolate: true, or sizes would differ')
         _check_multiple(size, scales, f'{place}, gt_size')
+
+    def check_names(self) -> None:
+        """Names that become folders and files."""
+        names = {'name': self.opt['name'], 'val, suffix': (self.opt.get('val') or {}).get('suffix')}
+        names |= {f'datasets, {phase}, name': dataset['name'] for phase, dataset in self.opt['datasets'].items()}
+        for place, name in names.items():
+            if isinstance(name, str):  # the name of a data set for training may be a number
+                check_kind(name, schema.FOLDER_NAME, place)
 
     def check_val(self) -> None:
         sets = {phase: dataset for phase, dataset in self.opt['datasets'].items() if phase != 'train'}
