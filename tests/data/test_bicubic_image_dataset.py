@@ -141,6 +141,18 @@ def test_each_image_is_decoded_once(image_folder: Path) -> None:
     assert torch.equal(dataset[0]['lq'], first['lq'])
 
 
+def test_pairs_that_are_not_kept_are_the_same(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = _dataset(image_folder)
+    expected = [everything[index] for index in range(3)]
+    first = 4 * sum(expected[0][key].numel() for key in ('lq', 'gt'))
+    monkeypatch.setattr(bicubic_image_dataset, '_KEPT_BYTES', first + 7)
+    dataset = _dataset(image_folder)
+    for index in (0, 1, 2, 1, 0):
+        for key in ('lq', 'gt'):
+            assert torch.equal(dataset[index][key], expected[index][key])
+    assert len(dataset._kept) == 1 and dataset._kept.used == first
+
+
 def test_corrupt_image_is_told_by_check_and_on_reading(image_folder: Path) -> None:
     content = (image_folder / '1.png').read_bytes()
     (image_folder / '1.png').write_bytes(content[: len(content) // 2])

@@ -43,17 +43,49 @@ def test_lr_is_that_of_the_protocol(tmp_path: Path) -> None:
 
 
 def test_clips_that_are_not_kept_give_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {}
     for name, length in (('a', 6), ('b', 4)):
-        write_clip(tmp_path / name, list(range(length)))
+        sizes[name] = write_clip(tmp_path / name, list(range(length)))[:, :32, :40].nbytes
     found = []
-    for limit in (2 << 30, 1, 0):  # all are kept, the first alone, none
+    for limit, kept in ((sizes['a'] + sizes['b'], 2), (sizes['a'], 1), (sizes['b'] - 1, 0)):
         monkeypatch.setattr('vsrkd_plugin.data.degraded_clip_dataset._KEPT_BYTES', limit)
         clips = dataset(tmp_path, phase='train', num_frame=3, gt_size=16, enlarge=5)
         torch.manual_seed(0)
         found.append([clips[index]['gt'] for index in range(10)])
-        assert len(clips._frames) == {0: 0, 1: 1}.get(limit, 2)
+        assert len(clips._kept) == kept and clips._kept.used <= limit
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_validation_keeps_no_more_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('a', 'b', 'c'):
+        write_clip(tmp_path / name, [0, 1])
+    one = 2 * 3 * (32 * 40 + 8 * 10)
+    everything = [dataset(tmp_path)[index] for index in range(3)]
+    monkeypatch.setattr('vsrkd_plugin.data.degraded_clip_dataset._KEPT_BYTES', 2 * one + 7)
+    clips = dataset(tmp_path)
+    for index in (0, 1, 2, 2, 1, 0):
+        for key in ('lq', 'gt'):
+            assert torch.equal(clips[index][key], everything[index][key])
+    assert len(clips._kept) == 2 and clips._kept.used == 2 * one
+    for file in (tmp_path / 'a').iterdir():
+        file.unlink()
+    assert torch.equal(clips[0]['gt'], everything[0]['gt'])  # still from memory
+
+
+@pytest.mark.parametrize('stray', ['preview_1.jpg', '.@__thumb/00000000.png', '__MACOSX/00000000.png', 'a/._0.png'])
+def test_what_is_no_data_changes_nothing(tmp_path: Path, stray: str) -> None:
+    for name in ('a', 'b'):
+        write_clip(tmp_path / 'clips' / name, [0, 1, 2])
+    expected = list(dataset(tmp_path / 'clips'))
+    image = (tmp_path / 'clips' / 'a' / '00000000.png').read_bytes()
+    file = tmp_path / 'clips' / stray
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(image)
+    found = list(dataset(tmp_path / 'clips'))
+    assert [clip['folder'] for clip in found] == ['a', 'b']
+    for clip, other in zip(found, expected, strict=True):
+        assert torch.equal(clip['lq'], other['lq']) and torch.equal(clip['gt'], other['gt'])
 
 
 def test_samples_of_a_training(tmp_path: Path) -> None:
@@ -98,7 +130,7 @@ def test_flaws_are_named(tmp_path: Path) -> None:
         (tmp_path / 'gaps' / f'{number:08d}.png').write_bytes((tmp_path / 'gaps' / '00000000.png').read_bytes())
     write_clip(tmp_path / 'sizes', [0, 1])
     cv2.imwrite(str(tmp_path / 'sizes' / '00000002.png'), np.zeros((34, 40, 3), np.uint8))
-    with pytest.raises(UserError, match='sizes: frame 2 is 40x34, the first one 41x34'):
+    with pytest.raises(UserError, match=r'sizes: frame 00000002\.png is 40x34, the first one 41x34'):
         dataset(tmp_path / 'sizes').check()
     with pytest.raises(UserError, match='sizes: has 3 frames, fewer than num_frame 5'):
         dataset(tmp_path / 'sizes', num_frame=5)
@@ -114,5 +146,5 @@ def test_flaws_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match='holds neither frames nor folders'):
         dataset(tmp_path / 'empty')
     (tmp_path / 'sizes' / 'title.png').write_bytes((tmp_path / 'sizes' / '00000000.png').read_bytes())
-    with pytest.raises(UserError, match='frame title has no number'):
+    with pytest.raises(UserError, match=r'frame title\.png has no number'):
         dataset(tmp_path / 'sizes')

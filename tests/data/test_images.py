@@ -34,6 +34,13 @@ def test_folder(image_folder: Path) -> None:
         assert np.array_equal(image, cv2.imread(str(image_folder / f'{name}.png')))
 
 
+def test_hidden_files_are_no_images(image_folder: Path) -> None:
+    for name in ('._0.png', '.1.png', '.ipynb_checkpoints/0-checkpoint.png', '__MACOSX/0.png', 'Thumbs.db'):
+        (image_folder / name).parent.mkdir(exist_ok=True)
+        (image_folder / name).write_bytes((image_folder / '0.png').read_bytes())
+    assert [name for name, _ in list_images(str(image_folder), KEY)] == ['0', '1', '2']
+
+
 def test_lmdb_gives_what_the_folder_gives(image_folder: Path, image_lmdb: Path) -> None:
     entries = list_images(str(image_lmdb), KEY)
     for (name, read), (expected_name, expected) in zip(entries, list_images(str(image_folder), KEY), strict=True):

@@ -1,4 +1,4 @@
-"""Clips for who has none: always the same, in motion, and in training a share as large as asked for."""
+"""Clips that are made: always the same, in motion, and in training a share as large as asked for."""
 
 from pathlib import Path
 

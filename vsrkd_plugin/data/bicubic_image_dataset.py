@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vsrkd_plugin.data.images import list_images
+from vsrkd_plugin.data.kept_tensors import KeptTensors
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
 
-_CACHE_BYTES = 2 << 30  # of pairs kept; those beyond are made anew each time
+_KEPT_BYTES = 2 << 30  # of pairs, in each process; those beyond are made anew each time
 
 
 @DATASET_REGISTRY.register()
@@ -60,8 +61,7 @@ class BicubicImageDataset(Dataset):
                 raise UserError(f'datasets, train: gt_size {self.gt_size} is no multiple of every scale {self.scales}')
         elif len(self.scales) > 1:
             raise UserError(f'datasets, {opt.get("name")}: validation takes one scale, got {self.scales}')
-        self._cache: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        self._cached = 0
+        self._kept = KeptTensors(_KEPT_BYTES)
 
     @property
     def smallest_side(self) -> int:
@@ -84,21 +84,19 @@ class BicubicImageDataset(Dataset):
 
     def pair(self, index: int, scale: int) -> tuple[Tensor, Tensor]:
         """LR (enlarged, if so set) and HR of a whole image, `(c, h, w)`; made once, while there is room to keep it."""
-        if (index, scale) not in self._cache:
-            image = self._read(index)
-            height, width = (side // scale * scale for side in image.shape[:2])
-            gt = torch.from_numpy(image[:height, :width]).permute(2, 0, 1).unsqueeze(0).float() / 255
-            if self.color == 'y':
-                gt = rgb_to_y(gt)
-            lq = bicubic_resize(gt, 1 / scale)
-            if self.interpolate:
-                lq = bicubic_resize(lq, scale)
-            pair = lq[0], gt[0]
-            if self._cached + 4 * (pair[0].numel() + pair[1].numel()) > _CACHE_BYTES:
-                return pair
-            self._cached += 4 * (pair[0].numel() + pair[1].numel())
-            self._cache[index, scale] = pair
-        return self._cache[index, scale]
+        if (index, scale) in self._kept:
+            lq, gt = self._kept[index, scale]
+            return lq, gt
+        image = self._read(index)
+        height, width = (side // scale * scale for side in image.shape[:2])
+        gt = torch.from_numpy(image[:height, :width]).permute(2, 0, 1).unsqueeze(0).float() / 255
+        if self.color == 'y':
+            gt = rgb_to_y(gt)
+        lq = bicubic_resize(gt, 1 / scale)
+        if self.interpolate:
+            lq = bicubic_resize(lq, scale)
+        self._kept.keep((index, scale), lq[0], gt[0])
+        return lq[0], gt[0]
 
     def __len__(self) -> int:
         return len(self.images) * self.enlarge

@@ -1,7 +1,5 @@
 """HR clips alone; the LR clips are made as the teacher expects them, and kept."""
 
-import itertools
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,16 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vsrkd_plugin.data.images import BUNDLED, EXTENSIONS, Reader, list_images
+from vsrkd_plugin.data.images import BUNDLED, FileReader, Reader
 from vsrkd_plugin.data.invented_clips import Inventor, bundled_clips
+from vsrkd_plugin.data.kept_tensors import KeptTensors
+from vsrkd_plugin.data.listing import list_frames
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
 from vsrkd_plugin.synthesis.clips.scenes import SPEED
 
-_KEPT_BYTES = 2 << 30  # in each process; frames of the clips beyond are read anew each time
+_KEPT_BYTES = 2 << 30  # of frames, in each process; those of the clips beyond are read anew each time
 _MARGIN = 4  # LR pixels around a patch that is reduced
 
 
@@ -27,8 +27,8 @@ class DegradedClipDataset(Dataset):
     """Pairs of LR and HR clips made from folders of HR frames, for training and for validation.
 
     Options (`datasets.*`):
-        dataroot_gt: a folder with a folder of frames for each clip (as Vid4), or the frames of one clip; `skimage` for
-            photographs of scikit-image's wheel that are set in motion.
+        dataroot_gt: a folder with a folder of frames for each clip (as Vid4; images beside these folders are left out),
+            or the frames of one clip; `skimage` for photographs of scikit-image's wheel that are set in motion.
         clips: names of clips, to take these alone. Default all.
         scale: the factor.
         degradation: `bicubic` (MATLAB's, BI) or `blur` (Gaussian, then every scale-th pixel from 0, BD).
@@ -45,8 +45,8 @@ class DegradedClipDataset(Dataset):
     multiple of the scale.
 
     Raises:
-        UserError: no clips, a gap in the numbers of a clip's frames, frames of several sizes, a clip too short or too
-            small, a corrupt frame.
+        UserError: no clips, names of frames that fit no order or leave gaps, frames of several sizes, a clip too short
+            or too small, a corrupt frame.
     """
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -70,9 +70,11 @@ class DegradedClipDataset(Dataset):
             if len(frames) < self.num_frame:
                 raise UserError(f'{clip}: has {len(frames)} frames, fewer than num_frame {self.num_frame}')
         self._inventor: Inventor | None = None
-        self._cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self._frames: dict[int, Tensor] = {}  # training: HR alone, of as many clips as may be kept
-        self._kept = 0  # bytes of them
+        self._kept = KeptTensors(_KEPT_BYTES)  # by clip: in training HR, in validation LR and HR
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process is given."""
+        return {**self.__dict__, '_inventor': None}
 
     def check(self) -> None:
         """Decode every frame once, so that a flaw is told before a training starts."""
@@ -80,13 +82,18 @@ class DegradedClipDataset(Dataset):
             self._read(index)
 
     def pair(self, index: int) -> tuple[Tensor, Tensor]:
-        """A whole clip as LR and HR levels, uint8, `(t, 3, h, w)` and `(t, 3, scale * h, scale * w)`; made once."""
-        if index not in self._cache:
-            gt = self._read(index)
-            # Frame by frame: a clip in floating point would take eight times the memory of its levels.
-            lq = torch.cat([self._reduce(frame[None].float()) for frame in gt])
-            self._cache[index] = lq.round().clamp(0, 255).byte(), gt
-        return self._cache[index]
+        """A whole clip as LR and HR levels, uint8, `(t, 3, h, w)` and `(t, 3, scale * h, scale * w)`.
+
+        Made once, while there is room to keep it.
+        """
+        if ('pair', index) in self._kept:
+            lq, gt = self._kept['pair', index]
+            return lq, gt
+        gt = self._read(index)
+        # Frame by frame: a clip in floating point would take eight times the memory of its levels.
+        lq = torch.cat([self._reduce(frame[None].float()) for frame in gt]).round().clamp(0, 255).byte()
+        self._kept.keep(('pair', index), lq, gt)
+        return lq, gt
 
     def __len__(self) -> int:
         return len(self.clips) * self.enlarge
@@ -107,17 +114,26 @@ class DegradedClipDataset(Dataset):
         """HR levels of a clip, or of some of its frames, `(t, 3, h, w)`."""
         name, readers = self.clips[index]
         frames: list[np.ndarray] = []
-        for number, read in readers[span]:
+        for frame, read in readers[span]:
             frames.append(read()[:, :, ::-1])
             if frames[-1].shape != frames[0].shape:
                 (h, w), (first_h, first_w) = frames[-1].shape[:2], frames[0].shape[:2]
-                raise UserError(f'{name}: frame {number} is {w}x{h}, the first one {first_w}x{first_h}')
+                raise UserError(f'{name}: frame {frame} is {w}x{h}, the first one {first_w}x{first_h}')
         height, width = frames[0].shape[:2]
         needed = self.opt['gt_size'] if self.training else self.scale
         if min(height, width) < needed:
             raise UserError(f'{name}: is {width}x{height}, smaller than the {needed} pixels needed')
         height, width = (side // self.scale * self.scale for side in (height, width))
-        return torch.from_numpy(np.stack([frame[:height, :width] for frame in frames])).permute(0, 3, 1, 2).contiguous()
+        return torch.from_numpy(np.stack([image[:height, :width] for image in frames])).permute(0, 3, 1, 2).contiguous()
+
+    def _frames(self, index: int, span: slice) -> Tensor:
+        """Some frames of a clip, of which all are kept if there is room for them."""
+        if index not in self._kept:
+            part = self._read(index, span)
+            if not self._kept.has_room(part[0].numel() * len(self.clips[index][1])):
+                return part
+            self._kept.keep(index, self._read(index))
+        return self._kept[index][0][span]
 
     def _reduce(self, gt: Tensor) -> Tensor:
         return degrade(gt, self.scale, self.degradation, self.sigma)
@@ -126,11 +142,7 @@ class DegradedClipDataset(Dataset):
         """A random part of a clip, turned. Turned first and reduced then: of a turned clip BD keeps other pixels."""
         s, length = self.scale, len(self.clips[index][1])
         first = randint(length - self.num_frame + 1)
-        if index not in self._frames and self._kept < _KEPT_BYTES:
-            self._frames[index] = self._read(index)
-            self._kept += self._frames[index].numel()
-        span = slice(first, first + self.num_frame)
-        gt = self._frames[index][span] if index in self._frames else self._read(index, span)
+        gt = self._frames(index, slice(first, first + self.num_frame))
         # With what lies around it, if there is as much: the blur of a patch must not end at its border.
         margin = _MARGIN * s if min(gt.shape[2:]) >= self.opt['gt_size'] + 2 * _MARGIN * s else 0
         size = self.opt['gt_size'] + 2 * margin
@@ -141,7 +153,7 @@ class DegradedClipDataset(Dataset):
         return lq[:, :, inner_lr, inner_lr], gt[:, :, inner, inner]
 
     def _invent(self) -> tuple[Tensor, Tensor]:
-        if self._inventor is None:
+        if self._inventor is None:  # in each worker its own: it cannot be sent to another process
             speed = self.opt.get('invented_speed', SPEED)
             self._inventor = Inventor(
                 self.num_frame, self.opt['gt_size'], self.scale, self.degradation, self.sigma, speed
@@ -158,46 +170,18 @@ class DegradedClipDataset(Dataset):
         return gt.contiguous()
 
 
-def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str, list[tuple[int, Reader]]]]:
-    """Clips by path, each with its frames' numbers and readers in order."""
+def _list_clips(root: str, wanted: list[str] | None, key: str) -> list[tuple[str, list[tuple[str, Reader]]]]:
+    """Clips by path, each with its frames' names and readers in order."""
     if root == BUNDLED:
-        clips = {Path(name).name: (name, readers) for name, readers in bundled_clips()}
-        return [clips[name] for name in _chosen(list(clips), wanted, root, key)]
+        clips = {Path(name).name: (name, frames) for name, frames in bundled_clips()}
+        missing = sorted(set(wanted or ()) - set(clips))
+        if missing:
+            raise UserError(f'{key}: {root} has no clips {", ".join(missing)}; it has {", ".join(clips)}')
+        return [clip for name, clip in clips.items() if wanted is None or name in wanted]
     path = Path(root).expanduser()
     if not path.is_dir():
         raise UserError(f'{key}: no folder {root}: expected one with a folder of HR frames for each clip')
-    if any(file.suffix.lower() in EXTENSIONS for file in path.iterdir()):
-        folders = [path]
-    else:
-        folders = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    chosen = _chosen([folder.name for folder in folders], wanted, root, key)
-    folders = [folder for folder in folders if folder.name in chosen]
-    if not folders:
-        raise UserError(f'{key}: {root} holds neither frames nor folders of frames')
-    return [(str(folder), _numbered(folder, key)) for folder in folders]
-
-
-def _chosen(names: list[str], wanted: list[str] | None, root: str, key: str) -> list[str]:
-    missing = sorted(set(wanted or ()) - set(names))
-    if missing:
-        raise UserError(f'{key}: {root} has no clips {", ".join(missing)}; it has {", ".join(names) or "none"}')
-    return [name for name in names if wanted is None or name in wanted]
-
-
-def _numbered(folder: Path, key: str) -> list[tuple[int, Reader]]:
-    frames = []
-    for name, read in list_images(str(folder), key):
-        digits = re.findall(r'\d+', name)
-        if not digits:
-            raise UserError(f'{folder}: frame {name} has no number in its name')
-        frames.append((int(digits[-1]), read))
-    frames.sort(key=lambda frame: frame[0])
-    numbers = [number for number, _ in frames]
-    twice = sorted({a for a, b in itertools.pairwise(numbers) if a == b})
-    if twice:
-        raise UserError(f'{folder}: frame {twice[0]} is there twice')
-    gaps = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
-    if gaps:
-        shown = ', '.join(map(str, gaps[:5])) + (', …' if len(gaps) > 5 else '')
-        raise UserError(f'{folder}: frames {numbers[0]} to {numbers[-1]}, but {shown} missing')
-    return frames
+    return [
+        (str(folder), [(file.name, FileReader(file)) for file in files])
+        for folder, files in list_frames(path, wanted, key)
+    ]

@@ -2,19 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from vsrkd_plugin.data.listing import EXTENSIONS, read_folder, tell_skipped
 from vsrkd_plugin.errors import UserError
 
-EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 BUNDLED = 'skimage'
 # Photographs in scikit-image's wheel, no drawings: what a data set of natural images looks like.
 BUNDLED_PICTURES = ('astronaut.png', 'camera.png', 'chelsea.png', 'coffee.png', 'rocket.jpg')
 
-# What belongs into the folders that our options files name, told where one is missing.
+# What belongs into the folders that our options files name; told where one is missing.
 BENCHMARKS = {
     'Set5': 'the 5 HR images of Set5 (Bevilacqua et al. 2012)',
     'Set14': 'the 14 HR images of Set14 (Zeyde et al. 2010)',
@@ -29,7 +30,7 @@ Reader = Callable[[], np.ndarray]
 
 
 def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
-    """The images below `root`, in the order of their names.
+    """The images in `root`, in the order of their names; hidden files and whatever is no image are left out.
 
     Args:
         root: a folder, a BasicSR LMDB (`*.lmdb`), or `skimage` for a few photographs of scikit-image's wheel.
@@ -46,7 +47,7 @@ def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
         import skimage
 
         folder = Path(skimage.__file__).parent / 'data'
-        return [(Path(name).stem, _file_reader(folder / name)) for name in BUNDLED_PICTURES]
+        return [(Path(name).stem, FileReader(folder / name)) for name in BUNDLED_PICTURES]
     path = Path(root).expanduser()
     if path.suffix == '.lmdb':
         return _list_lmdb(path, key)
@@ -54,15 +55,47 @@ def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
         what = BENCHMARKS.get(path.name)
         hint = f': put {what} there ({_ORIGIN})' if what else ': expected a folder of HR images'
         raise UserError(f'{key}: no folder {root}{hint}')
-    try:
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS)
-    except OSError as error:
-        raise UserError(f'{key}: cannot read folder {root} ({error.strerror})') from error
+    files, folders, others = read_folder(path, key)
     if not files:
         raise UserError(f'{key}: folder {root} holds no image ({", ".join(EXTENSIONS)})')
+    tell_skipped(path, [*others, *folders])
     stems = Counter(file.stem for file in files)
     # a.png and a.jpg become a_png and a_jpg: results are saved under these names, and one would overwrite the other.
-    return [(file.stem if stems[file.stem] == 1 else file.name.replace('.', '_'), _file_reader(file)) for file in files]
+    return [(file.stem if stems[file.stem] == 1 else file.name.replace('.', '_'), FileReader(file)) for file in files]
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """Reads one image file; like every reader it can be sent to another process."""
+
+    file: Path
+
+    def __call__(self) -> np.ndarray:
+        try:
+            return _decode(self.file.read_bytes(), str(self.file))
+        except OSError as error:
+            raise UserError(f'{self.file}: cannot be read ({error.strerror})') from error
+
+
+@dataclass(frozen=True)
+class LmdbReader:
+    """Reads one image of a BasicSR LMDB."""
+
+    path: Path
+    name: str
+
+    def __call__(self) -> np.ndarray:
+        import lmdb
+
+        # Opened for each read: an environment must not cross a fork, and images are cached decoded anyway.
+        try:
+            with lmdb.open(str(self.path), readonly=True, lock=False, readahead=False) as env, env.begin() as reading:
+                content = reading.get(self.name.encode())
+        except lmdb.Error as error:
+            raise UserError(f'{self.path}: cannot be read as an LMDB ({error})') from error
+        if content is None:
+            raise UserError(f'{self.path}: has no key {self.name!r}, which its meta_info.txt lists')
+        return _decode(content, f'{self.path}:{self.name}')
 
 
 def _decode(content: bytes, name: str) -> np.ndarray:
@@ -78,19 +111,7 @@ def _decode(content: bytes, name: str) -> np.ndarray:
     return image
 
 
-def _file_reader(file: Path) -> Reader:
-    def read() -> np.ndarray:
-        try:
-            return _decode(file.read_bytes(), str(file))
-        except OSError as error:
-            raise UserError(f'{file}: cannot be read ({error.strerror})') from error
-
-    return read
-
-
 def _list_lmdb(path: Path, key: str) -> list[tuple[str, Reader]]:
-    import lmdb
-
     meta = path / 'meta_info.txt'
     if not meta.is_file():
         raise UserError(f'{key}: {path} is not a BasicSR LMDB: it has no meta_info.txt')
@@ -100,18 +121,4 @@ def _list_lmdb(path: Path, key: str) -> list[tuple[str, Reader]]:
     if not names:
         raise UserError(f'{key}: {meta} lists no image')
 
-    def reader(name: str) -> Reader:
-        def read() -> np.ndarray:
-            # Opened for each read: an environment must not cross a fork, and images are cached decoded anyway.
-            try:
-                with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as env, env.begin() as reading:
-                    content = reading.get(name.encode())
-            except lmdb.Error as error:
-                raise UserError(f'{path}: cannot be read as an LMDB ({error})') from error
-            if content is None:
-                raise UserError(f'{path}: has no key {name!r}, which its meta_info.txt lists')
-            return _decode(content, f'{path}:{name}')
-
-        return read
-
-    return [(name, reader(name)) for name in names]
+    return [(name, LmdbReader(path, name)) for name in names]

@@ -1,6 +1,6 @@
-"""Clips for who has none: photographs of scikit-image's wheel in motion, to validate on; invented ones, to train on."""
+"""Clips where no data set is at hand: photographs in motion (of scikit-image's wheel), and dead leaves in motion."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,21 +17,28 @@ _SIDE, _FRAMES, _PICTURE_SIDE = 256, 10, 300  # of the moving photographs; the s
 _SEED = 11
 
 
-def bundled_clips() -> list[tuple[str, list[tuple[int, Reader]]]]:
+def bundled_clips() -> list[tuple[str, list[tuple[str, Reader]]]]:
     """A clip of each bundled photograph, with parts of others moving in front; always the same.
 
     Returns:
-        Names, each with its frames' numbers and readers (uint8 BGR, `(256, 256, 3)`), rendered when the first is read.
+        Names, each with its frames' names and readers (uint8 BGR, `(256, 256, 3)`), rendered when the first is read.
     """
     names = [name for name, _ in list_images(BUNDLED, 'dataroot_gt')]
     return [
-        (f'{BUNDLED}/{name}', [(time, _frame_reader(index, time)) for time in range(_FRAMES)])
+        (f'{BUNDLED}/{name}', [(str(time), _FrameReader(index, time)) for time in range(_FRAMES)])
         for index, name in enumerate(names)
     ]
 
 
-def _frame_reader(index: int, time: int) -> Callable[[], np.ndarray]:
-    return lambda: _rendered()[index, time]
+@dataclass(frozen=True)
+class _FrameReader:
+    """Reads one frame of the bundled clips; each process renders them for itself."""
+
+    clip: int
+    time: int
+
+    def __call__(self) -> np.ndarray:
+        return _rendered()[self.clip, self.time]
 
 
 @cache
@@ -51,7 +58,7 @@ def _rendered() -> np.ndarray:
 
 
 class _Photographs(PlainSource):
-    """In turn for each layer of each clip: of its own photograph the ground, of the next ones the objects."""
+    """The pictures that clips are made of: a clip's ground shows its own photograph, its objects show the next ones."""
 
     def __init__(self, pictures: Tensor) -> None:
         super().__init__(channels=3, lr_sizes={PICTURE: pictures.shape[-1]}, seed=0)
@@ -64,7 +71,7 @@ class _Photographs(PlainSource):
 
 
 class Inventor:
-    """HR and LR clips of dead leaves in motion; which, is decided by a seed alone.
+    """Makes HR and LR clips of dead leaves in motion; the same seed gives the same clip.
 
     Args:
         frames: of a clip.
@@ -105,4 +112,9 @@ class Inventor:
         # `drawn`: from all pictures, not from those only that are painted by now.
         self._source.load_state_dict({'rng': motion, 'pictures': {'rng': crops, 'drawn': self._pictures.num_images}})
         clips = self._source.clips(1, self.scale)
-        return tuple((255 * x[0].clamp(0, 1)).round().byte() for x in (clips.lr, clips.hr))
+        return _levels(clips.lr[0]), _levels(clips.hr[0])
+
+
+def _levels(clip: Tensor) -> Tensor:
+    """Values in [0, 1] as levels, uint8."""
+    return (255 * clip.clamp(0, 1)).round().byte()

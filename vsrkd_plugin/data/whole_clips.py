@@ -1,18 +1,25 @@
 """Whole clips of any data set of clips: ours, and BasicSR's for tests, which give a window for each frame."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from basicsr.data.data_util import read_img_seq
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vsrkd_plugin.errors import UserError
 
 STOCK = ('VideoTestDataset', 'VideoRecurrentTestDataset')
 
 
-def whole_clips(dataset: Dataset | Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+class Samples(Protocol):
+    """A data set, or a list of samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> dict[str, Any]: ...
+
+
+def whole_clips(dataset: Samples) -> Iterator[dict[str, Any]]:
     """The clips of a data set, one at a time.
 
     Args:
@@ -25,17 +32,24 @@ def whole_clips(dataset: Dataset | Sequence[dict[str, Any]]) -> Iterator[dict[st
     Raises:
         UserError: another of BasicSR's data sets.
     """
-    kind = type(dataset)
-    if kind.__module__.startswith('basicsr.') and kind.__name__ not in STOCK:
-        name = dataset.opt.get('name', '?')
-        fit = ' or '.join(('DegradedClipDataset', *STOCK))
-        raise UserError(f'data set {name}: {kind.__name__} gives no whole clips; expected {fit}')
-    folders = getattr(dataset, 'imgs_lq', None)
-    if folders is None:
-        for index in range(len(dataset)):
-            yield _with_scale(dataset[index])
+    if type(dataset).__module__.startswith('basicsr.'):
+        yield from _stock_clips(dataset)
         return
-    for folder, frames in folders.items():
+    for index in range(len(dataset)):  # iterating a Dataset ends only if it raises IndexError
+        yield _with_scale(dataset[index])
+
+
+def gives_clips(dataset_class: type) -> bool:
+    """Whether `whole_clips` takes a data set of this class, if it is BasicSR's; what others give is theirs to say."""
+    return not dataset_class.__module__.startswith('basicsr.') or dataset_class.__name__ in STOCK
+
+
+def _stock_clips(dataset: Any) -> Iterator[dict[str, Any]]:
+    if not gives_clips(type(dataset)):
+        fit = ' or '.join(('DegradedClipDataset', *STOCK))
+        name, kind = dataset.opt.get('name', '?'), type(dataset).__name__
+        raise UserError(f'data set {name}: {kind} gives no whole clips; expected {fit}')
+    for folder, frames in dataset.imgs_lq.items():
         lq, gt = (x if isinstance(x, Tensor) else read_img_seq(x) for x in (frames, dataset.imgs_gt[folder]))
         yield _with_scale({'lq': lq, 'gt': gt, 'folder': folder})
 
