@@ -50,29 +50,31 @@ class ProgressiveStudent(nn.Module):
         super().__init__()
         if block_start not in ('identity', 'random', 'keep'):
             raise ValueError(f'block_start must be identity, random or keep, got {block_start!r}')
-        if not isinstance(network, nn.Module):
+        if isinstance(network, nn.Module):
+            built = network
+        else:
             arguments = dict(network)
-            network = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
-        self.network = network
-        contract = NetworkContract.of(network)
+            built = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
+        self.network = built
+        contract = NetworkContract.of(built)
         self._body_name = ''  # of the body that skips blocks; empty where the network does so itself
-        if not isinstance(network, SkipsBlocks):
+        if not isinstance(built, SkipsBlocks):
             name = contract.growing_body or ''
-            body = dict(network.named_children()).get(name)
+            body = dict(built.named_children()).get(name)
             if not isinstance(body, nn.Sequential):
                 raise ValueError(
-                    f'{type(network).__name__} cannot grow: it names no nn.Sequential of equal blocks in `growing_body`'
+                    f'{type(built).__name__} cannot grow: it names no nn.Sequential of equal blocks in `growing_body`'
                 )
             growing = GrowingSequential(*body)
             growing.active_blocks = len(body)
-            network.register_module(name, growing)
+            built.register_module(name, growing)
             self._body_name = name
         self.multi_scale, self.pre_upsampling = contract.multi_scale, contract.pre_upsampling
         self.recurrent = contract.recurrent
         self.active = self.depth if active is None else active
         for block in self.blocks[self.active :]:
             if block_start == 'identity':
-                make_identity(network, block)
+                make_identity(built, block)
             elif block_start == 'random':
                 make_random(block)
 
@@ -108,7 +110,7 @@ class ProgressiveStudent(nn.Module):
         """As the inner network."""
         return self.network(*args, **kwargs)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         return self.network.state_dict(*args, **kwargs)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:

@@ -44,6 +44,7 @@ class RLSP(nn.Module):
     """
 
     recurrent = True
+    mixing: Tensor  # of normalised networks alone: what `_mixing` gives
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class RLSP(nn.Module):
         self.add_module(f'layer{num_layer}', nn.Conv2d(num_feat, upscale**2, 3, padding=1))
         for layer in self.layers():
             nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
-            nn.init.zeros_(layer.bias)
+            _clear_bias(layer)
         with torch.no_grad():  # starts as the enlargement by repetition
             self.layers()[-1].weight.mul_(0.01)
             if normalised:
@@ -82,7 +83,7 @@ class RLSP(nn.Module):
 
     def layers(self) -> list[nn.Conv2d]:
         """The convolutions in order; the last two both read what the one before them gives."""
-        return [getattr(self, f'layer{index}') for index in range(self.num_layer + 1)]
+        return [layer for layer in self.children() if isinstance(layer, nn.Conv2d)]
 
     def growing_blocks(self) -> list[nn.Conv2d]:
         """The convolutions that are alike: all but the first and the last two."""
@@ -92,7 +93,7 @@ class RLSP(nn.Module):
     def reset_block_to_identity(block: nn.Conv2d) -> None:
         """Pass on what comes in, which ReLU has made positive."""
         nn.init.dirac_(block.weight)
-        nn.init.zeros_(block.bias)
+        _clear_bias(block)
 
     def start(self, luma: Tensor) -> tuple[Tensor, Tensor]:
         """State and last result before the first frame, whose Y is given, `(b, 1, h, w)`."""
@@ -171,6 +172,11 @@ class RLSP(nn.Module):
         chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale, from_corner=not self.centred)
         rgb = ycbcr_to_rgb(torch.cat([luma.flatten(0, 1), chroma], 1))
         return rgb.view(b, t, *rgb.shape[1:])
+
+
+def _clear_bias(layer: nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _mixing() -> Tensor:

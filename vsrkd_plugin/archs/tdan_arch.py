@@ -91,9 +91,10 @@ class TDAN(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.out_channels)))
-        for name in ('off2d_1', 'off2d_2', 'off2d_3', 'off2d'):  # training starts from taps that are not moved
-            nn.init.zeros_(getattr(self, name).weight)
-            nn.init.zeros_(getattr(self, name).bias)
+        for layer in (self.off2d_1, self.off2d_2, self.off2d_3, self.off2d):  # at first no tap is moved
+            nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def align(self, x: Tensor) -> Tensor:
         """The window's frames as they would look at the time of the centre: `(b, t, 3, h, w)`, the centre as it is."""

@@ -76,10 +76,15 @@ class VDSR(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.out_channels)))
         if start == 'identity':
-            for block in self.residual_layer:
+            for block in self.blocks:
                 self.reset_block_to_identity(block, noise=0.002)
             nn.init.normal_(self.output.weight, std=0.02 / math.sqrt(num_feat))
         self.to(memory_format=torch.channels_last)  # the layout in which bf16 convolutions are fast
+
+    @property
+    def blocks(self) -> list[ConvReLU]:
+        """The middle blocks in order."""
+        return [block for block in self.residual_layer if isinstance(block, ConvReLU)]
 
     @staticmethod
     def reset_block_to_identity(block: ConvReLU, noise: float = 0.0) -> None:
@@ -91,7 +96,7 @@ class VDSR(nn.Module):
 
     def chain(self) -> list[nn.Conv2d]:
         """The convolutions in order, a ReLU behind each but the last; for the start from a teacher's channels."""
-        return [self.input, *(block.conv for block in self.residual_layer), self.output]
+        return [self.input, *(block.conv for block in self.blocks), self.output]
 
     def detail(self, x: Tensor) -> Tensor:
         """The residual of an image at HR size, `(n, num_in_ch, h, w)`, in the precision of the convolutions."""

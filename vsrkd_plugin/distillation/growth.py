@@ -30,7 +30,8 @@ class GrowthSchedule:
             raise ValueError(f'start must be 1 to {self.depth} (the depth), got {self.start}')
         if (self.milestones is None) == (self.every is None):
             raise ValueError('give either milestones or every')
-        if self.step < 1 or min(self.milestones if self.every is None else [self.every], default=1) < 1:
+        iterations = (self.milestones or ()) if self.every is None else [self.every]
+        if self.step < 1 or min(iterations, default=1) < 1:
             raise ValueError('step, every and milestones must be at least 1')
 
     def active(self, iteration: int) -> int:
@@ -38,5 +39,6 @@ class GrowthSchedule:
         if self.milestones is not None:
             passed = sum(iteration > milestone for milestone in self.milestones)
         else:
+            assert self.every is not None  # one of the two is given
             passed = (iteration - 1) // self.every
         return min(self.depth, self.start + self.step * passed)

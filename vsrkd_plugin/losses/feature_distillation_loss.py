@@ -1,6 +1,7 @@
 """Features of the student against the teacher's, where it matters and how strongly: no channel must match another."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
@@ -41,7 +42,7 @@ class FeatureDistillationLoss(nn.Module):
         differences = [
             (_attention(s) - _attention(t, s.shape[-2:])).abs().mean() for s, t in zip(student, teacher, strict=True)
         ]
-        return self.loss_weight * sum(differences) / len(differences)
+        return self.loss_weight * reduce(torch.add, differences) / len(differences)
 
 
 def _attention(features: Tensor, size: Sequence[int] | None = None) -> Tensor:

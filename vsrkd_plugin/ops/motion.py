@@ -51,7 +51,8 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:
     """
     if flow.shape != (len(images), 2, *images.shape[-2:]):
         raise ValueError(f'expected a flow {(len(images), 2, *images.shape[-2:])}, got {tuple(flow.shape)}')
-    grid = pixel_grid(*images.shape[-2:], device=images.device, dtype=flow.dtype)
+    height, width = images.shape[-2:]
+    grid = pixel_grid(height, width, device=images.device, dtype=flow.dtype)
     return sample_at(images, grid + flow.permute(0, 2, 3, 1))
 
 

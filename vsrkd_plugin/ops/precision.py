@@ -27,8 +27,10 @@ def cpu_is_faster_in_bf16() -> bool:
         return False
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        layout = {'dtype': dtype, 'memory_format': torch.channels_last}
-        x, weight = torch.full((4, 64, 48, 48), 0.5).to(**layout), torch.full((64, 64, 3, 3), 0.01).to(**layout)
+        x, weight = (
+            values.to(dtype=dtype, memory_format=torch.channels_last)
+            for values in (torch.full((4, 64, 48, 48), 0.5), torch.full((64, 64, 3, 3), 0.01))
+        )
         times = []
         with torch.no_grad():
             for _ in range(6):

@@ -96,20 +96,21 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _step_matrices(self, group: dict[str, Any], active: list[nn.Parameter]) -> None:
-        by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+        by_shape: dict[torch.Size, list[Tensor]] = {}
         for parameter in active:
             if not self.state[parameter]:
                 self.state[parameter]['momentum'] = torch.zeros_like(parameter)
             by_shape.setdefault(parameter.shape, []).append(parameter)
         for alike in by_shape.values():
-            gradients, averages = [p.grad for p in alike], [self.state[p]['momentum'] for p in alike]
+            gradients = [p.grad for p in alike if p.grad is not None]  # all of them have one
+            averages = [self.state[p]['momentum'] for p in alike]
             torch._foreach_lerp_(averages, gradients, 1 - group['momentum'])
             ahead = torch._foreach_lerp(gradients, averages, group['momentum'])  # Nesterov
             updates = orthogonalise(torch.stack([update.flatten(1) for update in ahead]))
             if group['weight_decay']:
                 torch._foreach_mul_(alike, 1 - group['lr'] * group['weight_decay'])
-            for parameter, update in zip(alike, updates, strict=True):
-                parameter.add_(update.view(parameter.shape), alpha=-group['lr'])
+            for matrix, update in zip(alike, updates, strict=True):
+                matrix.add_(update.view(matrix.shape), alpha=-group['lr'])
 
     def _step_others(self, group: dict[str, Any], active: list[nn.Parameter]) -> None:
         fast, slow = group['betas']

@@ -1,12 +1,14 @@
 """The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import AlternatingBody, Chained
+from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
 
 
@@ -51,7 +53,7 @@ def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
     importance = []
     for index, reader in enumerate(chain.layers[1:]):
         x = _forward(chain, index, x)
-        importance.append(x.square().mean((0, 2, 3)) * reader.weight.square().sum((0, 2, 3)))
+        importance.append(energy(x) * reading_strength(reader))
     return importance
 
 
@@ -91,7 +93,7 @@ def inherit(
     sources = [0, *(1 + i for i in spread(active, blocks)), last]
     targets = [*range(1 + active), len(student.layers) - 1]
     importance = channel_importance(teacher, x)
-    kept = []
+    kept: list[Tensor] = []
     ours = theirs = x
     position = 0  # teacher layers that `theirs` has been through
     for index, source in zip(targets, sources, strict=True):
@@ -99,13 +101,13 @@ def inherit(
         while position < source:
             theirs = _forward(teacher, position, theirs)
             position += 1
-        target = in_chunks(lambda part, i=source: convolve(teacher.layers[i], part), theirs)
+        target = in_chunks(partial(convolve, teacher.layers[source]), theirs)
         if source < last:
             if layer.out_channels > target.shape[1]:
                 raise ValueError(
                     f'a student of {layer.out_channels} channels cannot start from a teacher of {target.shape[1]}'
                 )
-            kept.append(importance[source].topk(layer.out_channels).indices.sort().values)
+            kept.append(most_important(importance[source], layer.out_channels))
             target = target[:, kept[-1]]
         refit(layer, ours, target, ridge)
         if source < last:

@@ -21,17 +21,23 @@ def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> N
     """Set a convolution's weights (and bias) so that it maps `x` to `target` in the least-squares sense.
 
     Args:
-        layer: stride 1, one group.
+        layer: stride 1, one group, padded with zeros by a number of pixels.
         x: `(n, in_channels, h, w)`.
         target: `(n, out_channels, h, w)`.
         ridge: penalty on the squared weights, relative to the mean squared input.
+
+    Raises:
+        ValueError: a layer of another kind.
     """
+    padding = layer.padding
+    if isinstance(padding, str) or layer.padding_mode != 'zeros' or layer.groups != 1 or set(layer.stride) != {1}:
+        raise ValueError(f'cannot refit {layer}; expected stride 1, one group and zero padding given in pixels')
     size = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
     columns = size + (layer.bias is not None)
     gram = x.new_zeros(columns, columns, dtype=torch.float64)
     moment = x.new_zeros(columns, layer.out_channels, dtype=torch.float64)
     for part, wanted in zip(x.split(_CHUNK), target.split(_CHUNK), strict=True):
-        rows = F.unfold(part, layer.kernel_size, layer.dilation, layer.padding).transpose(1, 2).reshape(-1, size)
+        rows = F.unfold(part, layer.kernel_size, layer.dilation, padding).transpose(1, 2).reshape(-1, size)
         if layer.bias is not None:
             rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
         gram += (rows.T @ rows).double()

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsrkd_plugin.adapters.contract import RecurrentChain
+from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, refit, spread
 
 _ENDS = 3  # layers that are no blocks: the first, and the last two
@@ -56,8 +57,7 @@ def inherit_recurrent(
     states, results = _unroll(teacher, theirs, frames, luma)
     outputs = _walk(theirs, _read(teacher, frames, luma, states, results))
     kept = [
-        importance.topk(student.num_feat).indices.sort().values
-        for importance in _importance(theirs, outputs, frames.shape[2])
+        most_important(importance, student.num_feat) for importance in _importance(theirs, outputs, frames.shape[2])
     ]
     sources = [
         0,
@@ -110,11 +110,11 @@ def _walk(layers: list[nn.Conv2d], x: Tensor) -> list[Tensor]:
 
 def _importance(layers: list[nn.Conv2d], outputs: list[Tensor], num_frame_channels: int) -> list[Tensor]:
     """(Mean squared activation) x (squared norm of the weights that read it), of each layer but the last."""
-    norms = [layer.weight.square().sum((0, 2, 3)) for layer in layers]
+    norms = [reading_strength(layer) for layer in layers]
     read = [
         *norms[1:-2],
         norms[-2] + norms[-1],
         norms[0][num_frame_channels : num_frame_channels + len(layers[0].weight)],
     ]
-    activity = [F.relu(output).square().mean((0, 2, 3)) for output in outputs[:-1]]
+    activity = [energy(F.relu(output)) for output in outputs[:-1]]
     return [a * n for a, n in zip(activity, read, strict=True)]

@@ -1,13 +1,14 @@
 """The start from the teacher for residual networks (EDSR), whose blocks share the channels of one trunk."""
 
-from collections.abc import Sequence
-from typing import Any, TypeGuard
+from functools import partial
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import ResidualBlock, ResidualNetwork
+from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
 
 
@@ -16,66 +17,71 @@ def is_residual(network: nn.Module) -> TypeGuard[ResidualNetwork]:
     return isinstance(network, ResidualNetwork) and all(isinstance(block, ResidualBlock) for block in network.body)
 
 
-def _energy(x: Tensor) -> Tensor:
-    return x.square().mean((0, 2, 3))
+def _blocks(network: ResidualNetwork) -> list[ResidualBlock]:
+    return [block for block in network.body if isinstance(block, ResidualBlock)]
 
 
-def _read(*layers: nn.Conv2d) -> Tensor:
-    """Squared norm of the weights that read each channel."""
-    return sum(layer.weight.square().sum((0, 2, 3)) for layer in layers)
+def _stages(upsample: nn.Sequential) -> list[tuple[nn.Conv2d, nn.PixelShuffle]]:
+    """The convolutions of an upsampling and the pixel shuffle behind each.
+
+    Raises:
+        ValueError: it is built otherwise.
+    """
+    layers = list(upsample)
+    pairs = list(zip(layers[::2], layers[1::2], strict=False))
+    stages = [(a, b) for a, b in pairs if isinstance(a, nn.Conv2d) and isinstance(b, nn.PixelShuffle)]
+    if not stages or 2 * len(stages) != len(layers):
+        raise ValueError(
+            'expected an upsampling in which convolutions and pixel shuffles alternate, got '
+            + ', '.join(type(layer).__name__ for layer in layers)
+        )
+    return stages
 
 
-def _most(importance: Tensor, count: int) -> Tensor:
-    return importance.topk(count).indices.sort().values
-
-
-def _through(block: Any, x: Tensor) -> Tensor:
+def _through(block: ResidualBlock, x: Tensor) -> Tensor:
     """A teacher's block, in fp32."""
     return in_chunks(
         lambda part: part + convolve(block.conv2, F.relu(convolve(block.conv1, part))) * block.res_scale, x
     )
 
 
-def _trunk_channels(teacher: Any, first: Tensor, count: int) -> Tensor:
+def _trunk_channels(teacher: ResidualNetwork, first: Tensor, count: int) -> Tensor:
     """The trunk's channels that the teacher's layers read most, over all blocks."""
-    importance, x = torch.zeros_like(_energy(first)), first
-    for block in teacher.body:
-        importance += _energy(x) * _read(block.conv1)
+    importance, x = torch.zeros_like(energy(first)), first
+    for block in _blocks(teacher):
+        importance += energy(x) * reading_strength(block.conv1)
         x = _through(block, x)
-    x = in_chunks(lambda part: convolve(teacher.conv_after_body, part), x) + first
-    importance += _energy(x) * _read(next(layer for layer in teacher.upsample if isinstance(layer, nn.Conv2d)))
-    return _most(importance, count)
+    x = in_chunks(partial(convolve, teacher.conv_after_body), x) + first
+    importance += energy(x) * reading_strength(_stages(teacher.upsample)[0][0])
+    return most_important(importance, count)
 
 
-def _fit_block(teacher: Any, student: Any, theirs: Tensor, ours: Tensor, kept: Tensor, ridge: float) -> Tensor:
+def _fit_block(
+    teacher: ResidualBlock, student: ResidualBlock, theirs: Tensor, ours: Tensor, kept: Tensor, ridge: float
+) -> Tensor:
     """Fit a block so that the student's trunk behind it is the teacher's; gives that trunk."""
-    inner = in_chunks(lambda part: convolve(teacher.conv1, part), theirs)
-    importance = _energy(F.relu(inner)) * teacher.conv2.weight[kept].square().sum((0, 2, 3))
-    refit(student.conv1, ours, inner[:, _most(importance, student.conv1.out_channels)], ridge)
+    inner = in_chunks(partial(convolve, teacher.conv1), theirs)
+    importance = energy(F.relu(inner)) * teacher.conv2.weight[kept].square().sum((0, 2, 3))
+    refit(student.conv1, ours, inner[:, most_important(importance, student.conv1.out_channels)], ridge)
     hidden = in_chunks(lambda part: F.relu(convolve(student.conv1, part)), ours)
     refit(student.conv2, hidden, (_through(teacher, theirs)[:, kept] - ours) / student.res_scale, ridge)
-    return ours + in_chunks(lambda part: convolve(student.conv2, part), hidden) * student.res_scale
+    return ours + in_chunks(partial(convolve, student.conv2), hidden) * student.res_scale
 
 
 def _fit_upsampling(
-    teacher: Sequence[nn.Module],
-    student: Sequence[nn.Module],
-    last: nn.Conv2d,
-    theirs: Tensor,
-    ours: Tensor,
-    ridge: float,
+    teacher: ResidualNetwork, student: ResidualNetwork, theirs: Tensor, ours: Tensor, ridge: float
 ) -> tuple[Tensor, Tensor]:
-    """Fit the convolutions between pixel shuffles; gives what comes out of both."""
-    for index in range(0, len(teacher), 2):
-        grow, shuffle, fitted = teacher[index], teacher[index + 1], student[index]
+    """Fit the convolutions before pixel shuffles; gives what comes out of both upsamplings."""
+    stages = _stages(teacher.upsample)
+    readers = [*(convolution for convolution, _ in stages[1:]), teacher.conv_last]
+    for (convolution, shuffle), reader, (fitted, _) in zip(stages, readers, _stages(student.upsample), strict=True):
         factor = shuffle.upscale_factor**2
-        target = in_chunks(lambda part, grow=grow: convolve(grow, part), theirs)
+        target = in_chunks(partial(convolve, convolution), theirs)
         theirs = shuffle(target)
-        reader = teacher[index + 2] if index + 2 < len(teacher) else last
-        kept = _most(_energy(theirs) * _read(reader), fitted.out_channels // factor)
+        kept = most_important(energy(theirs) * reading_strength(reader), fitted.out_channels // factor)
         rows = (kept[:, None] * factor + torch.arange(factor, device=kept.device)).flatten()
         refit(fitted, ours, target[:, rows], ridge)
-        ours = shuffle(in_chunks(lambda part, fitted=fitted: convolve(fitted, part), ours))
+        ours = shuffle(in_chunks(partial(convolve, fitted), ours))
     return theirs, ours
 
 
@@ -104,20 +110,22 @@ def inherit_residual(
     widths = [network.conv_first.out_channels for network in (student, teacher)]
     if widths[0] > widths[1]:
         raise ValueError(f'a student of {widths[0]} channels cannot start from a teacher of {widths[1]}')
-    if [type(layer) for layer in teacher.upsample] != [type(layer) for layer in student.upsample]:
+    factors = [[shuffle.upscale_factor for _, shuffle in _stages(network.upsample)] for network in (teacher, student)]
+    if factors[0] != factors[1]:
         raise ValueError('teacher and student differ in how they upsample')
     x = (lr - teacher.mean.to(lr)) * teacher.img_range
-    theirs = first = in_chunks(lambda part: convolve(teacher.conv_first, part), x)
+    theirs = first = in_chunks(partial(convolve, teacher.conv_first), x)
     kept = _trunk_channels(teacher, first, widths[0])
     refit(student.conv_first, x, first[:, kept], ridge)
-    ours = started = in_chunks(lambda part: convolve(student.conv_first, part), x)
+    ours = started = in_chunks(partial(convolve, student.conv_first), x)
     sources = spread(active, len(teacher.body))
-    for position, block in enumerate(teacher.body):
+    student_blocks = _blocks(student)
+    for position, block in enumerate(_blocks(teacher)):
         if position in sources:
-            ours = _fit_block(block, student.body[sources.index(position)], theirs, ours, kept, ridge)
+            ours = _fit_block(block, student_blocks[sources.index(position)], theirs, ours, kept, ridge)
         theirs = _through(block, theirs)
-    theirs = in_chunks(lambda part: convolve(teacher.conv_after_body, part), theirs) + first
+    theirs = in_chunks(partial(convolve, teacher.conv_after_body), theirs) + first
     refit(student.conv_after_body, ours, theirs[:, kept] - started, ridge)
-    ours = in_chunks(lambda part: convolve(student.conv_after_body, part), ours) + started
-    theirs, ours = _fit_upsampling(teacher.upsample, student.upsample, teacher.conv_last, theirs, ours, ridge)
-    refit(student.conv_last, ours, in_chunks(lambda part: convolve(teacher.conv_last, part), theirs), ridge)
+    ours = in_chunks(partial(convolve, student.conv_after_body), ours) + started
+    theirs, ours = _fit_upsampling(teacher, student, theirs, ours, ridge)
+    refit(student.conv_last, ours, in_chunks(partial(convolve, teacher.conv_last), theirs), ridge)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import NetworkContract, RecurrentChain
-from vsrkd_plugin.distillation.init_from_teacher.chain import chain_of, inherit
+from vsrkd_plugin.distillation.init_from_teacher.chain import Chain, chain_of, inherit
 from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent
 from vsrkd_plugin.distillation.init_from_teacher.residual import inherit_residual, is_residual
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -31,20 +31,29 @@ def start_from_teacher(
     if isinstance(teacher, RecurrentChain) and isinstance(student, RecurrentChain):
         (clip,) = previews.values()
         inherit_recurrent(teacher, student, clip, active)
-        return None
+        return
     if is_residual(teacher) and is_residual(student):
-        return inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
-    chains = {'network_t': chain_of(teacher), 'network_g': chain_of(student)}
-    for (key, chain), network in zip(chains.items(), (teacher, student), strict=True):
-        if chain is None:
-            raise ValueError(
-                'needs two chains of layers, two networks like EDSR or two recurrent ones like RLSP; '
-                f'{key} ({type(network).__name__}) does not fit'
-            )
-    kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains.values()]
+        inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
+        return
+    chains = [_needed_chain('network_t', teacher), _needed_chain('network_g', student)]
+    kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains]
     enlarged = [NetworkContract.of(network).pre_upsampling for network in (teacher, student)]
     if kinds[0] != kinds[1] or enlarged[0] != enlarged[1]:
         raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
     inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]
-    inherit(chains['network_t'], chains['network_g'], torch.cat(inputs), active)
-    return None
+    inherit(chains[0], chains[1], torch.cat(inputs), active)
+
+
+def _needed_chain(key: str, network: nn.Module) -> Chain:
+    """The chain that a network is; `key` is its name in options.
+
+    Raises:
+        ValueError: it is none.
+    """
+    chain = chain_of(network)
+    if chain is None:
+        raise ValueError(
+            'needs two chains of layers, two networks like EDSR or two recurrent ones like RLSP; '
+            f'{key} ({type(network).__name__}) does not fit'
+        )
+    return chain
