@@ -46,8 +46,8 @@ def measure(pair: TeacherStudent, reuse: int, batch: int, steps: int) -> tuple[f
     optimizer = Muon(parameters)
 
     def step() -> None:
-        lr, target = bank.draw(batch, SCALE)
-        student_step(pair, lr, SCALE, DistillationLoss(), optimizer, parameters, target=target)
+        inputs = bank.next(batch, SCALE)
+        student_step(pair, inputs.lr, SCALE, DistillationLoss(), optimizer, parameters, target=inputs.target)
 
     for _ in range(2 * reuse):
         step()

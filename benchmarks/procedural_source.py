@@ -50,9 +50,9 @@ def main() -> None:
         )
 
     small = source_of(FIRST_IMAGES)
-    sampling = median_seconds(lambda: small.sample(BATCH, 2), 100)
+    sampling = median_seconds(lambda: small.next(BATCH, 2), 100)
     teacher = VDSR(num_in_ch=1).eval()  # told the size it works at: no enlargement
-    x = small.sample(BATCH, 2)
+    x = small.next(BATCH, 2).lr
     forward = median_seconds(lambda: teacher(x, 1), 15)
     print(
         f'sampling {BATCH}x1x{SIZE}x{SIZE}: {1 / sampling:.0f} batches/s; '
@@ -62,14 +62,14 @@ def main() -> None:
     # The thread renders during these forwards, one sample each: does anything wait, does the forward suffer?
     start = time.perf_counter()
     source = source_of(2000)
-    source.sample(BATCH, 2)
+    source.next(BATCH, 2)
     first = time.perf_counter() - start
     forwards, samples = [], []
     waits = 0
     while source._pool.rendered < 2000:
         waits += source._pool.rendered < source.available(len(forwards) + 1)
         begin = time.perf_counter()
-        batch = source.sample(BATCH, 2)
+        batch = source.next(BATCH, 2).lr
         middle = time.perf_counter()
         teacher(batch, 1)
         samples.append(middle - begin)

@@ -37,7 +37,8 @@ def test_bank_holds_the_teachers_answers_and_goes_on(
     teacher = VDSR(num_feat=8, num_block=4)
     teacher.load_state_dict(torch.load(tmp_path / 'teacher.pth', weights_only=True)['params'])
     for scale, size in {2: 6, 3: 4}.items():
-        lr, target = BankFile([bank], SampleSpec(1, {scale: size}), turn=False).draw(8, scale)
+        inputs = BankFile([bank], SampleSpec(1, {scale: size}), turn=False).next(8, scale)
+        lr, target = inputs.lr, inputs.target
         with torch.no_grad():
             torch.testing.assert_close(teacher(lr, scale=scale), target, rtol=1e-3, atol=1e-3)  # kept in fp16
     assert main(['synthesize', '-opt', file, '-n', '30', '-o', str(bank)]) == 0
@@ -116,7 +117,7 @@ def test_a_shard_is_one_of_so_many(
     banks = [tmp_path / f'bank.{number}-of-2.lmdb' for number in (1, 2)]
     assert [read_meta(bank)['counts'] for bank in banks] == [{2: 4, 3: 4}] * 2
     first, second = (
-        {float(x) for x in BankFile([bank], SampleSpec(1, {2: 6}), turn=False).draw(40, 2)[0].mean((1, 2, 3))}
+        {float(x) for x in BankFile([bank], SampleSpec(1, {2: 6}), turn=False).next(40, 2).lr.mean((1, 2, 3))}
         for bank in banks
     )
     assert len(first) > 1 and not first & second

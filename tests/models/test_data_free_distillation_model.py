@@ -26,7 +26,7 @@ def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) 
     options['train'].update(total_iter=150, init='random', ema_decay=0)
     options['network_g']['start'] = 'identity'
     model = build(options, tmp_path)
-    lr = model.source.preview(2, 16)
+    lr = model.source.preview(2, 16).lr
 
     def distance() -> float:
         with torch.no_grad():
@@ -41,7 +41,7 @@ def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) 
 def test_self_ensemble_is_the_mean_over_the_turns(options: dict, tmp_path: Path) -> None:
     options['train']['self_ensemble'] = True
     model = build(options, tmp_path)
-    lr, teacher = model.source.preview(2, 3), model.pair.teacher
+    lr, teacher = model.source.preview(2, 3).lr, model.pair.teacher
     with torch.no_grad():
         outputs = []
         for flip in (False, True):
@@ -127,7 +127,7 @@ def test_a_generator_step_leaves_the_student_alone(options: dict, tmp_path: Path
 def test_the_generators_gradient_by_finite_differences(options: dict, tmp_path: Path) -> None:
     """The objective's gradient with respect to an input pixel, through teacher, student and both losses."""
     model = build(options, tmp_path)
-    lr = model.source.preview(2, 2)[:1].clone()
+    lr = model.source.preview(2, 2).lr[:1].clone()
     x = lr.requires_grad_()
     (gradient,) = torch.autograd.grad(sum(model.objective(x, 2).values()), x)
     step = 1e-3  # small: the losses have kinks
@@ -212,7 +212,7 @@ def test_edsr_of_basicsr_is_distilled(options: dict, tmp_path: Path) -> None:
         model = build({**options, 'precision': precision}, tmp_path)
         advance(model, 1, 2)
         assert model.net_g.active == 2
-        student, teacher = model.pair.outputs(model.source.preview(2, 2), 2)
+        student, teacher = model.pair.outputs(model.source.preview(2, 2).lr, 2)
         assert student.shape == teacher.shape == (2, 3, 12, 12)
         assert student.dtype == teacher.dtype == torch.float32
         assert torch.isfinite(torch.tensor(list(model.get_current_log().values()))).all()
@@ -249,7 +249,7 @@ def test_layers_are_tied_to_the_teachers(options: dict, tmp_path: Path) -> None:
         for tap in taps:
             tap.listen()
         with torch.no_grad():
-            model.pair.outputs(model.source.preview(2, 16), 2)
+            model.pair.outputs(model.source.preview(2, 16).lr, 2)
         found[bool(tied)] = float(loss(*(tap.take() for tap in taps)))
         assert ('l_feat' in model.get_current_log()) == bool(tied)
     assert found[True] < 0.9 * found[False]

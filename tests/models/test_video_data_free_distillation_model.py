@@ -25,6 +25,7 @@ from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.synthesis.bank.file import BankFile, read_meta
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.source import Batch
 
 TDAN = {'type': 'TDAN', 'num_frame': 3, 'num_feat': 4, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 1,
         'upscale': 2}  # fmt: skip
@@ -58,7 +59,7 @@ def test_either_kind_learns_from_either(options: dict, tmp_path: Path, windowed:
     register()
     validate(options, True)
     model = build(options, tmp_path)
-    lr = model.source.preview(2, 8)
+    lr = model.source.preview(2, 8).lr
     assert lr.shape == (8, 5, 3, 8, 8)
 
     def distance() -> float:
@@ -101,7 +102,7 @@ def test_the_start_from_the_teacher_is_nearer_than_a_random_one(options: dict, t
         options['train']['init'] = init
         model = build(options, tmp_path)
         with torch.no_grad():
-            student, teacher = model.pair.outputs(model.source.preview(2, 8), 2)
+            student, teacher = model.pair.outputs(model.source.preview(2, 8).lr, 2)
         found.append(float((student - teacher).abs().mean()))
     assert found[0] < 0.7 * found[1]
 
@@ -210,7 +211,8 @@ def test_turned_clips_are_judged_along_their_own_motion(
     model = build(options, tmp_path)
     found: dict[int, list[float]] = {}
     for _ in range(60):
-        lr, _, motion = model.source.draw_moving(4, 2)
+        inputs = model.source.next(4, 2)
+        lr, motion = inputs.lr, inputs.motion
         repeated = lr.repeat_interleave(2, 3).repeat_interleave(2, 4)
         flow, visible = motion.steps(2)
         if visible.any():
@@ -219,12 +221,13 @@ def test_turned_clips_are_judged_along_their_own_motion(
     means = {turn: sum(values) / len(values) for turn, values in found.items()}
     assert set(means) == set(range(8))
     assert max(means.values()) < 2.5 * min(means.values())
-    lr, target, motion = model.source.draw_moving(4, 2)
+    inputs = model.source.next(4, 2)
+    lr, target, motion = inputs.lr, inputs.target, inputs.motion
     lr, target = (undo_dihedral(clip, motion.turn) for clip in (lr, target))
     expected = float(model.temporal(target, *motion.steps(2)))
     for turn in range(8):
-        drawn = apply_dihedral(lr, turn), apply_dihedral(target, turn), dataclasses.replace(motion, turn=turn)
-        monkeypatch.setattr(model.source, 'draw_moving', lambda *_, drawn=drawn: drawn)
+        turned = Batch(apply_dihedral(lr, turn), apply_dihedral(target, turn), dataclasses.replace(motion, turn=turn))
+        monkeypatch.setattr(model.source, 'next', lambda *_, turned=turned: turned)
         _, given, further = model.next_inputs(2)
         assert float(further(given, given)['l_steady']) == pytest.approx(expected, rel=1e-5)
 
@@ -238,7 +241,7 @@ def test_layers_are_tied_frame_by_frame(options: dict, tmp_path: Path) -> None:
     model = build(options, tmp_path)
     advance(model, 1, 2)
     assert model.get_current_log()['l_feat'] > 0
-    lr = model.source.preview(2, 3)
+    lr = model.source.preview(2, 3).lr
     for taps in model.taps:
         taps.listen()
     model.pair.outputs(lr, 2)
@@ -287,11 +290,11 @@ def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path:
     banks = [tmp_path / f'bank.{shard}-of-2.lmdb' for shard in (1, 2)]
     assert [read_meta(bank)['counts'] for bank in banks] == [{2: 4}, {2: 4}]
     whole = SampleSpec(3, {2: 12}, 7, 'blur 1.0')
-    first, second = (BankFile([bank], whole, turn=False).draw(4, 2) for bank in banks)
-    assert not {float(x) for x in first[0][:, 0].mean((1, 2, 3))} & {float(x) for x in second[0][:, 0].mean((1, 2, 3))}
+    first, second = (BankFile([bank], whole, turn=False).next(4, 2) for bank in banks)
+    assert not {float(x) for x in first.lr[:, 0].mean((1, 2, 3))} & {float(x) for x in second.lr[:, 0].mean((1, 2, 3))}
     teacher = build(options, tmp_path).pair.teacher
     with torch.no_grad():  # as the teacher says, within the rounding to 8 bits
-        torch.testing.assert_close(teacher(first[0]).clamp(0, 1), first[1], rtol=0, atol=0.6 / 255)
+        torch.testing.assert_close(teacher(first.lr).clamp(0, 1), first.target, rtol=0, atol=0.6 / 255)
     (tmp_path / 'teacher.pth').unlink()
     del options['network_t']
     options['path'] = {}

@@ -53,7 +53,7 @@ def _rendered() -> np.ndarray:
     source = MovingSource(
         _Photographs(stack), frames=_FRAMES, lr_sizes={PICTURE: _SIDE}, degradation='none', seed=_SEED
     )
-    clips = source.sample(len(stack), PICTURE)
+    clips = source.next(len(stack), PICTURE).lr
     return (clips * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
 
 
@@ -64,9 +64,10 @@ class _Photographs(PlainSource):
         super().__init__(channels=3, lr_sizes={PICTURE: pictures.shape[-1]}, seed=0)
         self._pictures = pictures
 
-    def _draw(self, batch: int, scale: int) -> Tensor:
+    def joint(self, total: int, scale: int) -> Tensor:
+        """The photographs."""
         count = len(self._pictures)
-        layers = batch // count
+        layers = total // count
         return self._pictures[[(clip + layer) % count for clip in range(count) for layer in range(layers)]]
 
 

@@ -15,7 +15,7 @@ from vsrkd_plugin.optim.factory import make_optimizer
 from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank, TeacherTarget
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
-from vsrkd_plugin.synthesis.source import Source
+from vsrkd_plugin.synthesis.source import SharedSource, Source
 from vsrkd_plugin.synthesis.sources.baselines import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.sources.learned import LearnedSource
 from vsrkd_plugin.synthesis.sources.mixture import MixtureSource
@@ -26,7 +26,7 @@ _MOTION_SEED = 2000
 _IMAGE_SIZE = 96  # of procedural images, unless patches are larger
 
 
-def build_source(plan: DistillationPlan, channels: int, device: torch.device, autocast: Autocast) -> Source:
+def build_source(plan: DistillationPlan, channels: int, device: torch.device, autocast: Autocast) -> SharedSource:
     """The sources of a plan: one, or a mixture of several; set in motion where there are `clips`.
 
     Args:
@@ -68,7 +68,7 @@ def _build_image_source(
     channels: int,
     device: torch.device,
     autocast: Autocast,
-) -> Source:
+) -> SharedSource:
     share: dict[str, Any] = {'rank': plan.rank, 'world_size': plan.world_size, 'seed': seed}
     common: dict[str, Any] = {**share, 'channels': channels, 'lr_sizes': sizes, 'device': device}
     if entry.kind == 'procedural':

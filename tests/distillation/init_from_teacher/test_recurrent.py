@@ -16,7 +16,7 @@ def clips() -> tuple[torch.Tensor, torch.Tensor]:
     """Clips to fit on, and others."""
     pictures = ProceduralSource(channels=3, lr_sizes={PICTURE: 32}, seed=0, num_images=16, image_size=48)
     source = MovingSource(pictures, frames=5, lr_sizes={2: 16}, degradation='blur')
-    return source.sample(12, 2), source.sample(8, 2)
+    return source.next(12, 2).lr, source.next(8, 2).lr
 
 
 def network(num_feat: int, seed: int = 0, normalised: bool = False) -> RLSP:

@@ -1,6 +1,7 @@
 """Banks in LMDB: what was written is drawn, evenly and of all shards; wrong ones are refused by name."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,35 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill, read_meta
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.source import Batch, Share, SharedSource
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _SIZES = {2: 6, 3: 4}
 _KIND = SampleSpec(1, _SIZES)
 
 
-def _sample(start: int = 0):
-    given = {'n': start}
+class _Counting(SharedSource):
+    """Image number `i` is grey of level `i / 1024` (exact in fp16)."""
 
-    def sample(batch: int, scale: int) -> Tensor:
-        levels = torch.arange(given['n'], given['n'] + batch) / 1024
-        given['n'] += batch
-        return levels.view(-1, 1, 1, 1).expand(-1, 1, _SIZES[scale], _SIZES[scale]), None
+    def __init__(self, start: int = 0, stop: Callable[[], bool] = lambda: False) -> None:
+        super().__init__()
+        self.given, self.stop = start, stop
 
-    return sample
+    def rows(self, share: Share, scale: int) -> Batch:
+        if self.stop():
+            raise KeyboardInterrupt
+        levels = torch.arange(self.given, self.given + share.total) / 1024
+        self.given += share.total
+        return Batch(share.of(levels).view(-1, 1, 1, 1).expand(-1, 1, _SIZES[scale], _SIZES[scale]))
+
+    def preview(self, scale: int, count: int = 4) -> Batch:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict:
+        return {'given': self.given}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.given = state['given']
 
 
 def _label(lr: Tensor, scale: int) -> Tensor:
@@ -34,7 +49,7 @@ def _label(lr: Tensor, scale: int) -> Tensor:
 
 def _make(path: Path, goal: int = 20, start: int = 0, **meta: object) -> Path:
     writer = BankWriter(path, **{'kind': _KIND, 'teacher': 'T', 'capacity': goal, **meta})
-    fill(writer, _sample(start), _label, goal, 8)
+    fill(writer, _Counting(start), _label, goal, 8)
     writer.close()
     return path
 
@@ -45,7 +60,8 @@ def test_draws_what_was_written(tmp_path: Path) -> None:
     for scale, size in _SIZES.items():
         uses: Counter[float] = Counter()
         for _ in range(100):
-            lr, target = bank.draw(5, scale)
+            inputs = bank.next(5, scale)
+            lr, target = inputs.lr, inputs.target
             assert lr.shape == (5, 1, size, size) and target.shape == (5, 1, 12, 12)
             torch.testing.assert_close(target, _label(lr, scale), rtol=0, atol=1e-3)
             uses.update(lr[:, 0, 0, 0].tolist())
@@ -55,42 +71,37 @@ def test_draws_what_was_written(tmp_path: Path) -> None:
 def test_several_shards_are_read_alike(tmp_path: Path) -> None:
     shards = [_make(tmp_path / 'a.lmdb', 10), _make(tmp_path / 'b.lmdb', 30, start=500)]
     bank = BankFile(shards, _KIND)
-    drawn = torch.cat([bank.draw(10, 2)[0][:, 0, 0, 0] for _ in range(100)])
+    drawn = torch.cat([bank.next(10, 2).lr[:, 0, 0, 0] for _ in range(100)])
     assert 0.2 < (drawn < 500 / 1024).float().mean() < 0.3
 
 
 def test_processes_share_out_the_joint_batch(tmp_path: Path) -> None:
     path = [_make(tmp_path / 'a.lmdb')]
-    joint = BankFile(path, _KIND).draw(6, 2)[0]
-    parts = [BankFile(path, _KIND, rank=r, world_size=2).draw(3, 2)[0] for r in (0, 1)]
+    joint = BankFile(path, _KIND).next(6, 2).lr
+    parts = [BankFile(path, _KIND, rank=r, world_size=2).next(3, 2).lr for r in (0, 1)]
     assert torch.equal(joint, torch.cat(parts))
 
 
 def test_goes_on_bit_for_bit_and_previews_leave_no_trace(tmp_path: Path) -> None:
     path = [_make(tmp_path / 'a.lmdb')]
     whole, first, second = (BankFile(path, _KIND, seed=s) for s in (1, 1, 2))
-    whole.draw(4, 2)
-    first.draw(4, 2)
-    first.preview_pairs(3, 2)
+    whole.next(4, 2)
+    first.next(4, 2)
+    first.preview(3, 2)
     second.load_state_dict(first.state_dict())
-    assert torch.equal(whole.draw(4, 2)[0], second.draw(4, 2)[0])
+    assert torch.equal(whole.next(4, 2).lr, second.next(4, 2).lr)
 
 
 def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
     path, seen = tmp_path / 'a.lmdb', []
     writer = BankWriter(path, _KIND, teacher='T', capacity=20)
-
-    def interrupted(batch: int, scale: int) -> Tensor:
-        if sum(writer.counts.values()) >= 24:
-            raise KeyboardInterrupt
-        return _sample()(batch, scale)
-
+    interrupted = _Counting(stop=lambda: sum(writer.counts.values()) >= 24)
     with pytest.raises(KeyboardInterrupt):
         fill(writer, interrupted, _label, 20, 8)
     writer.close()
     assert read_meta(path)['counts'] == {2: 20, 3: 8}
     again = BankWriter(path, _KIND, teacher='T', capacity=20)
-    fill(again, _sample(100), _label, 20, 8, lambda done, total: seen.append((done, total)))
+    fill(again, _Counting(100), _label, 20, 8, lambda done, total: seen.append((done, total)))
     again.close()
     assert seen == [(36, 40), (40, 40)]
     assert read_meta(path)['counts'] == {2: 20, 3: 20}
@@ -135,11 +146,7 @@ def _clips(path: Path, goal: int, numbers: str = 'fp16', seed: int = 0, objects:
         path, SampleSpec(3, {2: 12}, 4, 'blur 1.5', source.layers), teacher='T', capacity=goal, numbers=numbers
     )
     writer.additions.append(f'seed {seed}')
-
-    def sample(batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        return source.sample_packed(batch, scale)
-
-    fill(writer, sample, lambda lr, scale: lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4), goal, 3)
+    fill(writer, source, lambda lr, scale: lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4), goal, 3)
     writer.close()
     return path
 
@@ -149,14 +156,15 @@ def test_clips_are_drawn_in_parts_with_their_motion(tmp_path: Path) -> None:
     bank = BankFile(banks, SampleSpec(3, {2: 6}, 3, 'blur 1.5'), turn=False)
     seen = set()
     for _ in range(20):
-        lr, target, motion = bank.draw_moving(4, 2)
+        inputs = bank.next(4, 2)
+        lr, target, motion = inputs.lr, inputs.target, inputs.motion
         assert lr.shape == (4, 3, 3, 6, 6)
         torch.testing.assert_close(target[..., ::2, ::2], lr, rtol=0, atol=1e-3)
         assert motion.scene.angle.shape[2] == 3 and motion.steps(2)[1].shape == (4, 2, 1, 12, 12)
         seen.update(lr[:, 0, 0, 0, 0].tolist())
     assert len(seen) > 40
     whole = BankFile(banks, SampleSpec(3, {2: 12}, 4, 'blur 1.5'), turn=False)
-    assert whole.draw(2, 2)[1].shape == (2, 4, 3, 24, 24)
+    assert whole.next(2, 2).target.shape == (2, 4, 3, 24, 24)
 
 
 def test_the_same_pairs_twice_are_refused(tmp_path: Path) -> None:

@@ -11,25 +11,26 @@ from vsrkd_plugin.synthesis.bank.memory import ReplayBank
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.motion import Motion
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.source import Batch, Source
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 
-class _Counting:
+class _Counting(Source):
     """Image number `i` is grey of level `i / 2048` (exact in fp16); the last pixel tells its orientation."""
 
     def __init__(self) -> None:
         self.given, self.optimizers = 0, []
 
-    def sample(self, batch: int, scale: int) -> Tensor:
+    def next(self, batch: int, scale: int) -> Batch:
         levels = torch.arange(self.given, self.given + batch) / 2048
         self.given += batch
-        return levels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+        return Batch(levels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous())
 
     def step(self, objective: object, batch: int, scale: int) -> dict[str, Tensor]:
         return {'l': torch.zeros(())}
 
-    def preview(self, scale: int, count: int = 4) -> Tensor:
-        return torch.full((count, 1, 4, 4), 0.5)
+    def preview(self, scale: int, count: int = 4) -> Batch:
+        return Batch(torch.full((count, 1, 4, 4), 0.5))
 
     def state_dict(self) -> dict[str, int]:
         return {'given': self.given}
@@ -53,7 +54,8 @@ def test_pairs_are_the_teachers_and_used_so_often() -> None:
     bank = _bank()
     uses: Counter[float] = Counter()
     for _ in range(400):
-        lr, target = bank.draw(8, 2)
+        inputs = bank.next(8, 2)
+        lr, target = inputs.lr, inputs.target
         assert lr.shape == (8, 1, 4, 4) and target.shape == (8, 1, 8, 8)
         torch.testing.assert_close(target, _label(lr, 2), rtol=0, atol=1e-3)
         drawn = lr[:, 0, 0, 0].tolist()
@@ -70,7 +72,7 @@ def test_teacher_is_asked_at_every_draw_only_until_the_bank_is_full() -> None:
     asked = []
     for _ in range(80):
         before = bank.asked
-        bank.draw(8, 2)
+        bank.next(8, 2)
         asked.append(bank.asked > before)
     assert all(asked[:7])
     assert sum(asked[16:]) == pytest.approx(64 / 4, abs=2)
@@ -79,47 +81,49 @@ def test_teacher_is_asked_at_every_draw_only_until_the_bank_is_full() -> None:
 def test_reuse_1_gives_the_source_itself() -> None:
     bank = _bank(reuse=1)
     for first in (0, 8):
-        lr, target = bank.draw(8, 2)
+        inputs = bank.next(8, 2)
+        lr, target = inputs.lr, inputs.target
         assert torch.equal(lr[:, 0, 0, 0], torch.arange(first, first + 8) / 2048)
         assert torch.equal(target, _label(lr, 2))
 
 
 class _Slanted(_Counting):
-    def sample(self, batch: int, scale: int) -> Tensor:
-        return torch.arange(16.0).view(1, 1, 4, 4).expand(batch, -1, -1, -1) / 16
+    def next(self, batch: int, scale: int) -> Batch:
+        return Batch(torch.arange(16.0).view(1, 1, 4, 4).expand(batch, -1, -1, -1) / 16)
 
 
 def test_both_images_of_a_pair_are_turned_alike() -> None:
     bank = ReplayBank(_Slanted(), _label, _KIND, reuse=4, rows=16)
-    plain, seen = _Slanted().sample(1, 2), set()
+    plain, seen = _Slanted().next(1, 2).lr, set()
     for _ in range(60):
-        lr, target = bank.draw(2, 2)
+        inputs = bank.next(2, 2)
+        lr, target = inputs.lr, inputs.target
         torch.testing.assert_close(target, _label(lr, 2), rtol=0, atol=1e-3)
         seen.add(next(turn for turn in range(8) if torch.equal(lr[:1], apply_dihedral(plain, turn))))
     assert seen == set(range(8))
     still = ReplayBank(_Slanted(), _label, _KIND, reuse=4, rows=16, turn=False)
-    assert all(torch.equal(still.draw(2, 2)[0][:1], plain) for _ in range(10))
+    assert all(torch.equal(still.next(2, 2).lr[:1], plain) for _ in range(10))
 
 
 def test_goes_on_bit_for_bit() -> None:
     whole, first, second = _bank(), _bank(), _bank(seed=9)
     for _ in range(20):
-        whole.draw(8, 2)
-        first.draw(8, 2)
+        whole.next(8, 2)
+        first.next(8, 2)
     second.load_state_dict(first.state_dict())
     for _ in range(20):
-        for ours, theirs in zip(whole.draw(8, 2), second.draw(8, 2), strict=True):
-            assert torch.equal(ours, theirs)
+        ours, theirs = whole.next(8, 2), second.next(8, 2)
+        assert torch.equal(ours.lr, theirs.lr) and torch.equal(ours.target, theirs.target)
 
 
 def test_without_keep_the_bank_fills_anew() -> None:
     bank, again = _bank(keep=False), _bank(keep=False)
     for _ in range(20):
-        bank.draw(8, 2)
+        bank.next(8, 2)
     state = bank.state_dict()
     assert not state['shelves']
     again.load_state_dict(state)
-    assert again.draw(8, 2)[0].min() * 2048 >= bank.source.given  # only images that were never given before
+    assert again.next(8, 2).lr.min() * 2048 >= bank.source.given  # only images that were never given before
 
 
 def test_a_state_of_other_sizes_is_refused() -> None:
@@ -130,7 +134,7 @@ def test_a_state_of_other_sizes_is_refused() -> None:
 def test_source_learns_and_previews_through_the_bank() -> None:
     bank = _bank()
     assert set(bank.step(lambda lr, scale: {}, 8, 2)) == {'l'}
-    assert bank.preview(2, 3).shape == (3, 1, 4, 4)
+    assert bank.preview(2, 3).lr.shape == (3, 1, 4, 4)
     assert bank.source.given == 0
 
 
@@ -144,7 +148,7 @@ def test_wrong_values_are_refused() -> None:
         with pytest.raises(ValueError, match='at least 1'):
             _bank(**settings)
     with pytest.raises(ValueError, match='expected two or more'):
-        _bank(rows=12).draw(8, 2)
+        _bank(rows=12).next(8, 2)
 
 
 def _clips(**settings: object) -> tuple[MovingSource, SampleSpec]:
@@ -165,7 +169,8 @@ def test_parts_of_clips_come_with_their_motion(reuse: int, numbers: str) -> None
     bank = ReplayBank(source, label, kind, wanted=wanted, reuse=reuse, rows=8, numbers=numbers, turn=False)
     firsts = set()
     for _ in range(12):
-        lr, target, motion = bank.draw_moving(4, 2)
+        inputs = bank.next(4, 2)
+        lr, target, motion = inputs.lr, inputs.target, inputs.motion
         assert lr.shape == (4, 3, 3, 6, 6) and target.shape == (4, 3, 3, 12, 12)
         torch.testing.assert_close(target[..., ::2, ::2], lr, rtol=0, atol=1e-3)
         assert isinstance(motion, Motion) and motion.steps(2)[0].shape == (4, 2, 2, 12, 12)

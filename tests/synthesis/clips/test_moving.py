@@ -70,26 +70,26 @@ def test_lr_is_the_reduced_hr() -> None:
 
 
 def test_a_still_clip_repeats_its_frame() -> None:
-    lr = source(motion='still').sample(2, 2)
+    lr = source(motion='still').next(2, 2).lr
     assert torch.equal(lr, lr[:, :1].expand_as(lr)) and lr.std() > 0.02
 
 
 def test_two_processes_share_what_one_would_draw() -> None:
-    whole = source().sample(4, 2)
-    parts = [source(rank=rank, world_size=2).sample(2, 2) for rank in range(2)]
+    whole = source().next(4, 2).lr
+    parts = [source(rank=rank, world_size=2).next(2, 2).lr for rank in range(2)]
     assert torch.equal(torch.cat(parts), whole)
 
 
 def test_going_on_from_a_state() -> None:
     first = source()
-    first.sample(2, 2)
+    first.next(2, 2)
     state = first.state_dict()
-    expected = first.sample(2, 2)
+    expected = first.next(2, 2).lr
     again = source()
     again.load_state_dict(state)
-    assert torch.equal(again.sample(2, 2), expected)
-    preview = again.preview(2, 3)
-    assert preview.shape == (3, 4, 3, 24, 24) and torch.equal(preview, again.preview(2, 3))
+    assert torch.equal(again.next(2, 2).lr, expected)
+    preview = again.preview(2, 3).lr
+    assert preview.shape == (3, 4, 3, 24, 24) and torch.equal(preview, again.preview(2, 3).lr)
 
 
 def test_unknown_degradation() -> None:

@@ -27,7 +27,7 @@ def _crops(**place: int) -> ImageSource:
 
 
 def test_noise_is_even_and_white() -> None:
-    x = _noise().sample(500, 2)
+    x = _noise().next(500, 2).lr
     assert x.shape == (500, 1, 6, 6) and x.min() >= 0 and x.max() < 1
     assert abs(x.mean() - 0.5) < 0.01 and abs(x.var() - 1 / 12) < 0.002
     centred = x - 0.5
@@ -43,25 +43,25 @@ def test_crops_are_turned_windows_of_the_images_and_all_are_reached() -> None:
         for left in range(3)
         for turn in range(8)
     }
-    for crop in _crops().sample(3000, 2):
+    for crop in _crops().next(3000, 2).lr:
         seen.add(windows[crop.numpy().tobytes()])
     assert len(seen) == len(windows) == 2 * 4 * 3 * 8
 
 
 @pytest.mark.parametrize('make', [_noise, _crops])
 def test_processes_share_out_the_joint_batch(make: Callable) -> None:
-    joint = make().sample(6, 3)
-    assert torch.equal(joint, torch.cat([make(rank=rank, world_size=2).sample(3, 3) for rank in (0, 1)]))
+    joint = make().next(6, 3).lr
+    assert torch.equal(joint, torch.cat([make(rank=rank, world_size=2).next(3, 3).lr for rank in (0, 1)]))
 
 
 @pytest.mark.parametrize('make', [_noise, _crops])
 def test_goes_on_and_previews_leave_no_trace(make: Callable) -> None:
     whole, first, second = make(), make(), make()
-    whole.sample(4, 2)
-    first.sample(4, 2)
+    whole.next(4, 2)
+    first.next(4, 2)
     first.preview(2, 3)
     second.load_state_dict(first.state_dict())
-    assert torch.equal(whole.sample(4, 2), second.sample(4, 2))
+    assert torch.equal(whole.next(4, 2).lr, second.next(4, 2).lr)
     assert first.step(lambda lr, scale: {}, 4, 2) == {}
 
 

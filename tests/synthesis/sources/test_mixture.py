@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vsrkd_plugin.archs.latent_generator_arch import LatentGenerator
+from vsrkd_plugin.synthesis.sources.baselines import PlainSource
 from vsrkd_plugin.synthesis.sources.learned import LearnedSource
 from vsrkd_plugin.synthesis.sources.mixture import MixtureSource, share_out
 
@@ -30,48 +31,47 @@ def test_share_out() -> None:
 
 
 def test_learned_samples_have_no_gradient_and_its_size() -> None:
-    images = learned().sample(5, 3)
+    images = learned().next(5, 3).lr
     assert images.shape == (5, 1, 4, 4) and not images.requires_grad
 
 
 def test_ranks_share_the_joint_batch() -> None:
-    joint = learned().sample(6, 2)
-    shares = torch.cat([learned(rank, 2).sample(3, 2) for rank in (0, 1)])
+    joint = learned().next(6, 2).lr
+    shares = torch.cat([learned(rank, 2).next(3, 2).lr for rank in (0, 1)])
     torch.testing.assert_close(shares, joint)
 
 
 def test_a_step_minimises_the_objective() -> None:
     source = learned()
-    before = source.preview(2, 8).mean()
+    before = source.preview(2, 8).lr.mean()
     for _ in range(20):
         losses = source.step(lambda images, _scale: {'level': images.mean()}, 8, 2)
     assert set(losses) == {'level'} and not losses['level'].requires_grad
-    assert source.preview(2, 8).mean() < before - 0.05
+    assert source.preview(2, 8).lr.mean() < before - 0.05
 
 
 def test_state_and_preview() -> None:
     source, again = learned(), learned()
-    source.sample(3, 2)
+    source.next(3, 2)
     again.load_state_dict(source.state_dict())
     source.preview(3, 2)
-    assert torch.equal(source.sample(3, 2), again.sample(3, 2))
+    assert torch.equal(source.next(3, 2).lr, again.next(3, 2).lr)
 
 
 def test_mixture_shares_batches_by_weight() -> None:
-    class Constant:
+    class Constant(PlainSource):
         def __init__(self, value: float) -> None:
-            self.value, self.optimizers = value, []
+            super().__init__(channels=1, lr_sizes={2: 2}, seed=0)
+            self.value = value
 
-        def sample(self, batch: int, scale: int) -> torch.Tensor:
-            return torch.full((batch, 1, scale, scale), self.value)
+        def joint(self, total: int, scale: int) -> torch.Tensor:
+            return torch.full((total, 1, scale, scale), self.value)
 
-        preview = None
-
-        def step(self, *_args: object) -> dict:
+        def learn(self, *_args: object) -> dict:
             return {f'l_{self.value}': torch.tensor(0.0)}
 
     mixture = MixtureSource([Constant(0.0), Constant(1.0)], [3, 1])
-    assert mixture.sample(8, 2)[:, 0, 0, 0].tolist() == [0.0] * 6 + [1.0] * 2
+    assert mixture.next(8, 2).lr[:, 0, 0, 0].tolist() == [0.0] * 6 + [1.0] * 2
     assert set(mixture.step(None, 8, 2)) == {'l_0.0', 'l_1.0'}
     for bad in ([], [1], [1, 0]):
         with pytest.raises(ValueError, match='positive weight'):

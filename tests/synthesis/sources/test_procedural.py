@@ -21,12 +21,12 @@ def _source(**changes) -> ProceduralSource:
 def test_shape_and_range(channels):
     source = _source(channels=channels)
     for scale, size in SIZES.items():
-        sample = source.sample(8, scale)
+        sample = source.next(8, scale).lr
         assert sample.shape == (8, channels, size, size)
         assert sample.dtype == torch.float32
         assert not sample.requires_grad
         assert sample.min() >= 0 and sample.max() <= 1
-        assert source.preview(scale, 3).shape == (3, channels, size, size)
+        assert source.preview(scale, 3).lr.shape == (3, channels, size, size)
     assert source.step(None, 8, 2) == {}
     assert source.optimizers == []
 
@@ -36,11 +36,11 @@ def test_same_seed_same_samples_whatever_the_global_state():
     for k in range(4):
         torch.manual_seed(k)
         state = torch.get_rng_state()
-        expected = one.sample(4, 2)
+        expected = one.next(4, 2).lr
         assert torch.equal(torch.get_rng_state(), state)
         torch.manual_seed(99)
-        assert torch.equal(other.sample(4, 2), expected)
-    assert not torch.equal(_source(seed=4).sample(4, 2), _source().sample(4, 2))
+        assert torch.equal(other.next(4, 2).lr, expected)
+    assert not torch.equal(_source(seed=4).next(4, 2).lr, _source().next(4, 2).lr)
 
 
 def test_timing_of_the_thread_does_not_matter(monkeypatch):
@@ -55,7 +55,7 @@ def test_timing_of_the_thread_does_not_matter(monkeypatch):
     monkeypatch.setattr(procedural, 'CHUNK', 7)
     late = _source(num_images=120)
     for _ in range(35):
-        assert torch.equal(late.sample(4, 3), quick.sample(4, 3))
+        assert torch.equal(late.next(4, 3).lr, quick.next(4, 3).lr)
 
 
 def test_samples_draw_from_a_growing_part_of_the_pool():
@@ -64,9 +64,9 @@ def test_samples_draw_from_a_growing_part_of_the_pool():
     source._pool.wait_for(100)
     source._pool.levels[FIRST_IMAGES:] = 255  # white: only a sample that may not would see it
     source._pool.levels[:FIRST_IMAGES] = 0
-    assert source.sample(512, 4).max() <= 0.4
+    assert source.next(512, 4).lr.max() <= 0.4
     for _ in range(30):
-        last = source.sample(512, 4)
+        last = source.next(512, 4).lr
     assert last.max() > 0.5
 
 
@@ -75,28 +75,28 @@ def test_slices_of_the_ranks_make_the_joint_batch(world_size):
     ranks = [_source(rank=rank, world_size=world_size) for rank in range(world_size)]
     alone = _source()
     for scale in (2, 4, 3):
-        together = torch.cat([source.sample(5, scale) for source in ranks])
-        assert torch.equal(together, alone.sample(5 * world_size, scale))
+        together = torch.cat([source.next(5, scale).lr for source in ranks])
+        assert torch.equal(together, alone.next(5 * world_size, scale).lr)
 
 
 def test_state_goes_on_bit_for_bit(tmp_path):
     source = _source()
     for _ in range(5):
-        source.sample(4, 2)
+        source.next(4, 2)
     torch.save(source.state_dict(), tmp_path / 'state.pth')
-    expected = [source.sample(4, scale) for scale in (2, 3, 4)]
+    expected = [source.next(4, scale).lr for scale in (2, 3, 4)]
     resumed = _source()
     resumed.load_state_dict(torch.load(tmp_path / 'state.pth', weights_only=True))
     assert resumed.state_dict()['drawn'] == 5
     for scale, sample in zip((2, 3, 4), expected, strict=True):
-        assert torch.equal(resumed.sample(4, scale), sample)
+        assert torch.equal(resumed.next(4, scale).lr, sample)
 
 
 def test_preview_leaves_the_random_state():
     source, other = _source(), _source()
-    first = source.preview(2)
-    assert torch.equal(source.sample(4, 2), other.sample(4, 2))
-    assert torch.equal(source.preview(2), first)
+    first = source.preview(2).lr
+    assert torch.equal(source.next(4, 2).lr, other.next(4, 2).lr)
+    assert torch.equal(source.preview(2).lr, first)
     assert source.state_dict()['drawn'] == 1
 
 
@@ -130,7 +130,7 @@ def test_full_white_and_black_stay_in_range():
     source._pool.wait_for(80)
     for level in (0, 255):
         source._pool.levels.fill_(level)
-        sample = source.sample(256, 4)
+        sample = source.next(256, 4).lr
         assert sample.min() >= 0 and sample.max() <= 1
 
 
@@ -144,7 +144,7 @@ def test_error_of_the_thread_is_raised_by_sample(monkeypatch):
     source = _source()
     for _ in range(2):
         with pytest.raises(RuntimeError, match='disk on fire'):
-            source.sample(4, 2)
+            source.next(4, 2)
     assert source.state_dict()['drawn'] == 0
 
 
@@ -172,7 +172,7 @@ def test_cache_gives_the_same_pool_without_rendering(tmp_path, monkeypatch):
     assert len(list((tmp_path / 'new').iterdir())) == 1
     monkeypatch.setattr(procedural, 'render_levels', None)
     second = _source(cache_dir=tmp_path / 'new')
-    assert torch.equal(second.sample(8, 2), first.sample(8, 2))
+    assert torch.equal(second.next(8, 2).lr, first.next(8, 2).lr)
 
 
 def test_broken_cache_is_rendered_anew(tmp_path):
@@ -181,14 +181,14 @@ def test_broken_cache_is_rendered_anew(tmp_path):
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:100])
     second = _source(cache_dir=tmp_path)
-    assert torch.equal(second.sample(8, 2), first.sample(8, 2))
+    assert torch.equal(second.next(8, 2).lr, first.next(8, 2).lr)
 
 
 def test_cache_that_cannot_be_written_is_no_error(tmp_path):
     (tmp_path / 'file').write_text('')
     source = _source(cache_dir=tmp_path / 'file')
     source._pool.thread.join()
-    assert source.sample(4, 2).shape == (4, 1, 24, 24)
+    assert source.next(4, 2).lr.shape == (4, 1, 24, 24)
 
 
 @pytest.mark.parametrize(
@@ -213,29 +213,29 @@ def test_bad_arguments(changes):
 def test_bad_sample_arguments():
     source = _source()
     with pytest.raises(ValueError, match='scale'):
-        source.sample(4, 8)
+        source.next(4, 8)
     with pytest.raises(ValueError, match='batch'):
-        source.sample(0, 2)
+        source.next(0, 2)
 
 
 def test_sampling_is_fast():
     source = _source()
-    source.sample(16, 2)
+    source.next(16, 2)
     start = time.process_time()
     for _ in range(20):
-        source.sample(16, 2)
+        source.next(16, 2)
     assert (time.process_time() - start) / 20 < 0.1  # under a thousandth of a second on an idle core
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu_gives_the_crops_of_the_cpu_without_waiting():
     here, there = _source(), _source(device='cuda')
-    there.sample(4, 2)
-    here.sample(4, 2)
+    there.next(4, 2)
+    here.next(4, 2)
     torch.cuda.set_sync_debug_mode('error')
     try:
-        samples = [there.sample(4, 2) for _ in range(10)]
+        samples = [there.next(4, 2).lr for _ in range(10)]
     finally:
         torch.cuda.set_sync_debug_mode('default')
     for sample in samples:
-        assert torch.allclose(sample.cpu(), here.sample(4, 2), atol=1e-6)
+        assert torch.allclose(sample.cpu(), here.next(4, 2).lr, atol=1e-6)

@@ -15,9 +15,17 @@ from torch import Tensor
 
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral
-from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec, crop, decode, draw_windows, encode, motion_of
+from vsrkd_plugin.synthesis.bank.sample_spec import (
+    SampleSpec,
+    crop,
+    decode,
+    draw_windows,
+    encode,
+    motion_of,
+    packed_motion,
+)
 from vsrkd_plugin.synthesis.clips.motion import Motion
-from vsrkd_plugin.synthesis.source import Objective
+from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share, Source
 
 _META = b'meta'
 _FORMAT = 1
@@ -129,7 +137,7 @@ class BankWriter:
         self._env.close()
 
 
-class BankFile:
+class BankFile(SeededSource):
     """Pairs at random from one bank or several; needs no teacher.
 
     Args:
@@ -156,44 +164,32 @@ class BankFile:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.wanted, self.turn = wanted, turn
-        self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
-        self.optimizers: list[torch.optim.Optimizer] = []
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(seed, rank, world_size)
+        self.wanted, self.turn, self.device = wanted, turn, torch.device(device)
         metas = check_banks(paths, wanted)
         self._kinds = [meta['kind'] for meta in metas]
         self._numbers = [{'fp16': np.float16, 'uint8': np.uint8}[meta['numbers']] for meta in metas]
         self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in wanted.lr_sizes}
         self._banks = [_open(path).begin(buffers=True) for path in paths]
 
-    def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        """LR `(batch, …, c, s, s)` and the teacher's SR, fp32."""
-        return self._draw(batch, scale)[0]
-
-    def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
-        """The same, and how the clips move; None for images, or where a bank does not tell."""
-        (lr, target), drawn = self._draw(batch, scale)
-        return lr, target, self._motion(*drawn, scale)
-
-    def _draw(self, batch: int, scale: int) -> tuple[tuple[Tensor, Tensor], tuple[Any, ...]]:
-        """The pairs; and of which rows of which banks they are which windows, turned how."""
+    def rows(self, share: Share, scale: int) -> Batch:
+        """This process's rows of the next joint batch, with the teacher's outputs; of clips how they move, if kept."""
         ends = self._counts[scale].cumsum(0)
-        joint = torch.randint(int(ends[-1]), (batch * self.world_size,), generator=self._rng)
+        joint = torch.randint(int(ends[-1]), (share.total,), generator=self._rng)
         turn = int(torch.randint(NUM_DIHEDRAL, (), generator=self._rng)) if self.turn else 0
         banks = torch.searchsorted(ends, joint, right=True)
         within = joint - (ends - self._counts[scale])[banks]
         # The windows of all processes, so that each knows what the others drew.
         windows = [draw_windows(self._kinds[bank], self.wanted, scale, 1, self._rng) for bank in banks.tolist()]
-        share = slice(self.rank * batch, (self.rank + 1) * batch)
-        rows = [
-            self._read(*place, scale)
-            for place in zip(banks[share].tolist(), within[share].tolist(), windows[share], strict=True)
-        ]
+        if not len(share):
+            return Batch(torch.zeros(0), torch.zeros(0))
+        own, windows = share.of(banks).tolist(), share.of(windows)
+        rows = [self._read(*place, scale) for place in zip(own, share.of(within).tolist(), windows, strict=True)]
         lr, target = (
             apply_dihedral(torch.stack([row[part] for row in rows]).to(self.device, non_blocking=True), turn)
             for part in (0, 1)
         )
-        return (lr, target), (rows, banks[share].tolist(), windows[share], turn)
+        return Batch(lr, target, self._motion(rows, own, windows, turn, scale))
 
     def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
         """One pair, cropped, and its motion; of the file only what is cropped is read."""
@@ -219,29 +215,6 @@ class BankFile:
         ]
         return Motion.together(each).to(self.device)
 
-    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
-        """Nothing to learn here; no losses."""
-        return {}
-
-    def preview(self, scale: int, count: int = 4) -> Tensor:
-        """Some inputs; the random state stays as it is."""
-        return self.preview_pairs(scale, count)[0]
-
-    def preview_pairs(self, scale: int, count: int = 4) -> tuple[Tensor, Tensor]:
-        """Some pairs; the random state stays as it is."""
-        state = self._rng.get_state()
-        pairs = self.draw(count, scale)
-        self._rng.set_state(state)
-        return pairs
-
-    def state_dict(self) -> dict[str, Any]:
-        """The random state."""
-        return {'rng': self._rng.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._rng.set_state(state['rng'].cpu())
-
 
 def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[str, Any]]:
     """`read_meta` of each, for banks that must have such pairs, or larger ones.
@@ -265,7 +238,7 @@ def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[st
 
 def fill(
     writer: BankWriter,
-    sample: Callable[[int, int], tuple[Tensor, Tensor | None]],
+    source: Source,
     teacher_target: Callable[[Tensor, int], Tensor],
     goal: int,
     batch: int,
@@ -275,7 +248,7 @@ def fill(
 
     Args:
         writer: the bank.
-        sample: batch and scale → LR images, and of clips the packed motion.
+        source: of the inputs.
         teacher_target: LR images and scale → the teacher's SR.
         goal: pairs of each scale.
         batch: pairs made at a time.
@@ -284,8 +257,8 @@ def fill(
     total = goal * len(writer.counts)
     for scale in writer.counts:
         while (missing := goal - writer.counts[scale]) > 0:
-            # What is kept is what the teacher sees.
-            lr, motion = sample(min(batch, missing), scale)
-            lr = decode(encode(lr, writer.numbers))
-            writer.add(lr, teacher_target(lr, scale), scale, motion)
+            inputs = source.next(min(batch, missing), scale)
+            # The teacher must see the input as the bank will give it: rounded.
+            lr = decode(encode(inputs.lr, writer.numbers))
+            writer.add(lr, teacher_target(lr, scale), scale, packed_motion(inputs, writer.kind))
             progress(sum(min(count, goal) for count in writer.counts.values()), total)

@@ -7,9 +7,17 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral
-from vsrkd_plugin.synthesis.bank.sample_spec import NUMBERS, SampleSpec, crop, decode, draw_windows, encode, motion_of
-from vsrkd_plugin.synthesis.clips.motion import Motion
-from vsrkd_plugin.synthesis.source import Objective, Source
+from vsrkd_plugin.synthesis.bank.sample_spec import (
+    NUMBERS,
+    SampleSpec,
+    crop,
+    decode,
+    draw_windows,
+    encode,
+    motion_of,
+    packed_motion,
+)
+from vsrkd_plugin.synthesis.source import Batch, Objective, Source
 
 # LR images and their scale → the teacher's SR, without gradient.
 TeacherTarget = Callable[[Tensor, int], Tensor]
@@ -26,7 +34,7 @@ class _Shelf:
         self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU, as motion: choosing rows must not wait for a GPU
 
 
-class ReplayBank:
+class ReplayBank(Source):
     """Gives every input `reuse` times, with the teacher's output, which it asks for once.
 
     At most `rows` pairs of each scale are kept. A batch is drawn at random from them; a pair that was drawn `reuse`
@@ -81,22 +89,12 @@ class ReplayBank:
         place = torch.device(device)
         self._shelves = {scale: _Shelf(rows, kind, scale, numbers, place) for scale in kind.lr_sizes if reuse > 1}
 
-    def draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        """The next pairs: LR `(batch, c, s, s)` (clips `(batch, t, c, s, s)`) and the teacher's SR, fp32, no gradient.
+    def next(self, batch: int, scale: int) -> Batch:
+        """The next inputs with the teacher's outputs, fp32, without gradient.
 
         Raises:
             ValueError: fewer rows are kept than two batches.
         """
-        return self._draw(batch, scale)[:2]
-
-    def draw_moving(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Motion | None]:
-        """The same, and how the clips move; None for images."""
-        lr, target, motion, windows, turn = self._draw(batch, scale)
-        if not self.kind.layers:
-            return lr, target, None
-        return lr, target, motion_of(motion, self.kind, windows, self.wanted, scale, turn).to(lr.device)
-
-    def _draw(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
         if self.reuse == 1:
             return self._given(*self._ask(batch, scale), torch.arange(batch), scale, 0)
         shelf = self._shelves[scale]
@@ -115,35 +113,31 @@ class ReplayBank:
         turn = int(torch.randint(NUM_DIHEDRAL, (), generator=self._rng)) if self.turn else 0
         return self._given(shelf.lr, shelf.target, shelf.motion, rows, scale, turn)
 
-    def _given(
-        self, lr: Tensor, target: Tensor, motion: Tensor, rows: Tensor, scale: int, turn: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-        """Some rows, cut to the wanted size, and turned; their motion, windows and turn."""
+    def _given(self, lr: Tensor, target: Tensor, motion: Tensor, rows: Tensor, scale: int, turn: int) -> Batch:
+        """Some rows, cropped to the wanted size, and turned."""
         windows = draw_windows(self.kind, self.wanted, scale, len(rows), self._rng)
         pairs = [
             (crop(lr[row], window, self.wanted, scale), crop(target[row], window, self.wanted, scale, scale))
             for row, window in zip(rows, windows, strict=True)
         ]
         lr, target = (apply_dihedral(decode(torch.stack(part)), turn) for part in zip(*pairs, strict=True))
-        return lr, target, motion[rows], windows, turn
+        if not self.kind.layers:
+            return Batch(lr, target)
+        return Batch(lr, target, motion_of(motion[rows], self.kind, windows, self.wanted, scale, turn).to(lr.device))
 
     def _ask(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor]:
-        if self.kind.layers:
-            lr, motion = self.source.sample_packed(batch, scale)
-        else:
-            lr = self.source.sample(batch, scale)
-            motion = torch.zeros(batch, 0)
-        # The teacher must see what will be kept, or the pair would not be one.
-        lr = decode(encode(lr, self.numbers))
+        inputs = self.source.next(batch, scale)
+        # The teacher must see the input as it will be given to the student: rounded.
+        lr = decode(encode(inputs.lr, self.numbers))
         self.asked += batch
-        return lr, self.teacher_target(lr, scale), motion
+        return lr, self.teacher_target(lr, scale), packed_motion(inputs, self.kind)
 
     def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
         """A learning step of the source."""
         return self.source.step(objective, batch, scale)
 
-    def preview(self, scale: int, count: int = 4) -> Tensor:
-        """Fresh images of the source."""
+    def preview(self, scale: int, count: int = 4) -> Batch:
+        """Fresh inputs of the source, without the teacher's outputs."""
         return self.source.preview(scale, count)
 
     def state_dict(self) -> dict[str, Any]:

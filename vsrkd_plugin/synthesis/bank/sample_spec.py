@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vsrkd_plugin.synthesis.clips.motion import Motion
 from vsrkd_plugin.synthesis.clips.scenes import Scene
+from vsrkd_plugin.synthesis.source import Batch
 
 # How numbers may be kept: half the bytes of fp32, or a quarter, which is what 8-bit images hold.
 NUMBERS = {'fp16': torch.float16, 'uint8': torch.uint8}
@@ -101,6 +102,19 @@ def crop(pair: Any, window: Tensor, wanted: SampleSpec, scale: int, factor: int 
     side = wanted.lr_sizes[scale] * factor
     part = pair[..., top * factor : top * factor + side, left * factor : left * factor + side]
     return part if wanted.frames is None else part[first : first + wanted.frames]
+
+
+def packed_motion(batch: Batch, kind: SampleSpec) -> Tensor:
+    """What a bank keeps of the motion of a source's inputs: `(n, kind.motion_numbers)`, fp32 on the CPU.
+
+    Raises:
+        ValueError: the motion is to be kept, but the source does not tell it.
+    """
+    if not kind.layers:
+        return torch.zeros(len(batch.lr), 0)
+    if batch.motion is None:
+        raise ValueError(f'expected {kind} with their motion, from a source that knows it')
+    return batch.motion.pack()
 
 
 def motion_of(rows: Tensor, kept: SampleSpec, windows: Tensor, wanted: SampleSpec, scale: int, turn: int) -> Motion:

@@ -23,6 +23,7 @@ class Motion:
         size: side of the LR frames.
         turn: how the clips were turned afterwards (`ops.turns`).
         phase: from there to where LR is taken, in LR pixels, on either axis: a blur keeps the first HR pixel.
+        drawn: the scene as a source drew it, on the CPU, where a source made these clips.
     """
 
     scene: Scene
@@ -30,6 +31,7 @@ class Motion:
     size: int
     turn: int = 0
     phase: float = 0.0
+    drawn: Scene | None = None
 
     @classmethod
     def of_parts(cls, scene: Scene, windows: Tensor, whole: int, size: int, frames: int) -> 'Motion':
@@ -56,6 +58,13 @@ class Motion:
         """The same on another device."""
         corner = self.corner.to(device, non_blocking=True)
         return Motion(self.scene.to(device), corner, self.size, self.turn, self.phase)
+
+    def pack(self) -> Tensor:
+        """The numbers of the scenes, a row `(n,)` each, fp32 on the CPU (`Scene.pack`): what a bank keeps.
+
+        Of clips that a source made this waits for no GPU.
+        """
+        return (self.drawn or self.scene).pack().cpu()
 
     def flow(self, time: int, other: int, scale: int = 1) -> tuple[Tensor, Tensor]:
         """Where what is seen in frame `time` is in frame `other`.

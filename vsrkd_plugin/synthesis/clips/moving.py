@@ -11,7 +11,7 @@ from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.motion import pixel_grid, sample_at
 from vsrkd_plugin.synthesis.clips.motion import Motion
 from vsrkd_plugin.synthesis.clips.scenes import SPEED, Scene, random_scenes
-from vsrkd_plugin.synthesis.source import Objective, Source
+from vsrkd_plugin.synthesis.source import Batch, Objective, SeededSource, Share, SharedSource
 
 DEGRADATIONS = (*REDUCTIONS, 'none')  # none: rendered at LR size
 PICTURE = 1  # the scale that pictures are asked of their source under
@@ -32,7 +32,7 @@ class Clips:
     motion: Motion
 
 
-class MovingSource:
+class MovingSource(SeededSource):
     """Makes clips of an image source: every layer of a scene gets a picture, and is seen through a moving frame.
 
     HR frames are rendered and reduced as the teacher expects its LR, or LR is rendered at once (`none`). All randomness
@@ -61,7 +61,7 @@ class MovingSource:
 
     def __init__(
         self,
-        pictures: Source,
+        pictures: SharedSource,
         *,
         frames: int,
         lr_sizes: dict[int, int],
@@ -80,15 +80,13 @@ class MovingSource:
             raise ValueError(f'degradation must be one of {", ".join(DEGRADATIONS)}, got {degradation!r}')
         if interpolation not in (None, 'bilinear', 'bicubic'):
             raise ValueError(f'interpolation must be bilinear or bicubic, got {interpolation!r}')
-        if not 0 <= rank < world_size:
-            raise ValueError(f'rank must lie in 0 … world_size - 1, got {rank} of {world_size}')
+        super().__init__(seed, rank, world_size)
         self.pictures, self.frames, self.lr_sizes = pictures, frames, dict(lr_sizes)
         self.degradation, self.sigma, self.objects, self.motion = degradation, sigma, objects, motion
         self.speed = tuple(speed)
         self.interpolation = interpolation or ('bicubic' if degradation == 'none' else 'bilinear')
-        self.seed, self.device, self.rank, self.world_size = seed, torch.device(device), rank, world_size
+        self.seed, self.device = seed, torch.device(device)
         self.optimizers = pictures.optimizers
-        self._generator = torch.Generator().manual_seed(seed)
         self._draw(torch.Generator(), 1, min(lr_sizes.values()))  # what is wrong is told here
 
     def clips(self, batch: int, scale: int) -> Clips:
@@ -98,14 +96,17 @@ class MovingSource:
             batch: clips for this process.
             scale: one of `lr_sizes`.
         """
-        scenes = self._scenes(batch, scale)
+        scenes, pictures = self._material(self._share(batch), scale)
         with torch.no_grad():
-            return self._render(scenes, self.pictures.sample(batch * scenes.shift.shape[1], PICTURE), scale)
+            return self._render(scenes, pictures, scale)
 
-    def _scenes(self, batch: int, scale: int) -> Scene:
+    def _material(self, share: Share, scale: int) -> tuple[Scene, Tensor]:
+        """The next scenes of this process, and a picture for each of their layers."""
+        return self._scenes(share, scale), self.pictures.rows(share.times(self.layers), PICTURE).lr
+
+    def _scenes(self, share: Share, scale: int) -> Scene:
         """The next scenes of this process."""
-        scenes = self._draw(self._generator, batch * self.world_size, self.lr_sizes[scale])
-        return scenes.rows(self.rank * batch, (self.rank + 1) * batch)
+        return self._draw(self._rng, share.total, self.lr_sizes[scale]).rows(share.first, share.last)
 
     def _draw(self, generator: torch.Generator, batch: int, size: int) -> Scene:
         return random_scenes(generator, batch, self.frames, size, self.objects, self.motion, self.speed)
@@ -115,54 +116,48 @@ class MovingSource:
         """Of a scene: the ground and the objects that may be there."""
         return 1 + (self.objects if self.motion == 'full' else 0)
 
-    def sample(self, batch: int, scale: int) -> Tensor:
-        """The next LR clips, `(batch, frames, c, s, s)` in [0, 1], without gradient."""
-        return self.clips(batch, scale).lr
-
-    def sample_moving(self, batch: int, scale: int) -> tuple[Tensor, Motion]:
-        """The same with their motion."""
-        clips = self.clips(batch, scale)
-        return clips.lr, clips.motion
-
-    def sample_packed(self, batch: int, scale: int) -> tuple[Tensor, Tensor]:
-        """The same with the numbers of their motion, `(batch, n)` on the CPU, for banks (`Scene.pack`)."""
-        scenes = self._scenes(batch, scale)
+    def rows(self, share: Share, scale: int) -> Batch:
+        """LR clips of this process, `(n, frames, c, s, s)` in [0, 1], with their motion."""
+        scenes, pictures = self._material(share, scale)
+        if not len(share):
+            return Batch(pictures)
         with torch.no_grad():
-            clips = self._render(scenes, self.pictures.sample(batch * self.layers, PICTURE), scale)
-        return clips.lr, scenes.pack()
+            clips = self._render(scenes, pictures, scale)
+        return Batch(clips.lr, motion=clips.motion)
 
-    def preview(self, scale: int, count: int = 4) -> Tensor:
+    @torch.no_grad()
+    def preview(self, scale: int, count: int = 4) -> Batch:
         """The same clips at every call; the random state stays."""
         generator = torch.Generator().manual_seed(self.seed + scale)
         scenes = self._draw(generator, count, self.lr_sizes[scale])
-        with torch.no_grad():
-            return self._render(scenes, self.pictures.preview(PICTURE, count * scenes.shift.shape[1]), scale).lr
+        clips = self._render(scenes, self.pictures.preview(PICTURE, count * self.layers).lr, scale)
+        return Batch(clips.lr, motion=clips.motion)
 
-    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
+    def learn(self, objective: Objective, share: Share, scale: int) -> dict[str, Tensor]:
         """One learning step of the pictures, of which clips are made for the objective; the named losses, detached."""
         if not self.optimizers:
             return {}
-        scenes = self._scenes(batch, scale)
+        scenes = self._scenes(share, scale)
 
-        def of_clips(pictures: Tensor, _: int) -> dict[str, Tensor]:
-            clips = self._render(scenes, pictures, scale)
+        def of_clips(lr: Tensor, _: int, motion: Motion | None = None) -> dict[str, Tensor]:
+            clips = self._render(scenes, lr, scale)
             return objective(clips.lr, scale, clips.motion)
 
-        return self.pictures.step(of_clips, batch * scenes.shift.shape[1], PICTURE)
+        return self.pictures.learn(of_clips, share.times(self.layers), PICTURE)
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the motion and of the pictures."""
-        return {'rng': self._generator.get_state(), 'pictures': self.pictures.state_dict()}
+        return {**super().state_dict(), 'pictures': self.pictures.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self._generator.set_state(state['rng'].cpu())
+        super().load_state_dict(state)
         self.pictures.load_state_dict(state['pictures'])
 
     def _render(self, scenes: Scene, pictures: Tensor, scale: int) -> Clips:
         factor = 1 if self.degradation == 'none' else scale
         size = self.lr_sizes[scale]
-        scenes = scenes.to(self.device)
+        drawn, scenes = scenes, scenes.to(self.device)
         batch, layers, frames = scenes.angle.shape
         pictures = pictures.view(batch, layers, *pictures.shape[1:])
         side = pictures.shape[-1]
@@ -195,4 +190,5 @@ class MovingSource:
         whole = torch.zeros(batch, 3, device=self.device)
         motion = Motion.of_parts(scenes, whole, size, size, frames)
         motion.phase = (1 - factor) / (2 * factor) if self.degradation == 'blur' else 0.0
+        motion.drawn = drawn
         return Clips(lr.view(batch, frames, *lr.shape[1:]), hr, motion)

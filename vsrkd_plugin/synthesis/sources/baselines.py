@@ -1,5 +1,6 @@
 """Sources to compare with: noise, the least that one can do, and crops of real images, what one would do with data."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +8,10 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral
-from vsrkd_plugin.synthesis.source import Objective
+from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 
 
-class PlainSource:
+class PlainSource(SeededSource):
     """What sources have in common that draw from one generator and learn nothing.
 
     Args:
@@ -31,49 +32,29 @@ class PlainSource:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.channels, self.lr_sizes = channels, dict(lr_sizes)
-        self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
-        self.optimizers: list[torch.optim.Optimizer] = []
-        self._rng = torch.Generator().manual_seed(seed)
+        super().__init__(seed, rank, world_size)
+        self.channels, self.lr_sizes, self.device = channels, dict(lr_sizes), torch.device(device)
 
-    def _draw(self, batch: int, scale: int) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def joint(self, total: int, scale: int) -> Tensor:
+        """The images of the next joint batch, `(total, c, s, s)`, fp32 in [0, 1], on the CPU."""
 
-    def sample(self, batch: int, scale: int) -> Tensor:
-        """The next images, `(batch, c, s, s)`, fp32 in [0, 1]."""
-        joint = self._draw(batch * self.world_size, scale)
-        return joint[self.rank * batch : (self.rank + 1) * batch].to(self.device, non_blocking=True)
-
-    def preview(self, scale: int, count: int = 4) -> Tensor:
-        """Images to look at; the random state stays as it is."""
-        state = self._rng.get_state()
-        images = self.sample(count, scale)
-        self._rng.set_state(state)
-        return images
-
-    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
-        """Nothing to learn here; no losses."""
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """The random state."""
-        return {'rng': self._rng.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._rng.set_state(state['rng'].cpu())
+    def rows(self, share: Share, scale: int) -> Batch:
+        """This process's rows of the next joint batch."""
+        return Batch(share.of(self.joint(share.total, scale)).to(self.device, non_blocking=True))
 
 
 class NoiseSource(PlainSource):
     """Grey levels drawn evenly from [0, 1], each pixel by itself: the paper's column 'noise'."""
 
-    def _draw(self, batch: int, scale: int) -> Tensor:
+    def joint(self, total: int, scale: int) -> Tensor:
+        """Noise."""
         size = self.lr_sizes[scale]
-        return torch.rand(batch, self.channels, size, size, generator=self._rng)
+        return torch.rand(total, self.channels, size, size, generator=self._rng)
 
 
 class ImageSource(PlainSource):
-    """Crops of LR images in random orientation, for who has some images: each image is as likely as the others.
+    """Crops of real LR images in random orientation; each image is as likely as the others.
 
     Args:
         images: scale → LR images `(c, h, w)` in [0, 1]; those smaller than a patch are left out.
@@ -91,10 +72,11 @@ class ImageSource(PlainSource):
                 size = self.lr_sizes[scale]
                 raise ValueError(f'no image is as large as an LR patch of x{scale}, {size}x{size}')
 
-    def _draw(self, batch: int, scale: int) -> Tensor:
+    def joint(self, total: int, scale: int) -> Tensor:
+        """Crops."""
         size, images = self.lr_sizes[scale], self._images[scale]
         crops = []
-        for row in torch.rand(batch, 4, generator=self._rng).tolist():
+        for row in torch.rand(total, 4, generator=self._rng).tolist():
             image = images[int(row[0] * len(images))]
             top, left = (int(at * (side - size + 1)) for at, side in zip(row[1:3], image.shape[1:], strict=True))
             crops.append(apply_dihedral(image[:, top : top + size, left : left + size], int(row[3] * NUM_DIHEDRAL)))

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.distillation.steps import Autocast
 from vsrkd_plugin.ops.parallel import average_gradients, broadcast_parameters
-from vsrkd_plugin.synthesis.source import Objective
+from vsrkd_plugin.ops.precision import Autocast
+from vsrkd_plugin.synthesis.source import Batch, Objective, SeededSource, Share
 
 
-class LearnedSource:
+class LearnedSource(SeededSource):
     """One generator for each scale, trained against the student (section 3.1 of the paper).
 
     Args:
@@ -34,38 +34,40 @@ class LearnedSource:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        super().__init__(seed, rank, world_size)
         self.generators = dict(generators)
         self.autocast, self.grad_clip = autocast, grad_clip
-        self.rank, self.world_size = rank, world_size
-        self._rng = torch.Generator().manual_seed(seed)
         self._by_scale: dict[int, torch.optim.Optimizer] = {}
         for scale, generator in self.generators.items():
             broadcast_parameters(generator)
             self._by_scale[scale] = make_optimizer(list(generator.parameters()))
         self.optimizers = list(self._by_scale.values())
 
-    def _noise(self, batch: int, scale: int) -> Tensor:
+    def _noise(self, share: Share, scale: int) -> Tensor:
         generator = self.generators[scale]
-        joint = torch.randn(batch * self.world_size, generator.num_latent, generator=self._rng)
-        share = joint[self.rank * batch : (self.rank + 1) * batch]
-        return share.to(next(generator.parameters()).device, non_blocking=True)
+        joint = torch.randn(share.total, int(generator.num_latent), generator=self._rng)
+        return share.of(joint).to(next(generator.parameters()).device, non_blocking=True)
 
     @torch.no_grad()
-    def sample(self, batch: int, scale: int) -> Tensor:
-        """The next images, `(batch, c, s, s)` in [0, 1]."""
+    def rows(self, share: Share, scale: int) -> Batch:
+        """This process's rows of the next joint batch."""
+        noise = self._noise(share, scale)
+        if not len(share):
+            return Batch(noise)  # not every layer of a generator takes an empty batch
         with self.autocast():
-            return self.generators[scale](self._noise(batch, scale))
+            return Batch(self.generators[scale](noise))
 
-    def step(self, objective: Objective, batch: int, scale: int) -> dict[str, Tensor]:
+    def learn(self, objective: Objective, share: Share, scale: int) -> dict[str, Tensor]:
         """One optimiser step of the generator of `scale`; the named losses, detached."""
         generator, optimizer = self.generators[scale], self._by_scale[scale]
         parameters = list(generator.parameters())
         with self.autocast():
-            images = generator(self._noise(batch, scale))
+            images = generator(self._noise(share, scale))
         losses = objective(images, scale)
         # Asked for the generator's gradients alone: none is computed for the student's weights.
+        total = sum(losses.values(), torch.zeros((), device=images.device))
         for parameter, gradient in zip(
-            parameters, torch.autograd.grad(sum(losses.values()), parameters, allow_unused=True), strict=True
+            parameters, torch.autograd.grad(total, parameters, allow_unused=True), strict=True
         ):
             parameter.grad = gradient
         average_gradients(parameters)
@@ -74,22 +76,15 @@ class LearnedSource:
         optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def preview(self, scale: int, count: int = 4) -> Tensor:
-        """Images to look at; the random state stays as it is."""
-        state = self._rng.get_state()
-        images = self.sample(count, scale)
-        self._rng.set_state(state)
-        return images
-
     def state_dict(self) -> dict[str, Any]:
-        """Generators and random state; the optimisers' states are kept by who owns the training state."""
+        """Generators and random state; the optimisers' states are kept with the training state."""
         return {
-            'rng': self._rng.get_state(),
+            **super().state_dict(),
             'generators': {scale: generator.state_dict() for scale, generator in self.generators.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self._rng.set_state(state['rng'])
+        super().load_state_dict(state)
         for scale, weights in state['generators'].items():
             self.generators[scale].load_state_dict(weights)

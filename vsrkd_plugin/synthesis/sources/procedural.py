@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
 CHUNK = 16  # images rendered between two looks at the clock: a tenth of a second
@@ -99,7 +100,7 @@ class _Pool:
                 Path(temporary).unlink(missing_ok=True)
 
 
-class ProceduralSource:
+class ProceduralSource(SeededSource):
     """Inputs from procedural images; it does not learn.
 
     The images are rendered by a thread in the order of their indices. Sample number `k` draws from the first
@@ -141,14 +142,10 @@ class ProceduralSource:
             raise ValueError(f'seed must not be negative, got {seed}')
         if not lr_sizes or min(lr_sizes.values()) < 1 or max(lr_sizes.values()) > image_size:
             raise ValueError(f'lr_sizes must lie in 1 … image_size ({image_size}), got {lr_sizes}')
-        if not 0 <= rank < world_size:
-            raise ValueError(f'rank must lie in 0 … world_size - 1, got {rank} of {world_size}')
+        super().__init__(seed, rank, world_size)
         self.channels, self.lr_sizes, self.seed = channels, dict(lr_sizes), seed
         self.num_images, self.image_size = num_images, image_size
-        self.rank, self.world_size = rank, world_size
         self.device = torch.device(device)
-        self.optimizers: list[torch.optim.Optimizer] = []
-        self._generator = torch.Generator().manual_seed(seed)
         self._drawn = 0
         self._pool = _Pool(seed, num_images, image_size, channels, cache_dir)
         weakref.finalize(self, self._pool.close)  # a source that is dropped, or the end of the process, ends the thread
@@ -161,51 +158,38 @@ class ProceduralSource:
         """Number of images that sample number `drawn` (from 0) draws from."""
         return min(self.num_images, FIRST_IMAGES + GROWTH * drawn)
 
-    def sample(self, batch: int, scale: int) -> Tensor:
-        """Random crops in random orientations.
-
-        Args:
-            batch: rows for this process.
-            scale: one of `lr_sizes`.
-
-        Returns:
-            `(batch, channels, s, s)`, fp32 in [0, 1], on `device`, without gradient.
+    def rows(self, share: Share, scale: int) -> Batch:
+        """Random crops in random orientations, `(n, channels, s, s)`, on `device`.
 
         Raises:
-            ValueError: an unknown scale, or `batch` below 1.
+            ValueError: an unknown scale.
             RuntimeError: the rendering failed.
         """
-        size = self._size_of(batch, scale)
+        size = self._size_of(scale)
         count = self.available(self._drawn)
         self._provide(count)  # before the randomness: a failure leaves the state as it was
-        draws = torch.rand(batch * self.world_size, _DRAWS, generator=self._generator, dtype=torch.float64)
+        draws = torch.rand(share.total, _DRAWS, generator=self._rng, dtype=torch.float64)
         self._drawn += 1
-        return self._crop(draws[self.rank * batch : (self.rank + 1) * batch], size, count)
+        return Batch(self._crop(share.of(draws), size, count))
 
-    def preview(self, scale: int, count: int = 4) -> Tensor:
+    def preview(self, scale: int, count: int = 4) -> Batch:
         """`(count, channels, s, s)`, fp32 in [0, 1]: the same at every call; the random state stays."""
-        size = self._size_of(count, scale)
+        size = self._size_of(scale)
         images = self.available(0)
         self._provide(images)
         generator = torch.Generator().manual_seed(self.seed + scale)
-        return self._crop(torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64), size, images)
-
-    def step(self, objective: Any, batch: int, scale: int) -> dict[str, Tensor]:
-        """Nothing to learn here; no losses."""
-        return {}
+        return Batch(self._crop(torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64), size, images))
 
     def state_dict(self) -> dict[str, Any]:
         """`rng`: state of the generator (uint8); `drawn`: number of samples so far. The same in every process."""
-        return {'rng': self._generator.get_state(), 'drawn': self._drawn}
+        return {**super().state_dict(), 'drawn': self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on as if never interrupted; the pool is rendered anew, or read from `cache_dir`."""
-        self._generator.set_state(state['rng'].cpu())
+        super().load_state_dict(state)
         self._drawn = int(state['drawn'])
 
-    def _size_of(self, batch: int, scale: int) -> int:
-        if batch < 1:
-            raise ValueError(f'batch must be at least 1, got {batch}')
+    def _size_of(self, scale: int) -> int:
         if scale not in self.lr_sizes:
             raise ValueError(f'scale must be one of {sorted(self.lr_sizes)}, got {scale}')
         return self.lr_sizes[scale]
