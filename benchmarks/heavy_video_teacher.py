@@ -43,7 +43,7 @@ def build(options: dict[str, Any], folder: Path) -> Any:
 
 def measure(model: Any, steps: int) -> tuple[float, float]:
     """Seconds in which the teacher answers a batch of the clips that a bank keeps, and the student learns from one."""
-    asking, label = [], model.source.teacher_target
+    asking, label = [], model.task.inputs.teacher_target
 
     def timed(lr: torch.Tensor, scale: int) -> torch.Tensor:
         started = now(model.device)
@@ -51,7 +51,7 @@ def measure(model: Any, steps: int) -> tuple[float, float]:
         asking.append(now(model.device) - started)
         return result
 
-    model.source.teacher_target = timed
+    model.task.inputs.teacher_target = timed
     learning = []
     for iteration in range(1, steps + 5):  # the first two fill the bank, the next two warm up
         asked, started = len(asking), now(model.device)
@@ -78,12 +78,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = build(options, Path(folder))
         asking, learning = measure(model, args.steps)
-        kind = model.source.kind
-        teacher, student = (sum(p.numel() for p in n.parameters()) for n in (model.pair.teacher, model.pair.student))
+        kind = model.task.inputs.kind
+        teacher, student = (sum(p.numel() for p in n.parameters()) for n in (model.task.networks.teacher, model.task.networks.student))
         print(
             f'{options["network_t"]["type"]}, {teacher:,} weights, to {options["network_g"]["type"]}, {student:,}; '
             f'{describe_device(model.device)}, {model.precision}\n'
-            f'clips kept: {kind}; given: {model.source.wanted}, {model.batch} in a step\n'
+            f'clips kept: {kind}; given: {model.task.inputs.wanted}, {model.batch} in a step\n'
             f'the teacher answers {model.batch} in {asking:.2f} s; a step of the student takes {learning:.3f} s; '
             f'{rows} clips and answers take {rows * kind.bytes(model.scales[0], numbers) / 1e6:.0f} MB'
         )

@@ -26,11 +26,11 @@ def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) 
     options['train'].update(total_iter=150, init='random', ema_decay=0)
     options['network_g']['start'] = 'identity'
     model = build(options, tmp_path)
-    lr = model.source.preview(2, 16).lr
+    lr = model.task.inputs.preview(2, 16).lr
 
     def distance() -> float:
         with torch.no_grad():
-            student, teacher = model.pair.outputs(lr, 2)
+            student, teacher = model.task.networks.outputs(lr, 2)
         return float((student - teacher).abs().mean())
 
     before = distance()
@@ -41,7 +41,7 @@ def test_the_student_comes_nearer_to_its_teacher(options: dict, tmp_path: Path) 
 def test_self_ensemble_is_the_mean_over_the_turns(options: dict, tmp_path: Path) -> None:
     options['train']['self_ensemble'] = True
     model = build(options, tmp_path)
-    lr, teacher = model.source.preview(2, 3).lr, model.pair.teacher
+    lr, teacher = model.task.inputs.preview(2, 3).lr, model.task.networks.teacher
     with torch.no_grad():
         outputs = []
         for flip in (False, True):
@@ -49,7 +49,7 @@ def test_self_ensemble_is_the_mean_over_the_turns(options: dict, tmp_path: Path)
                 x = torch.rot90(lr.flip(3) if flip else lr, quarter, (2, 3))
                 y = torch.rot90(teacher(x, 2), -quarter, (2, 3))
                 outputs.append(y.flip(3) if flip else y)
-    torch.testing.assert_close(model.pair.teacher_target(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model.task.networks.teacher_target(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6)
 
 
 def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) ->
     options['train'].update(generator_freq=1000, total_iter=50)
     model = build(options, tmp_path)
     asked = []
-    model.pair.teacher.network.register_forward_hook(lambda *_: asked.append(1))
+    model.task.networks.teacher.network.register_forward_hook(lambda *_: asked.append(1))
     advance(model, 2, 41)  # the generators' step is in the first iteration
-    assert len(asked) == model.source.asked // 4
+    assert len(asked) == model.task.inputs.asked // 4
     assert 40 / 4 <= len(asked) <= 40 / 4 + 4
 
 
@@ -90,7 +90,7 @@ def test_resuming_is_exact(options: dict, tmp_path: Path, banked: bool) -> None:
     for ours, theirs in ((whole.net_g, second.net_g), (whole.net_g_ema, second.net_g_ema)):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
-    mixtures = [m.source.source if banked else m.source for m in (whole, second)]
+    mixtures = [m.task.inputs.source if banked else m.task.inputs for m in (whole, second)]
     learned, again = (mixture.sources[1].state_dict()['generators'] for mixture in mixtures)
     for scale, weights in learned.items():
         assert all(torch.equal(value, again[scale][name]) for name, value in weights.items())
@@ -101,42 +101,42 @@ def test_student_steps_leave_teacher_and_generators_alone(options: dict, tmp_pat
     options['train']['generator_freq'] = 1000  # one generator step, at the first iteration
     model = build(options, tmp_path)
     advance(model, 1, 1)
-    teacher = copy.deepcopy(model.pair.teacher.state_dict())
-    generators = copy.deepcopy(model.source.sources[1].state_dict()['generators'])
+    teacher = copy.deepcopy(model.task.networks.teacher.state_dict())
+    generators = copy.deepcopy(model.task.inputs.sources[1].state_dict()['generators'])
     student = copy.deepcopy(model.net_g.state_dict())
     advance(model, 2, 4)
-    assert all(torch.equal(v, teacher[k]) for k, v in model.pair.teacher.state_dict().items())
-    for scale, weights in model.source.sources[1].state_dict()['generators'].items():
+    assert all(torch.equal(v, teacher[k]) for k, v in model.task.networks.teacher.state_dict().items())
+    for scale, weights in model.task.inputs.sources[1].state_dict()['generators'].items():
         assert all(torch.equal(v, generators[scale][k]) for k, v in weights.items())
     assert any(not torch.equal(v, student[k]) for k, v in model.net_g.state_dict().items())
-    assert all(p.grad is None for p in model.pair.teacher.parameters())
+    assert all(p.grad is None for p in model.task.networks.teacher.parameters())
 
 
 def test_a_generator_step_leaves_the_student_alone(options: dict, tmp_path: Path) -> None:
     model = build(options, tmp_path)
     student = copy.deepcopy(model.net_g.state_dict())
-    before = copy.deepcopy(model.source.sources[1].state_dict()['generators'][2])
-    losses = model.source.step(model.objective, 4, 2)
+    before = copy.deepcopy(model.task.inputs.sources[1].state_dict()['generators'][2])
+    losses = model.task.inputs.step(model.task.objective, 4, 2)
     assert set(losses) == {'l_adv', 'l_rec'}
     assert all(torch.equal(v, student[k]) for k, v in model.net_g.state_dict().items())
     assert all(p.grad is None for p in model.net_g.parameters())
-    after = model.source.sources[1].state_dict()['generators'][2]
+    after = model.task.inputs.sources[1].state_dict()['generators'][2]
     assert any(not torch.equal(v, before[k]) for k, v in after.items())
 
 
 def test_the_generators_gradient_by_finite_differences(options: dict, tmp_path: Path) -> None:
     """The objective's gradient with respect to an input pixel, through teacher, student and both losses."""
     model = build(options, tmp_path)
-    lr = model.source.preview(2, 2).lr[:1].clone()
+    lr = model.task.inputs.preview(2, 2).lr[:1].clone()
     x = lr.requires_grad_()
-    (gradient,) = torch.autograd.grad(sum(model.objective(x, 2).values()), x)
+    (gradient,) = torch.autograd.grad(sum(model.task.objective(x, 2).values()), x)
     step = 1e-3  # small: the losses have kinks
     where = gradient.abs().flatten().topk(3).indices
     for index in where.tolist():
         moved = torch.zeros(lr.numel())
         moved[index] = step
         with torch.no_grad():
-            high, low = (sum(model.objective(lr + sign * moved.view_as(lr), 2).values()) for sign in (1, -1))
+            high, low = (sum(model.task.objective(lr + sign * moved.view_as(lr), 2).values()) for sign in (1, -1))
         assert float(high - low) / (2 * step) == pytest.approx(float(gradient.flatten()[index]), rel=0.1, abs=1e-4)
 
 
@@ -212,7 +212,7 @@ def test_edsr_of_basicsr_is_distilled(options: dict, tmp_path: Path) -> None:
         model = build({**options, 'precision': precision}, tmp_path)
         advance(model, 1, 2)
         assert model.net_g.active == 2
-        student, teacher = model.pair.outputs(model.source.preview(2, 2).lr, 2)
+        student, teacher = model.task.networks.outputs(model.task.inputs.preview(2, 2).lr, 2)
         assert student.shape == teacher.shape == (2, 3, 12, 12)
         assert student.dtype == teacher.dtype == torch.float32
         assert torch.isfinite(torch.tensor(list(model.get_current_log().values()))).all()
@@ -245,11 +245,11 @@ def test_layers_are_tied_to_the_teachers(options: dict, tmp_path: Path) -> None:
         model = build(options, tmp_path)
         advance(model, 1, 60)
         loss = FeatureDistillationLoss(layers['layers'])
-        taps = [FeatureTaps(net, ['residual_layer.1.conv']) for net in (model.net_g, model.pair.teacher.network)]
+        taps = [FeatureTaps(net, ['residual_layer.1.conv']) for net in (model.net_g, model.task.networks.teacher.network)]
         for tap in taps:
             tap.listen()
         with torch.no_grad():
-            model.pair.outputs(model.source.preview(2, 16).lr, 2)
+            model.task.networks.outputs(model.task.inputs.preview(2, 16).lr, 2)
         found[bool(tied)] = float(loss(*(tap.take() for tap in taps)))
         assert ('l_feat' in model.get_current_log()) == bool(tied)
     assert found[True] < 0.9 * found[False]

@@ -17,7 +17,7 @@ def test_noise_and_real_images_in_a_bank(tmp_path: Path, image_folder: Path) -> 
     options['synthesis']['sources'] = [{'type': 'noise'}, {'type': 'images', 'dataroot_gt': str(image_folder)}]
     options['synthesis']['bank'] = {'reuse': 2, 'rows': 8, 'path': None}
     model = build(options, tmp_path)
-    assert isinstance(model.source, ReplayBank)
+    assert isinstance(model.task.inputs, ReplayBank)
     before = [parameter.clone() for parameter in model.net_g.parameters()]
     advance(model, 1, 6)
     assert any(not torch.equal(old, new) for old, new in zip(before, model.net_g.parameters(), strict=True))

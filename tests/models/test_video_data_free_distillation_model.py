@@ -59,12 +59,12 @@ def test_either_kind_learns_from_either(options: dict, tmp_path: Path, windowed:
     register()
     validate(options, True)
     model = build(options, tmp_path)
-    lr = model.source.preview(2, 8).lr
+    lr = model.task.inputs.preview(2, 8).lr
     assert lr.shape == (8, 5, 3, 8, 8)
 
     def distance() -> float:
         with torch.no_grad():
-            student, teacher = model.pair.outputs(lr, 2)
+            student, teacher = model.task.networks.outputs(lr, 2)
         assert student.shape == teacher.shape == (8, 5, 3, 16, 16)
         if windowed == 'network_t':  # RLSP learns Y alone; TDAN's chroma is its own
             student, teacher = (rgb_to_y(frames.flatten(0, 1)) for frames in (student, teacher))
@@ -82,18 +82,18 @@ def test_a_student_of_y_learns_y_alone(options: dict, tmp_path: Path, windowed: 
     output = torch.rand(1, 5, 3, 16, 16)
     weights = torch.tensor([65.481, 128.553, 24.966])
     chroma = torch.stack([torch.tensor(0.1), torch.tensor(0.1), -0.1 * (weights[0] + weights[1]) / weights[2]])
-    found = float(model.distillation(output, output + chroma.view(3, 1, 1)))
+    found = float(model.task.distillation(output, output + chroma.view(3, 1, 1)))
     assert found < 1e-6 if windowed == 'network_t' else found > 0.1
-    assert float(model.distillation(output, output + 0.1)) == pytest.approx(
+    assert float(model.task.distillation(output, output + 0.1)) == pytest.approx(
         0.1 * (float(weights.sum()) / 255 if windowed == 'network_t' else 1), rel=1e-4
     )
 
 
 def test_clips_are_as_fast_as_the_options_say(options: dict, tmp_path: Path) -> None:
     options['synthesis']['bank'] = None
-    assert build(options, tmp_path).source.speed == (0.03, 3.0)
+    assert build(options, tmp_path).task.inputs.speed == (0.03, 3.0)
     options['synthesis']['clips']['speed'] = [0.1, 0.2]
-    assert build(options, tmp_path).source.speed == (0.1, 0.2)
+    assert build(options, tmp_path).task.inputs.speed == (0.1, 0.2)
 
 
 def test_the_start_from_the_teacher_is_nearer_than_a_random_one(options: dict, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_start_from_the_teacher_is_nearer_than_a_random_one(options: dict, t
         options['train']['init'] = init
         model = build(options, tmp_path)
         with torch.no_grad():
-            student, teacher = model.pair.outputs(model.source.preview(2, 8).lr, 2)
+            student, teacher = model.task.networks.outputs(model.task.inputs.preview(2, 8).lr, 2)
         found.append(float((student - teacher).abs().mean()))
     assert found[0] < 0.7 * found[1]
 
@@ -176,7 +176,7 @@ def test_a_bank_asks_the_teacher_once_for_each_clip(options: dict, tmp_path: Pat
     options['synthesis']['bank'] = {'reuse': 4, 'rows': 8}
     model = build(options, tmp_path)
     asked = []
-    model.pair.teacher.network.register_forward_hook(lambda *_: asked.append(1))
+    model.task.networks.teacher.network.register_forward_hook(lambda *_: asked.append(1))
     advance(model, 1, 24)
     assert 24 / 4 <= len(asked) <= 24 / 4 + 2
 
@@ -194,42 +194,38 @@ def test_a_student_that_is_to_be_steady(options: dict, tmp_path: Path, bank: dic
     advance(model, 1, 8)
     log = model.get_current_log()
     assert log['l_steady'] > 0 and log['l_kd'] > 0
-    lr, target, further = model.next_inputs(2)
-    assert lr.shape == (4, 5, 3, 8, 8)
-    if target is None:
-        target = model.pair.teacher_target(lr, 2)
-    steady = float(further(target, target)['l_steady'])  # the teacher's own clip
+    inputs = model.task.inputs.next(4, 2)
+    assert inputs.lr.shape == (4, 5, 3, 8, 8)
+    target = model.task.networks.teacher_target(inputs.lr, 2) if inputs.target is None else inputs.target
+    steady = float(model.task.extra_losses(inputs, 2, target, target)['l_steady'])  # the teacher's own clip
     assert steady == 0 if like_teacher else steady > 0
 
 
-def test_turned_clips_are_judged_along_their_own_motion(
-    options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_turned_clips_are_judged_along_their_own_motion(options: dict, tmp_path: Path) -> None:
     """A teacher that repeats pixels is as steady on turned clips as on others, if their motion is turned back."""
     options['train'].update(temporal_opt=TEMPORAL, init='random')
     options['synthesis'].update(clips={'frames': 5, 'degradation': 'bicubic'}, bank={'reuse': 6, 'rows': 8})
     model = build(options, tmp_path)
-    found: dict[int, list[float]] = {}
+    steadiness: dict[int, list[float]] = {}
     for _ in range(60):
-        inputs = model.source.next(4, 2)
+        inputs = model.task.inputs.next(4, 2)
         lr, motion = inputs.lr, inputs.motion
         repeated = lr.repeat_interleave(2, 3).repeat_interleave(2, 4)
         flow, visible = motion.steps(2)
         if visible.any():
-            steady = model.temporal(undo_dihedral(repeated, motion.turn), flow, visible)
-            found.setdefault(motion.turn, []).append(float(steady))
-    means = {turn: sum(values) / len(values) for turn, values in found.items()}
+            steady = model.task.temporal(undo_dihedral(repeated, motion.turn), flow, visible)
+            steadiness.setdefault(motion.turn, []).append(float(steady))
+    means = {turn: sum(values) / len(values) for turn, values in steadiness.items()}
     assert set(means) == set(range(8))
     assert max(means.values()) < 2.5 * min(means.values())
-    inputs = model.source.next(4, 2)
+    inputs = model.task.inputs.next(4, 2)
     lr, target, motion = inputs.lr, inputs.target, inputs.motion
     lr, target = (undo_dihedral(clip, motion.turn) for clip in (lr, target))
-    expected = float(model.temporal(target, *motion.steps(2)))
+    expected = float(model.task.temporal(target, *motion.steps(2)))
     for turn in range(8):
         turned = Batch(apply_dihedral(lr, turn), apply_dihedral(target, turn), dataclasses.replace(motion, turn=turn))
-        monkeypatch.setattr(model.source, 'next', lambda *_, turned=turned: turned)
-        _, given, further = model.next_inputs(2)
-        assert float(further(given, given)['l_steady']) == pytest.approx(expected, rel=1e-5)
+        found = model.task.extra_losses(turned, 2, turned.target, turned.target)['l_steady']
+        assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_layers_are_tied_frame_by_frame(options: dict, tmp_path: Path) -> None:
@@ -241,15 +237,15 @@ def test_layers_are_tied_frame_by_frame(options: dict, tmp_path: Path) -> None:
     model = build(options, tmp_path)
     advance(model, 1, 2)
     assert model.get_current_log()['l_feat'] > 0
-    lr = model.source.preview(2, 3).lr
-    for taps in model.taps:
+    lr = model.task.inputs.preview(2, 3).lr
+    for taps in model.task.taps:
         taps.listen()
-    model.pair.outputs(lr, 2)
-    features = model.taps[1].take()[0]
+    model.task.networks.outputs(lr, 2)
+    features = model.task.taps[1].take()[0]
     for clip in range(3):  # a clip alone gives its own part
-        model.taps[1].listen()
-        model.pair.teacher_target(lr[clip : clip + 1], 2)
-        torch.testing.assert_close(model.taps[1].take()[0], features[5 * clip : 5 * clip + 5], rtol=1e-2, atol=1e-2)
+        model.task.taps[1].listen()
+        model.task.networks.teacher_target(lr[clip : clip + 1], 2)
+        torch.testing.assert_close(model.task.taps[1].take()[0], features[5 * clip : 5 * clip + 5], rtol=1e-2, atol=1e-2)
 
 
 def test_layers_that_cannot_be_tied(options: dict, tmp_path: Path) -> None:
@@ -274,7 +270,7 @@ def test_learned_pictures_see_the_teacher_through_the_motion(options: dict, tmp_
     complete(checked, str(tmp_path), True)
     check_networks(checked)
     model = build(options, tmp_path)
-    generator = model.source.pictures.sources[1].generators[1]
+    generator = model.task.inputs.pictures.sources[1].generators[1]
     before = {name: value.clone() for name, value in generator.state_dict().items()}
     advance(model, 1, 4)
     assert any(not torch.equal(value, before[name]) for name, value in generator.state_dict().items())
@@ -292,7 +288,7 @@ def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path:
     whole = SampleSpec(3, {2: 12}, 7, 'blur 1.0')
     first, second = (BankFile([bank], whole, turn=False).next(4, 2) for bank in banks)
     assert not {float(x) for x in first.lr[:, 0].mean((1, 2, 3))} & {float(x) for x in second.lr[:, 0].mean((1, 2, 3))}
-    teacher = build(options, tmp_path).pair.teacher
+    teacher = build(options, tmp_path).task.networks.teacher
     with torch.no_grad():  # as the teacher says, within the rounding to 8 bits
         torch.testing.assert_close(teacher(first.lr).clamp(0, 1), first.target, rtol=0, atol=0.6 / 255)
     (tmp_path / 'teacher.pth').unlink()
@@ -320,7 +316,7 @@ def test_checkpointed_students_learn_the_same(options: dict, tmp_path: Path, win
     for checkpointed in (False, True):
         options['train']['checkpointed'] = checkpointed
         model = build(options, tmp_path)
-        assert (model.pair.student if windowed else model.net_g).checkpointed == checkpointed
+        assert (model.task.networks.student if windowed else model.net_g).checkpointed == checkpointed
         advance(model, 1, 3)
         found.append(model.net_g.state_dict())
     for name, value in found[0].items():
