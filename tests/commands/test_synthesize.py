@@ -46,6 +46,22 @@ def test_bank_holds_the_teachers_answers_and_goes_on(
     assert not (tmp_path / 'experiments').exists()
 
 
+def _inputs(*banks: Path) -> list[list[float]]:
+    """The mean of every LR image of scale 2 in each bank."""
+    kept = SampleSpec(1, {2: 6})
+    return [sorted({float(x) for x in BankFile([b], kept, turn=False).next(400, 2).lr.mean((1, 2, 3))}) for b in banks]
+
+
+def test_every_addition_to_a_bank_and_every_shard_brings_other_inputs(options: dict[str, Any], tmp_path: Path) -> None:
+    options['synthesis']['sources'] = [{'type': 'noise'}]
+    line = ['synthesize', '-opt', _write(tmp_path, options), '-o', str(tmp_path / 'bank.lmdb')]
+    for number, shard in (('8', '1/2'), ('24', '1/2'), ('32', '1/2'), ('32', '2/2')):
+        assert main([*line, '-n', number, '--shard', shard]) == 0
+    first, second = _inputs(*(tmp_path / f'bank.{number}-of-2.lmdb' for number in (1, 2)))
+    assert len(first) == len(second) == 8, 'the same inputs again'
+    assert not {*first} & {*second}
+
+
 def test_trains_without_the_teacher(options: dict[str, Any], tmp_path: Path) -> None:
     bank = tmp_path / 'bank.lmdb'
     assert main(['synthesize', '-opt', _write(tmp_path, options), '-n', '40', '-o', str(bank)]) == 0

@@ -1,15 +1,21 @@
 """The sources that options ask for."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny_training import advance, build, tiny_options
+from tiny_training import advance, build, tiny_options, tiny_video_options
+from torch import Tensor
 
+from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.models.sources import read_lr_images
+from vsrkd_plugin.models.sources import build_inputs, build_source, read_lr_images
 from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank
+from vsrkd_plugin.synthesis.source import Source
 
 
 def test_noise_and_real_images_in_a_bank(tmp_path: Path, image_folder: Path) -> None:
@@ -35,3 +41,35 @@ def test_real_images_are_reduced_by_bicubic(image_folder: Path) -> None:
 def test_images_smaller_than_a_patch_are_named(image_folder: Path) -> None:
     with pytest.raises(UserError, match='no image as large as a patch of x2, 200x200'):
         read_lr_images(str(image_folder), {2: 100}, 1)
+
+
+def _repeated(lr: Tensor, scale: int) -> Tensor:
+    return lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4)
+
+
+def _bank_of_clips(folder: Path, degradation: str, stored: bool) -> Source:
+    """The bank that the options of a video distillation ask for: in memory, or on disk."""
+    options: dict[str, Any] = tiny_video_options(folder)
+    options['synthesis']['clips'] = {'frames': 3, 'degradation': degradation}
+    options['synthesis']['bank'] = {'reuse': 4, 'rows': 8}
+    cpu = torch.device('cpu')
+    if stored:
+        plan = DistillationPlan.from_options(options)
+        writer = BankWriter(folder / 'bank.lmdb', plan.kept_spec(3), teacher='T', capacity=4)
+        fill(writer, build_source(plan, 3, cpu, nullcontext), _repeated, 4, 2)
+        writer.close()
+        del options['synthesis']['sources']
+        options['synthesis']['bank'] = {'path': str(folder / 'bank.lmdb')}
+    return build_inputs(DistillationPlan.from_options(options), 3, cpu, nullcontext, _repeated)
+
+
+@pytest.mark.parametrize('stored', [False, True])
+def test_clips_that_were_reduced_by_blur_are_never_turned(tmp_path: Path, stored: bool) -> None:
+    """A blur keeps the first pixel of each block; of a turned clip it would have kept another."""
+    turns = {}
+    for degradation in ('blur', 'bicubic'):
+        (folder := tmp_path / degradation).mkdir()
+        bank = _bank_of_clips(folder, degradation, stored)
+        assert isinstance(bank, BankFile if stored else ReplayBank)
+        turns[degradation] = {batch.motion.turn for batch in (bank.next(2, 2) for _ in range(40)) if batch.motion}
+    assert turns['blur'] == {0} and turns['bicubic'] == set(range(8))

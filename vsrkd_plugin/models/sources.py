@@ -35,7 +35,6 @@ def build_source(plan: DistillationPlan, channels: int, device: torch.device, au
         device: where the images are wanted.
         autocast: makes the context for a generator's layers.
     """
-    share = {'rank': plan.rank, 'world_size': plan.world_size}
     clips = plan.clips
     sizes = {PICTURE: clips.picture_size} if clips else plan.kept_lr_sizes
     sources = [
@@ -56,7 +55,8 @@ def build_source(plan: DistillationPlan, channels: int, device: torch.device, au
         speed=clips.speed,
         seed=plan.seed + _MOTION_SEED,
         device=device,
-        **share,
+        rank=plan.rank,
+        world_size=plan.world_size,
     )
 
 

@@ -13,6 +13,7 @@ from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill, read_me
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.source import Batch, Share, SharedSource
+from vsrkd_plugin.synthesis.sources.baselines import NoiseSource
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _SIZES = {2: 6, 3: 4}
@@ -105,6 +106,22 @@ def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again.close()
     assert seen == [(36, 40), (40, 40)]
     assert read_meta(path)['counts'] == {2: 20, 3: 20}
+
+
+@pytest.mark.parametrize('numbers', ['fp16', 'uint8'])
+def test_the_teacher_sees_the_inputs_as_they_are_kept(tmp_path: Path, numbers: str) -> None:
+    seen: list[Tensor] = []
+
+    def teacher(lr: Tensor, scale: int) -> Tensor:
+        seen.extend(lr)
+        return _label(lr, scale)
+
+    writer = BankWriter(tmp_path / 'a.lmdb', _KIND, teacher='T', capacity=8, numbers=numbers)
+    fill(writer, NoiseSource(channels=1, lr_sizes=_SIZES, seed=0), teacher, 8, 4)
+    writer.close()
+    bank = BankFile([tmp_path / 'a.lmdb'], _KIND, turn=False)
+    for lr in bank.next(20, 2).lr:
+        assert any(torch.equal(lr, image) for image in seen)
 
 
 def test_a_bank_of_other_pairs_is_not_added_to(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.motion import Motion
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.source import Batch, Source
+from vsrkd_plugin.synthesis.sources.baselines import NoiseSource
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 
@@ -103,6 +104,22 @@ def test_both_images_of_a_pair_are_turned_alike() -> None:
     assert seen == set(range(8))
     still = ReplayBank(_Slanted(), _label, _KIND, reuse=4, rows=16, turn=False)
     assert all(torch.equal(still.next(2, 2).lr[:1], plain) for _ in range(10))
+
+
+@pytest.mark.parametrize('reuse', [1, 3])
+@pytest.mark.parametrize('numbers', ['fp16', 'uint8'])
+def test_the_teacher_sees_the_inputs_that_the_student_gets(reuse: int, numbers: str) -> None:
+    """Rounded as they are kept: a sample is not made of an input and the output of a slightly different one."""
+    seen: list[Tensor] = []
+
+    def teacher(lr: Tensor, scale: int) -> Tensor:
+        seen.extend(lr)
+        return _label(lr, scale)
+
+    source = NoiseSource(channels=1, lr_sizes={2: 4}, seed=0)
+    bank = ReplayBank(source, teacher, _KIND, reuse=reuse, rows=16, numbers=numbers, turn=False)
+    for lr in (image for _ in range(9) for image in bank.next(4, 2).lr):
+        assert any(torch.equal(lr, image) for image in seen)
 
 
 def test_goes_on_bit_for_bit() -> None:

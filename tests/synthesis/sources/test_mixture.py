@@ -1,6 +1,8 @@
 """Mixtures and the learned source."""
 
+from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ def test_share_out() -> None:
     assert share_out(16, [3, 1]) == [12, 4]
     assert share_out(16, [1, 1, 1]) == [6, 5, 5]
     assert share_out(1, [1, 3]) == [0, 1]
+    assert share_out(4, [7, 1]) == [4, 0] and share_out(4, [7, 1], [-0.5, 0.5]) == [3, 1]
     for batch in range(1, 40):
         counts = share_out(batch, [0.2, 1.7, 3])
         assert sum(counts) == batch
@@ -58,24 +61,85 @@ def test_state_and_preview() -> None:
     assert torch.equal(source.next(3, 2).lr, again.next(3, 2).lr)
 
 
+class _Constant(PlainSource):
+    """Images of one level, and how many each process was asked for."""
+
+    def __init__(self, value: float, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(channels=1, lr_sizes={2: 2, 3: 3}, seed=0, rank=rank, world_size=world_size)
+        self.value = value
+
+    def joint(self, total: int, scale: int) -> torch.Tensor:
+        return torch.full((total, 1, scale, scale), self.value)
+
+    def learn(self, *_args: object) -> dict:
+        return {f'l_{self.value}': torch.tensor(0.0)}
+
+
+def _mixture(weights: list[float], **place: int) -> MixtureSource:
+    return MixtureSource([_Constant(float(i), **place) for i in range(len(weights))], weights)
+
+
+def _levels(source: MixtureSource, batch: int, scale: int = 2) -> list[float]:
+    return source.next(batch, scale).lr[:, 0, 0, 0].tolist()
+
+
 def test_mixture_shares_batches_by_weight() -> None:
-    class Constant(PlainSource):
-        def __init__(self, value: float) -> None:
-            super().__init__(channels=1, lr_sizes={2: 2}, seed=0)
-            self.value = value
-
-        def joint(self, total: int, scale: int) -> torch.Tensor:
-            return torch.full((total, 1, scale, scale), self.value)
-
-        def learn(self, *_args: object) -> dict:
-            return {f'l_{self.value}': torch.tensor(0.0)}
-
-    mixture = MixtureSource([Constant(0.0), Constant(1.0)], [3, 1])
-    assert mixture.next(8, 2).lr[:, 0, 0, 0].tolist() == [0.0] * 6 + [1.0] * 2
-    assert set(mixture.step(None, 8, 2)) == {'l_0.0', 'l_1.0'}
+    mixture = _mixture([3, 1])
+    assert _levels(mixture, 8) == [0.0] * 6 + [1.0] * 2
+    assert mixture.preview(2, 4).lr[:, 0, 0, 0].tolist() == [0.0] * 3 + [1.0]
+    assert set(mixture.step(lambda *_: {}, 8, 2)) == {'l_0.0', 'l_1.0'}
     for bad in ([], [1], [1, 0]):
         with pytest.raises(ValueError, match='positive weight'):
-            MixtureSource([Constant(0.0), Constant(1.0)], bad)
+            MixtureSource([_Constant(0.0), _Constant(1.0)], bad)
+    with pytest.raises(ValueError, match=r'one process, got .*\(0, 2\), \(1, 2\)'):
+        MixtureSource([_Constant(0.0, rank, 2) for rank in range(2)], [1, 1])
+
+
+def test_batches_that_the_weights_divide_are_all_alike() -> None:
+    for batch, weights, counts in ((8, [7, 1], [7, 1]), (12, [3, 1], [9, 3]), (10, [0.7, 0.3], [7, 3])):
+        mixture = _mixture(weights)
+        for _ in range(200):
+            assert Counter(_levels(mixture, batch)) == {float(i): count for i, count in enumerate(counts)}
+
+
+@pytest.mark.parametrize(('batch', 'world_size'), [(4, 1), (1, 1), (2, 2), (1, 8)])
+def test_weights_hold_over_time_however_small_the_batch(batch: int, world_size: int) -> None:
+    processes = [_mixture([7, 1], rank=rank, world_size=world_size) for rank in range(world_size)]
+    for _ in range(4):
+        levels = [level for _ in range(8) for source in processes for level in _levels(source, batch)]
+        assert Counter(levels) == {0.0: 7 * world_size * batch, 1.0: world_size * batch}
+
+
+@pytest.mark.parametrize('weights', [[1, 1, 1], [0.2, 1.7, 3], [1] * 9, [5, 1, 1]])
+def test_no_source_is_ever_an_image_behind_or_ahead(weights: list[float]) -> None:
+    mixture, drawn, total = _mixture(weights), Counter(), 0
+    for batch in [1, 2, 5, 1, 1, 3] * 40:
+        drawn.update(_levels(mixture, batch))
+        total += batch
+        for i, weight in enumerate(weights):
+            assert abs(drawn[float(i)] - total * weight / sum(weights)) < 1 + 1e-9
+
+
+def test_scales_are_counted_apart() -> None:
+    mixture = _mixture([1, 1])
+    assert [_levels(mixture, 1, scale) for scale in (2, 3, 2, 3)] == [[0.0], [0.0], [1.0], [1.0]]
+
+
+def test_the_remainder_is_part_of_the_state_and_none_of_a_preview(tmp_path: Path) -> None:
+    whole, first, second = (_mixture([7, 1]) for _ in range(3))
+    for source in (whole, first):
+        for _ in range(3):
+            source.next(1, 2)
+    first.preview(2, 3)
+    torch.save(first.state_dict(), tmp_path / 'state.pth')
+    second.load_state_dict(torch.load(tmp_path / 'state.pth', weights_only=True))
+    for _ in range(20):
+        assert _levels(second, 1) == _levels(whole, 1)
+    old = {'sources': first.state_dict()['sources']}  # as earlier versions wrote it
+    second.load_state_dict(old)
+    fresh = _mixture([7, 1])
+    for _ in range(20):
+        assert _levels(second, 1) == _levels(fresh, 1)
 
 
 def test_unused_parameters_do_not_matter() -> None:

@@ -97,6 +97,6 @@ class MixtureSource(SharedSource):
 
 def _joined(parts: Sequence[Batch]) -> Batch:
     """The rows of several batches of sources, which know no targets; those without rows are left out."""
-    parts = [part for part in parts if len(part.lr)]
+    parts = [part for part in parts if len(part.lr)] or parts[:1]
     motions = [part.motion for part in parts if part.motion is not None]
     return Batch(torch.cat([part.lr for part in parts]), motion=Motion.together(motions) if motions else None)
