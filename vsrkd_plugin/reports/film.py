@@ -32,7 +32,7 @@ def write_film(folder: Path, films: list[Film]) -> Path | None:
     size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0).shape[:2] for film in films), strict=True)]
     frames = list(_frames(films, size))
     path, part = folder / 'report.mp4', folder / '.report.part.mp4'
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'), FRAMES_PER_SECOND, (size[1], size[0]))
+    writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*'mp4v'), FRAMES_PER_SECOND, (size[1], size[0]))
     if writer.isOpened():
         for frame in frames:
             writer.write(frame)
