@@ -1,5 +1,7 @@
 """Clips in reports: bicubic is a fair rival, figures are BasicSR's, pictures and films are of the clip."""
 
+import math
+
 import pytest
 import torch
 from basicsr.metrics import calculate_metric
@@ -49,3 +51,23 @@ def test_figures_are_the_means_over_frames() -> None:
     assert results[1]['psnr'] == pytest.approx(sum(values) / 4, abs=1e-6)
     assert results[1]['frames']['psnr'] == pytest.approx(values, abs=1e-6)
     assert len(results[1]['frames']['ssim']) == 4
+
+
+def test_frames_and_clips_that_are_not_finite_do_not_count() -> None:
+    moving = smooth_clip('blur')
+    options = {'name': 'set', 'degradation': 'blur'}
+    (expected,) = evaluate_clips([moving], options, {}, DEFAULT_METRICS, torch.device('cpu')).results
+    black = {**moving, 'folder': 'black', 'lq': 0 * moving['lq'][:1], 'gt': 0 * moving['gt'][:1]}
+    dark = {key: value.clone() if torch.is_tensor(value) else value for key, value in moving.items()}
+    dark['lq'][2], dark['gt'][2], dark['folder'] = 0, 0, 'dark'
+    rows = evaluate_clips([moving, black, dark], options, {}, DEFAULT_METRICS, torch.device('cpu')).results
+    by_name = {row['dataset']: row for row in rows}
+    assert math.isnan(by_name['set/black']['psnr']) and by_name['set/black']['ssim'] == pytest.approx(1)
+    kept = [value for number, value in enumerate(expected['frames']['psnr']) if number != 2]
+    assert by_name['set/dark']['psnr'] == pytest.approx(sum(kept) / 3)
+    assert by_name['set/dark']['left_out'] == ['1 of 4 frames left out: psnr of frame 2 is not finite']
+    assert by_name['set']['psnr'] == pytest.approx((expected['psnr'] + sum(kept) / 3) / 2)
+    assert by_name['set']['left_out'] == [
+        '1 of 3 clips left out: psnr of black is not finite',
+        '1 of 3 clips left out: flicker of black is not finite',
+    ]

@@ -17,7 +17,6 @@ from vsrkd_plugin.reports.evaluation import (
     Crop,
     choose_crops,
     evaluate,
-    finite,
     metric_options,
 )
 
@@ -46,13 +45,33 @@ def sample() -> dict:
 
 def test_metrics_are_basicsr_s_and_ssim_of_a_perfect_network_is_one(sample):
     networks = {'student': ImageSRAdapter(Perfect(sample['gt']), 1)}
-    outcome = evaluate([sample], {'name': 'set_x2', 'scale': 2}, networks, DEFAULT_METRICS, CPU)
-    bicubic, student = outcome.results
+    (bicubic,) = evaluate([sample], {'name': 'set_x2', 'scale': 2}, {}, DEFAULT_METRICS, CPU).results
     rounded = [x.clamp(0, 1).mul(255).round()[:, 2:-2, 2:-2] for x in (bicubic_resize(sample['lq'], 2), sample['gt'])]
     mse = float((rounded[0] - rounded[1]).square().mean())
     assert bicubic['dataset'] == 'set' and bicubic['psnr'] == pytest.approx(10 * math.log10(255**2 / mse), abs=1e-4)
-    assert student['psnr'] == math.inf and finite(student['psnr']) is None
-    assert student['ssim'] == pytest.approx(1)
+    _, student = evaluate([sample], {'name': 'set_x2', 'scale': 2}, networks, DEFAULT_METRICS, CPU).results
+    assert math.isnan(student['psnr']) and student['ssim'] == pytest.approx(1)
+    assert student['left_out'] == ['1 of 1 images left out: psnr of b is not finite']
+
+
+def test_an_image_that_is_not_finite_for_one_counts_for_none(sample):
+    black = {'lq': torch.zeros(1, 9, 8), 'gt': torch.zeros(1, 18, 16), 'lq_path': 'a/black.png', 'scale': 2}
+    tiny = {'lq': sample['lq'][:, :3, :3], 'gt': sample['gt'][:, :6, :6], 'lq_path': 'a/tiny.png', 'scale': 2}
+    networks = {'student': ImageSRAdapter(VDSR(num_in_ch=1, num_feat=4, num_block=1), 1)}
+    with torch.no_grad():
+        networks['student'].network.output.weight += 0.5
+    options = {'name': 'set', 'scale': 2}
+    expected = evaluate([sample], options, networks, DEFAULT_METRICS, CPU).results
+    assert 'left_out' not in expected[0]
+    found = evaluate([sample, black, tiny], options, networks, DEFAULT_METRICS, CPU).results
+    small = evaluate([sample, tiny], options, networks, DEFAULT_METRICS, CPU).results
+    for result, other, without_black in zip(found, expected, small, strict=True):
+        assert result['psnr'] == pytest.approx(without_black['psnr']) and math.isfinite(result['psnr'])
+        assert without_black['ssim'] == pytest.approx(other['ssim'])
+        assert result['left_out'] == [
+            '1 of 3 images left out: psnr of black is not finite',
+            '1 of 3 images left out: ssim of tiny is not finite',
+        ]
 
 
 def test_inputs_are_left_as_they_are(sample):

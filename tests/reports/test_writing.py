@@ -5,7 +5,15 @@ import math
 
 import pytest
 
-from vsrkd_plugin.reports.writing import complexity_rows, headline, result_rows, to_json, to_markdown, training_line
+from vsrkd_plugin.reports.writing import (
+    complexity_rows,
+    headline,
+    left_out_lines,
+    result_rows,
+    to_json,
+    to_markdown,
+    training_line,
+)
 
 NETWORKS = {'teacher': 'VDSR(num_feat=64)', 'student': 'VDSR(num_feat=32)'}
 
@@ -52,6 +60,16 @@ def test_unknown_values_are_dashes(report):
     assert result_rows(report)[1][3:] == ['- / 0.9587', '37.25 / 0.9570', '- / -0.0017']
     assert complexity_rows(report)[2] == ['multiply-accumulates', '-', '2.73 G', '-']
     assert 'multiply' not in headline(report, NETWORKS)
+
+
+def test_a_row_says_which_images_do_not_count(report):
+    assert '*' not in result_rows(report)[1][0] and left_out_lines(report) == []
+    for result in report['results']:
+        result['left_out'] = ['1 of 5 images left out: psnr of black is not finite']
+    assert result_rows(report)[1][0] == 'Set5 *'
+    line = '* Set5 x2: 1 of 5 images left out: psnr of black is not finite.'
+    assert left_out_lines(report) == [line]
+    assert f'\n\n{line}\n\n' in to_markdown(report, 'mine', NETWORKS, 'command', [])
 
 
 def test_headline_tells_what_was_saved(report):

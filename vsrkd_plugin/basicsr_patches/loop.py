@@ -4,16 +4,14 @@
 symptom; 1.4.2 is the newest one on PyPI today.
 """
 
-import json
 import logging
 import queue
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from vsrkd_plugin.basicsr_patches import checkpoints, distributed
+from vsrkd_plugin.basicsr_patches import checkpoints, distributed, validation
 
 logger = logging.getLogger('basicsr')
 _applied = False
@@ -30,7 +28,7 @@ def apply() -> None:
     checkpoints.mend_loading()
     distributed.mend_distributed()
     _mend_loaders()
-    _mend_validation()
+    validation.mend_validation()
     _mend_interruption()
     _mend_messages()
 
@@ -106,48 +104,6 @@ def _mend_loaders() -> None:
         return result
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
-
-
-def _mend_validation() -> None:
-    """Symptoms: a set without GT is compared with the GT of the set before it, or ends in a traceback; what validation
-    measured is only in the log's text."""
-    from basicsr.models.sr_model import SRModel
-
-    stock_feed, stock_validate, stock_log = (
-        SRModel.feed_data,
-        SRModel.nondist_validation,
-        SRModel._log_validation_metric_values,
-    )
-
-    def feed_data(self: Any, data: dict[str, Any]) -> None:
-        if hasattr(self, 'gt'):
-            del self.gt
-        stock_feed(self, data)
-
-    def nondist_validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
-        stock = self.opt['val']
-        dataset = dataloader.dataset
-        if stock.get('metrics') is not None and 'gt' not in dataset[0]:
-            logger.info('%s has no GT: no metrics.', dataset.opt['name'])
-            self.opt['val'] = {**stock, 'metrics': None}
-        try:
-            stock_validate(self, dataloader, current_iter, tb_logger, save_img)
-        finally:
-            self.opt['val'] = stock
-
-    def log_values(self: Any, current_iter: Any, dataset_name: str, tb_logger: Any) -> None:
-        stock_log(self, current_iter, dataset_name, tb_logger)
-        if self.is_train:
-            # After the last iteration stock counts one more than were trained.
-            iteration = min(int(current_iter), int(self.opt['train']['total_iter']))
-            values = {name: float(value) for name, value in self.metric_results.items()}
-            line = json.dumps({'iteration': iteration, 'dataset': dataset_name, 'metrics': values})
-            with open(Path(self.opt['path']['experiments_root'], 'metrics.jsonl'), 'a', encoding='utf-8') as file:
-                file.write(line + '\n')
-
-    SRModel.feed_data = feed_data
-    SRModel.nondist_validation = nondist_validation
-    SRModel._log_validation_metric_values = log_values
 
 
 def _mend_interruption() -> None:

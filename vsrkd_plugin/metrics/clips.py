@@ -1,35 +1,47 @@
 """Metrics of clips: BasicSR's of every frame, and how steady a clip is."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from torch import Tensor
 
+from vsrkd_plugin.metrics.means import Means, Values, finite_means, measure
 from vsrkd_plugin.ops.colour import rgb_to_y
 
 FLICKER = 'flicker'
 BORDER = 8  # pixels that the usual protocol of Vid4 cuts off
 
 
-def frame_metrics(sr: Tensor, gt: Tensor, metrics: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
+def frame_metrics(sr: Tensor, gt: Tensor, metrics: Mapping[str, Mapping[str, Any]]) -> Values:
     """BasicSR's metrics of every frame of a clip.
 
     Args:
         sr, gt: `(t, 3, h, w)` in [0, 1].
         metrics: name → `{type, …}`; `crop_border` is 8 where not given.
+
+    Returns:
+        Metric → a value for each frame, which may not be finite (see `measure`).
     """
     frames = [(tensor2img(a), tensor2img(b)) for a, b in zip(sr, gt, strict=True)]
-    found = {}
-    for name, options in metrics.items():
-        wanted = {'crop_border': BORDER, **{key: value for key, value in options.items() if key != 'better'}}
-        found[name] = [float(calculate_metric({'img': a, 'img2': b}, wanted)) for a, b in frames]
-    return found
+    return {
+        name: [measure(a, b, {'crop_border': BORDER, **options}) for a, b in frames]
+        for name, options in metrics.items()
+    }
 
 
-def clip_metrics(sr: Tensor, gt: Tensor, by_frame: dict[str, list[float]]) -> dict[str, float]:
-    """Means over the frames of a clip of what `frame_metrics` found, and its `flicker`."""
-    return {**{name: sum(values) / len(values) for name, values in by_frame.items()}, FLICKER: flicker(sr, gt)}
+def clip_means(outputs: Mapping[str, Tensor], gt: Tensor, by_frame: Mapping[str, Values]) -> Means:
+    """Means over the frames of a clip, and its `flicker`, for several methods.
+
+    Args:
+        outputs: method → SR `(t, 3, h, w)` in [0, 1].
+        gt: HR.
+        by_frame: method → what `frame_metrics` found.
+    """
+    means = finite_means(by_frame, [f'frame {number}' for number in range(len(gt))], 'frames')
+    for method, sr in outputs.items():
+        means.by_method[method][FLICKER] = flicker(sr, gt)
+    return means
 
 
 def flicker(sr: Tensor, gt: Tensor, border: int = BORDER) -> float:

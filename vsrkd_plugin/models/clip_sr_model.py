@@ -2,10 +2,12 @@
 
 from collections import OrderedDict
 from functools import partial
+from typing import Any
 
 import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor
 
 from vsrkd_plugin.adapters.contract import NetworkContract
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter, on_luma
@@ -33,10 +35,10 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
         self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'
         self.autocast = partial(autocast, self.device, dtype)
 
-    def feed_data(self, data: dict) -> None:
-        """Take a batch of clips."""
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch of clips for a step of the training."""
         super().feed_data(data)
-        self.clip_gt = getattr(self, 'gt', None)
+        self.clip_gt: Tensor = self.gt  # `gt` becomes what the output is compared with
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step; HR is the middle frame's where the network gives but that one."""

@@ -6,14 +6,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from basicsr.metrics import calculate_metric
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.data.whole_clips import whole_clips
+from vsrkd_plugin.data.whole_clips import Samples, whole_clips
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.metrics.clips import clip_metrics, frame_metrics
+from vsrkd_plugin.metrics.clips import clip_means, frame_metrics
+from vsrkd_plugin.metrics.means import Values, finite_means, measure
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.evaluation import (
     CROP_SIZE,
@@ -21,6 +20,7 @@ from vsrkd_plugin.reports.evaluation import (
     Crop,
     Evaluation,
     Film,
+    result_entries,
     short_name,
     to_image,
     worst_crop,
@@ -32,7 +32,7 @@ logger = logging.getLogger('basicsr')
 
 @torch.no_grad()
 def evaluate_clips(
-    samples: Dataset,
+    samples: Samples,
     options: dict[str, Any],
     networks: dict[str, VideoSRAdapter],
     metrics: dict[str, dict[str, Any]],
@@ -48,14 +48,16 @@ def evaluate_clips(
 
     Returns:
         A result for each method and clip, with the metrics of each of its `frames`, and, of several clips, their mean;
-        beside the metrics stands `flicker`. Of each clip the worst window of its middle frame, and a line over time;
-        and the first clips as films.
+        beside the metrics stands `flicker`. Frames and clips for which a value is not finite do not count in its mean;
+        `left_out` of the results says so. Of each clip the worst window of its middle frame, and a line over time; and
+        the first clips as films.
 
     Raises:
         UserError: a network does not take the clips.
     """
     label, evaluation = options.get('name', '?'), Evaluation()
-    means: dict[str, list[dict[str, float]]] = {}
+    values: dict[str, Values] = {}  # method → metric → value of each clip
+    names: list[str] = []
     scale = 1
     for network in networks.values():
         network.padding = options.get('padding', 'replicate')
@@ -69,25 +71,24 @@ def evaluate_clips(
                 outputs[method] = network(sample['lq'][None].to(device), scale)[0].cpu()
             except ValueError as error:
                 raise UserError(f'data set {label}, {clip}, {method}: not a network for it: {error}') from error
-        for method, output in outputs.items():
-            by_frame = frame_metrics(output, gt, metrics)
-            values = clip_metrics(output, gt, by_frame)
-            means.setdefault(method, []).append(values)
-            name = f'{short_name(label, scale)}/{clip}'
-            result = {'dataset': name, 'scale': scale, 'method': method, **values, 'frames': by_frame}
-            evaluation.results.append(result)
+        name = f'{short_name(label, scale)}/{clip}'
+        names.append(clip)
+        by_frame = {method: frame_metrics(output, gt, metrics) for method, output in outputs.items()}
+        means = clip_means(outputs, gt, by_frame)
+        for entry in result_entries(means, name, scale):
+            evaluation.results.append(entry | {'frames': by_frame[entry['method']]})
+        for method, found in means.by_method.items():
+            for metric, value in found.items():
+                values.setdefault(method, {}).setdefault(metric, []).append(value)
         evaluation.crops += _pictures(short_name(label, scale), scale, clip, sample['lq'], outputs, gt)
         if len(evaluation.films) < _FILMS and len(gt) > 1:
-            evaluation.films.append(_film(f'{short_name(label, scale)}/{clip}', scale, sample['lq'], outputs, gt))
+            evaluation.films.append(_film(name, scale, sample['lq'], outputs, gt))
         logger.info(
             'Report: %s, %s, %d frames, PSNR: %s', label, clip, len(gt),
-            ', '.join(f'{method} {values[-1]["psnr"]:.2f}' for method, values in means.items()),
+            ', '.join(f'{method} {found["psnr"]:.2f}' for method, found in means.by_method.items()),
         )  # fmt: skip
-    if any(len(clips) > 1 for clips in means.values()):  # the mean over clips, as papers give it
-        for method, clips in means.items():
-            mean = {metric: sum(values[metric] for values in clips) / len(clips) for metric in clips[0]}
-            row = {'dataset': short_name(label, scale), 'scale': scale, 'method': method, **mean}
-            evaluation.results.append(row)
+    if len(names) > 1:  # the mean over clips, as papers give it
+        evaluation.results += result_entries(finite_means(values, names, 'clips'), short_name(label, scale), scale)
     return evaluation
 
 
@@ -120,7 +121,7 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
     change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1)) if len(gt) > 1 else gt[0, 0] * 0
     width = min(CROP_SIZE, gt.shape[-1]) // scale * scale
     over = torch.nn.functional.avg_pool2d(change.reshape(1, 1, *change.shape[-2:]), (1, width), stride=(1, scale))[0, 0]
-    row, left = np.unravel_index(int(over.argmax()), over.shape)
+    row, left = (int(place) for place in np.unravel_index(int(over.argmax()), over.shape))
     left *= scale
 
     def line(frames: Tensor, row: int, left: int, width: int) -> np.ndarray:
@@ -133,9 +134,6 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
     panels |= {method: line(output, row, left, width) for method, output in outputs.items()}
     panels['hr'] = line(gt, row, left, width)
     settings = {**DEFAULT_METRICS['psnr'], 'crop_border': 0}
-    psnr = {
-        method: float(calculate_metric({'img': panels[method], 'img2': panels['hr']}, dict(settings)))
-        for method in outputs
-    }
+    psnr = {method: measure(panels[method], panels['hr'], settings) for method in outputs}
     error = float(np.abs(panels['hr'].astype(np.float32) - panels['bicubic']).mean())
     return [window, Crop(dataset, scale, f'{clip}, line {row} over time', error, panels, psnr)]

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.reports.picture import COLOURS, DPI, save_figure
 from vsrkd_plugin.reports.writing import markdown_table
 from vsrkd_plugin.run.checkpoints import write_text_atomically
@@ -18,6 +18,7 @@ from vsrkd_plugin.run.checkpoints import write_text_atomically
 logger = logging.getLogger('basicsr')
 
 Cell = tuple[str, int]  # data set, scale
+Quality = tuple[tuple[Cell, float], ...]  # PSNR by cell, in order
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,7 @@ def _read(file: Path) -> Member:
             raise ValueError('no student in it')
         return Member(file.parent.name, cost, psnr, report['training']['seconds'])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{file}: is not a report of this version ({str(error) or type(error).__name__}); make it again'
-        ) from error
+        raise UserError(f'{file}: is not a report of this version ({first_line(error)}); make it again') from error
 
 
 def _cells(members: list[Member]) -> list[Cell]:
@@ -96,7 +95,7 @@ def _cells(members: list[Member]) -> list[Cell]:
 
 def _teachers(members: list[Member]) -> list[Member]:
     """One experiment for each teacher: same cost and same quality is the same."""
-    found = {}
+    found: dict[tuple[float | None, Quality], Member] = {}
     for member in members:
         if 'teacher' in member.cost:
             quality = tuple(sorted(member.psnr.get('teacher', {}).items()))
@@ -156,12 +155,11 @@ def _draw_cell(axes: Axes, members: list[Member], cell: Cell) -> None:
         axes.plot(x, y, 'o', color=COLOURS['student'], markersize=5)
         axes.annotate(name, (x, y), textcoords='offset points', xytext=(4, -9), fontsize=7)
     for member in _teachers(members):
-        x, y = member.cost['teacher']['macs_per_pixel'], member.psnr.get('teacher', {}).get(cell)
-        if x and y is not None:
-            axes.plot(x, y, '*', color=COLOURS['teacher'], markersize=12)
-            axes.annotate(
-                f'teacher {y:.2f}', (x, y), textcoords='offset points', xytext=(-4, -12), ha='right', fontsize=8
-            )
+        cost, level = member.cost['teacher']['macs_per_pixel'], member.psnr.get('teacher', {}).get(cell)
+        if cost and level is not None:
+            axes.plot(cost, level, '*', color=COLOURS['teacher'], markersize=12)
+            text = f'teacher {level:.2f}'
+            axes.annotate(text, (cost, level), textcoords='offset points', xytext=(-4, -12), ha='right', fontsize=8)
     bicubic = next((m.psnr['bicubic'][cell] for m in members if cell in m.psnr.get('bicubic', {})), None)
     axes.set_title(f'{cell[0]} x{cell[1]}' + ('' if bicubic is None else f' (bicubic {bicubic:.2f})'), fontsize=11)
     axes.set_xscale('log')

@@ -20,23 +20,23 @@ LR_SIDE = 64  # pixels of the LR image that reports tell complexity for
 FRAMES = 7  # of the clip that video networks are measured with
 WARM_UP, REPEATS = 2, 7
 PATIENCE = 20.0  # seconds
-Resolver = ImageSRAdapter | VideoSRAdapter
+Adapter = ImageSRAdapter | VideoSRAdapter
 
 
 class _AtScale(nn.Module):
     """A network as a function of its input alone, which is what tracing needs."""
 
-    def __init__(self, resolver: Resolver, scale: int, base: Tensor | None) -> None:
+    def __init__(self, adapter: Adapter, scale: int, base: Tensor | None) -> None:
         super().__init__()
-        self.resolver, self.scale, self.base = resolver, scale, base
+        self.adapter, self.scale, self.base = adapter, scale, base
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resolver(x, self.scale, self.base)
+        return self.adapter(x, self.scale, self.base)
 
 
 @torch.no_grad()
 def measure_complexity(
-    networks: Mapping[str, Resolver],
+    networks: Mapping[str, Adapter],
     scale: int,
     device: torch.device,
     interpolated: bool = False,
@@ -63,16 +63,19 @@ def measure_complexity(
     factor = scale
     if interpolated:
         x, factor = bicubic_resize(x, scale), 1
-    inputs, frames = {}, {}
-    for name, resolver in networks.items():
-        clip = isinstance(resolver, VideoSRAdapter)
-        frames[name] = max(FRAMES, resolver.window or 0) if clip else 1
-        inputs[name] = x[:, None].repeat(1, frames[name], 1, 1, 1) if clip else x[:, : resolver.in_channels]
+    inputs: dict[str, Tensor] = {}
+    frames: dict[str, int] = {}
+    for name, adapter in networks.items():
+        if isinstance(adapter, VideoSRAdapter):
+            frames[name] = max(FRAMES, adapter.window or 0)
+            inputs[name] = x[:, None].repeat(1, frames[name], 1, 1, 1)
+        else:
+            frames[name], inputs[name] = 1, x[:, : adapter.in_channels]
     times: dict[str, list[float]] = {name: [] for name in networks}
     started = time.monotonic()
     for turn in range(WARM_UP + REPEATS):
-        for name, resolver in networks.items():
-            seconds = _timed(resolver, inputs[name], factor)
+        for name, adapter in networks.items():
+            seconds = _timed(adapter, inputs[name], factor)
             if turn >= WARM_UP or time.monotonic() - started > PATIENCE:
                 times[name].append(seconds)
         if time.monotonic() - started > PATIENCE and all(times.values()):  # a heavy network: fewer passes must do
@@ -80,22 +83,22 @@ def measure_complexity(
     return [
         {
             'network': name,
-            'params': sum(parameter.numel() for parameter in resolver.network.parameters()),
-            'macs': count_macs(resolver, inputs[name], factor, frames[name]),
+            'params': sum(parameter.numel() for parameter in adapter.network.parameters()),
+            'macs': count_macs(adapter, inputs[name], factor, frames[name]),
             'seconds_per_image': statistics.median(times[name]) / frames[name],
             'input': [1, *inputs[name].shape[-3:]],
             'scale': scale,
         }
-        for name, resolver in networks.items()
+        for name, adapter in networks.items()
     ]
 
 
 @torch.no_grad()
-def count_macs(resolver: Resolver, x: Tensor, scale: int, frames: int = 1) -> int | None:
+def count_macs(adapter: Adapter, x: Tensor, scale: int, frames: int = 1) -> int | None:
     """Multiply-accumulates (what mmengine calls flops) of a network on `x` enlarged by `scale`, a frame of `frames`."""
-    base = bicubic_resize(x, scale) if resolver.pre_upsampling else None  # enlarge outside the count
+    base = bicubic_resize(x, scale) if adapter.pre_upsampling else None  # enlarge outside the count
     # get_model_complexity_info would warn about every element-wise operator; the counter behind it can be told not to.
-    counter = FlopAnalyzer(_AtScale(resolver, scale, base), (x,))
+    counter = FlopAnalyzer(_AtScale(adapter, scale, base), (x,))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
     try:
         return int(counter.total()) // frames
@@ -105,10 +108,10 @@ def count_macs(resolver: Resolver, x: Tensor, scale: int, frames: int = 1) -> in
         return None
 
 
-def _timed(resolver: Resolver, x: Tensor, scale: int) -> float:
+def _timed(adapter: Adapter, x: Tensor, scale: int) -> float:
     _synchronize(x.device)
     start = time.perf_counter()
-    resolver(x, scale)
+    adapter(x, scale)
     _synchronize(x.device)
     return time.perf_counter() - start
 

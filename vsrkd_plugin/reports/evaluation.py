@@ -2,20 +2,19 @@
 
 import logging
 import math
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from basicsr.metrics import calculate_metric
 from basicsr.utils import tensor2img
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.data.whole_clips import Samples
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.metrics.means import Means, Values, finite_means, measure
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
@@ -69,7 +68,7 @@ def metric_options(val: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
 
 @torch.no_grad()
 def evaluate(
-    samples: Dataset,
+    samples: Samples,
     options: dict[str, Any],
     networks: dict[str, ImageSRAdapter],
     metrics: dict[str, dict[str, Any]],
@@ -84,16 +83,17 @@ def evaluate(
         metrics: options of the metrics by name; `crop_border` is the scale where not given.
 
     Returns:
-        A result for each method, and each image's worst window. Empty if the data set has no ground truth.
+        A result for each method, and each image's worst window. Empty if the data set has no ground truth. An image for
+        which a metric is not finite (equal to HR, or too small) does not count in that metric's mean, `left_out` of the
+        results says so.
 
     Raises:
         UserError: a network does not take the set's channels or does not enlarge by its scale.
     """
     label, interpolated = options.get('name', '?'), options.get('interpolate', False)
-    sums: dict[str, dict[str, list[float]]] = {
-        method: {metric: [] for metric in metrics} for method in ('bicubic', *networks)
-    }
-    crops = []
+    values: dict[str, Values] = {method: {metric: [] for metric in metrics} for method in ('bicubic', *networks)}
+    crops: list[Crop] = []
+    names: list[str] = []
     scale = 1
     for index in range(len(samples)):  # iterating a Dataset ends only if it raises IndexError
         sample = samples[index]
@@ -121,22 +121,28 @@ def evaluate(
         hr = to_image(gt)
         for method, image in images.items():
             for metric, metric_opt in metrics.items():
-                settings = {'crop_border': scale, **metric_opt}
-                sums[method][metric].append(float(calculate_metric({'img': image, 'img2': hr}, settings)))
+                values[method][metric].append(measure(image, hr, {'crop_border': scale, **metric_opt}))
         lr = to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
-        crops.append(worst_crop(short_name(label, scale), scale, _image_name(sample, index), lr, images, hr))
+        names.append(_image_name(sample, index))
+        crops.append(worst_crop(short_name(label, scale), scale, names[-1], lr, images, hr))
     if not crops:
         return Evaluation()
-    results = [
-        {'dataset': short_name(label, scale), 'scale': scale, 'method': method}
-        | {metric: sum(values) / len(values) for metric, values in by_metric.items()}
-        for method, by_metric in sums.items()
-    ]
+    means = finite_means(values, names, 'images')
+    results = result_entries(means, short_name(label, scale), scale)
     logger.info(
         'Report: %s x%d, %d image(s), PSNR: %s', short_name(label, scale), scale, len(crops),
         ', '.join(f'{result["method"]} {result["psnr"]:.2f}' for result in results),
     )  # fmt: skip
     return Evaluation(results, crops)
+
+
+def result_entries(means: Means, dataset: str, scale: int) -> list[dict[str, Any]]:
+    """A result for each method, in the form of `report.json`; `left_out` is there only where something was."""
+    left_out = {'left_out': means.left_out} if means.left_out else {}
+    return [
+        {'dataset': dataset, 'scale': scale, 'method': method, **values, **left_out}
+        for method, values in means.by_method.items()
+    ]
 
 
 def short_name(name: str, scale: int) -> str:
@@ -193,11 +199,11 @@ def worst_crop(
 
     panels = {'lr': cut(lr, 1)} | {method: cut(image, scale) for method, image in images.items()}
     panels['hr'] = cut(hr, scale)
-    on_y = deepcopy(DEFAULT_METRICS['psnr']) | {'crop_border': 0}
-    psnr = {method: float(calculate_metric({'img': panels[method], 'img2': panels['hr']}, on_y)) for method in images}
+    on_y = {**DEFAULT_METRICS['psnr'], 'crop_border': 0}
+    psnr = {method: measure(panels[method], panels['hr'], on_y) for method in images}
     return Crop(dataset, scale, name, float(window[top, left]) / (size * scale) ** 2, panels, psnr)
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or None for what JSON cannot hold: infinity (an exact match) and nan (an image too small for SSIM)."""
+    """The value, or None for what JSON cannot hold: infinity and nan."""
     return value if value is not None and math.isfinite(value) else None

@@ -12,6 +12,7 @@ from vsrkd_plugin.reports.picture import TITLES
 
 FRAMES_PER_SECOND = 10
 _SECONDS = 3  # that each clip is shown at least, by repetition
+_MP4 = cv2.VideoWriter.fourcc(*'mp4v')
 _BAR, _GAP = 22, 4  # pixels: the line of titles, and between panels
 
 
@@ -32,7 +33,7 @@ def write_film(folder: Path, films: list[Film]) -> Path | None:
     size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0).shape[:2] for film in films), strict=True)]
     frames = list(_frames(films, size))
     path, part = folder / 'report.mp4', folder / '.report.part.mp4'
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*'mp4v'), FRAMES_PER_SECOND, (size[1], size[0]))
+    writer = cv2.VideoWriter(str(part), _MP4, FRAMES_PER_SECOND, (size[1], size[0]))
     if writer.isOpened():
         for frame in frames:
             writer.write(frame)

@@ -21,7 +21,7 @@ from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.clips import evaluate_clips
-from vsrkd_plugin.reports.complexity import LR_SIDE, Resolver, measure_complexity
+from vsrkd_plugin.reports.complexity import LR_SIDE, Adapter, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.picture import Curve, draw_report
@@ -69,14 +69,13 @@ def make_report(folder: Path) -> dict[str, Any]:
     curves = []
     shown: list[dict[str, Any]] = []
     for dataset_opt in _validation_sets(opt):
-        measure = evaluate_clips if _is_video(opt) else evaluate
-        outcome = measure(_build_dataset(dataset_opt), dataset_opt, networks, metric_options(opt.get('val')), device)
+        outcome = _evaluate(opt, dataset_opt, networks, device)
         evaluation.extend(outcome)
         if outcome.results:
             shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
             curves += _curve(experiment, dataset_opt, outcome)
 
-    first = shown[0] if shown else {'scale': _fallback_scale(opt)}
+    first: dict[str, Any] = shown[0] if shown else {'scale': _fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
     results = [
         _rounded(result) | ({'frames': _rounded(result['frames'])} if 'frames' in result else {})
@@ -100,6 +99,17 @@ def make_report(folder: Path) -> dict[str, Any]:
     log_tables(report, name)
     logger.info('Report written: %s', experiment.folder / 'report.md')
     return report
+
+
+def _evaluate(
+    opt: dict[str, Any], dataset_opt: dict[str, Any], networks: dict[str, Adapter], device: torch.device
+) -> Evaluation:
+    samples, metrics = _build_dataset(dataset_opt), metric_options(opt.get('val'))
+    if _is_video(opt):
+        of_clips = {method: network for method, network in networks.items() if isinstance(network, VideoSRAdapter)}
+        return evaluate_clips(samples, dataset_opt, of_clips, metrics, device)
+    of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
+    return evaluate(samples, dataset_opt, of_images, metrics, device)
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +197,7 @@ def _is_video(opt: dict[str, Any]) -> bool:
     return Model.of(opt).is_video
 
 
-def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, Resolver], dict[str, str]]:
+def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, Adapter], dict[str, str]]:
     """Teacher (if there was one) and student, and a description of each."""
     opt, paths = experiment.options, experiment.options.get('path') or {}
     networks, described = {}, {}
@@ -207,7 +217,7 @@ def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[
     return networks, described
 
 
-def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> Resolver:
+def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> Adapter:
     from basicsr.utils.registry import ARCH_REGISTRY
 
     settings = deepcopy(opt[key])

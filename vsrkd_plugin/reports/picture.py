@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vsrkd_plugin.reports.evaluation import Crop
@@ -46,9 +48,10 @@ def draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves
     subtitle = textwrap.fill(subtitle, 125)
     heights = [0.75 + 0.2 * subtitle.count('\n'), 2.55 * len(crops) or 0.5, 0.45 + 2.7 * curve_rows]
     # A Figure without pyplot: no global state, no display, drawn by Agg.
-    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout='constrained', facecolor='white')
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    head, above, below = figure.subfigures(3, 1, height_ratios=heights)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+    figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout=layout, facecolor='white')
+    grid = GridSpec(3, 1, figure, height_ratios=heights)
+    head, above, below = (figure.add_subfigure(grid[row]) for row in range(3))
     head.text(0.5, 0.92, title, ha='center', va='top', fontsize=15, weight='bold')
     head.text(0.5, 0.08, subtitle, ha='center', va='bottom', fontsize=11)
     if crops:
@@ -80,7 +83,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _draw_crops(figure: Figure, crops: list[Crop]) -> None:
+def _draw_crops(figure: SubFigure, crops: list[Crop]) -> None:
     columns = [key for key in TITLES if any(key in crop.panels for crop in crops)]
     grid = figure.subplots(len(crops), len(columns), squeeze=False)
     for row, crop in zip(grid, crops, strict=True):

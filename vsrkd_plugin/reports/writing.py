@@ -46,6 +46,7 @@ def to_markdown(
         '',
         *markdown_table(result_rows(report)),
         '',
+        *(f'{line}\n' for line in left_out_lines(report)),
         metrics,
         '',
         *_flicker(report),
@@ -72,7 +73,8 @@ def to_markdown(
 
 def log_tables(report: dict[str, Any], name: str) -> None:
     """The tables of the report in the log, columns aligned."""
-    lines = [f'Report of {name}', *_aligned(result_rows(report)), '', *_aligned(complexity_rows(report))]
+    lines = [f'Report of {name}', *_aligned(result_rows(report)), *left_out_lines(report), '']
+    lines += _aligned(complexity_rows(report))
     logger.info('\n  '.join([*lines, '', training_line(report['training'])]))
 
 
@@ -100,7 +102,10 @@ def headline(report: dict[str, Any], networks: dict[str, str]) -> str:
 
 
 def result_rows(report: dict[str, Any]) -> Rows:
-    """A header, then a row for each data set and scale: PSNR/SSIM by method, and the student's difference."""
+    """A header, then a row for each data set and scale: PSNR/SSIM by method, and the student's difference.
+
+    A star marks a row in whose means not every image counts; `left_out_lines` tells which.
+    """
     groups: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
     for result in report['results']:
         groups.setdefault((result['dataset'], result['scale']), {})[result['method']] = result
@@ -111,10 +116,21 @@ def result_rows(report: dict[str, Any]) -> Rows:
     for (dataset, scale), by_method in groups.items():
         values = [_quality(by_method[method]['psnr'], by_method[method]['ssim']) for method in methods]
         psnr, ssim = (_difference(by_method['student'][key], by_method[rival][key]) for key in ('psnr', 'ssim'))
-        rows.append([dataset, f'x{scale}', *values, _quality(psnr, ssim, sign='+')])
+        mark = ' *' if 'left_out' in by_method['student'] else ''
+        rows.append([f'{dataset}{mark}', f'x{scale}', *values, _quality(psnr, ssim, sign='+')])
     if len(rows) == 1:
         rows.append(['no data set with ground truth', *[''] * (len(rows[0]) - 1)])
     return rows
+
+
+def left_out_lines(report: dict[str, Any]) -> list[str]:
+    """What stands below the table for each row with a star."""
+    lines = {
+        f'* {result["dataset"]} x{result["scale"]}: {"; ".join(result["left_out"])}.'
+        for result in report['results']
+        if 'left_out' in result
+    }
+    return sorted(lines)
 
 
 def complexity_rows(report: dict[str, Any]) -> Rows:
@@ -189,7 +205,7 @@ def _quality(psnr: float | None, ssim: float | None, sign: str = '') -> str:
 
 
 def _difference(a: float | None, b: float | None) -> float | None:
-    return None if finite(a) is None or finite(b) is None else a - b
+    return finite(None if a is None or b is None else a - b)
 
 
 def _ratio_text(large: float | None, small: float | None, better: str, worse: str) -> str:
