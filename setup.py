@@ -1,35 +1,26 @@
-"""Packaging of vsrkd_plugin; settings of the tools are in pyproject.toml."""
+"""What is packaged; all other metadata, and the settings of the tools, are in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+_TARGET = r'\((?!https?:|mailto:|#)[^)\s]+\)'  # of a link inside the repository
+
+
+def description_for_an_index(readme: str) -> str:
+    """README for a package index, where there is no repository: relative links become their text, pictures a note."""
+    readme = re.sub(rf'!\[([^\]]*)\]{_TARGET}', r'*(In the repository, a picture: \1.)*', readme)
+    return re.sub(rf'\[([^\]]*)\]{_TARGET}', r'\1', readme)
+
+
+(version,) = re.findall(r"^__version__ = '(.+)'$", (ROOT / 'vsrkd_plugin' / '__init__.py').read_text('utf-8'), re.M)
+
 setup(
-    name='vsrkd_plugin',
-    version='0.1.0',
-    description='Data-free knowledge distillation of super-resolution networks, as a plugin for BasicSR',
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    version=version,
+    long_description=description_for_an_index((ROOT / 'README.md').read_text('utf-8')),
     long_description_content_type='text/markdown',
-    license='Apache-2.0',
     packages=find_packages(include=['vsrkd_plugin', 'vsrkd_plugin.*']),
-    package_data={'vsrkd_plugin.run.zoo': ['*.pth', '*.md']},
-    python_requires='>=3.10,<3.13',
-    install_requires=[
-        'basicsr==1.4.2',
-        'lmdb',
-        'matplotlib',
-        'mmengine>=0.10',
-        'numpy',
-        'opencv-python',
-        'pillow',
-        'pyyaml',
-        'scikit-image',
-        'torch>=2.4',
-        'torchvision>=0.19',
-    ],
-    extras_require={'test': ['pytest>=7', 'scipy', 'ruff']},
-    entry_points={
-        'console_scripts': ['basicsr = vsrkd_plugin.cli:main', 'vsrkd = vsrkd_plugin.cli:main'],
-        'basicsr.plugins': ['vsrkd_plugin = vsrkd_plugin.registration:register'],
-    },
+    package_data={'vsrkd_plugin': ['py.typed'], 'vsrkd_plugin.run.zoo': ['*.pth', '*.md']},
 )

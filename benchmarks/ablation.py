@@ -56,20 +56,25 @@ def measure(plan: dict[str, Any], options: dict[str, Any], weights: str | None) 
     are no weights of a student."""
     teacher_weights, scales = options['path']['pretrain_network_t'], options['scales']
     if is_video(options):
-        (scale,), clips = scales, options['synthesis']['clips']
-        teacher = load_clip_network(options['network_t'], teacher_weights, scale)
-        if weights is None:
-            return clip_cells({'teacher': teacher}, plan['test'], scale, clips), {}
-        student = load_clip_network(options['network_g'], weights, scale)
-        return (
-            clip_cells({'student': student}, plan['test'], scale, clips),
-            clip_agreement(teacher, student, plan['held_out'], scale, clips),
-        )
+        return measure_video(plan, options, weights)
     teacher = load_network(options['network_t'], teacher_weights)
     if weights is None:
         return cells({'teacher': teacher}, plan['test'], scales), {}
     student = load_network(options['network_g'], weights)
     return cells({'student': student}, plan['test'], scales), agreement(teacher, student, plan['held_out'], scales)
+
+
+def measure_video(plan: dict[str, Any], options: dict[str, Any], weights: str | None) -> tuple[dict, dict]:
+    """The same of a network of clips."""
+    (scale,), clips = options['scales'], options['synthesis']['clips']
+    teacher = load_clip_network(options['network_t'], options['path']['pretrain_network_t'], scale)
+    if weights is None:
+        return clip_cells({'teacher': teacher}, plan['test'], scale, clips), {}
+    student = load_clip_network(options['network_g'], weights, scale)
+    return (
+        clip_cells({'student': student}, plan['test'], scale, clips),
+        clip_agreement(teacher, student, plan['held_out'], scale, clips),
+    )
 
 
 def train_row(name: str, options: dict[str, Any], root: Path) -> tuple[Path, str]:

@@ -43,7 +43,9 @@ def build(options: dict[str, Any], folder: Path) -> Any:
 
 def measure(model: Any, steps: int) -> tuple[float, float]:
     """Seconds in which the teacher answers a batch of the clips that a bank keeps, and the student learns from one."""
-    asking, label = [], model.task.inputs.teacher_target
+    asking: list[float] = []
+    bank = model.task.inputs
+    label = bank.teacher_target
 
     def timed(lr: torch.Tensor, scale: int) -> torch.Tensor:
         started = now(model.device)
@@ -51,7 +53,7 @@ def measure(model: Any, steps: int) -> tuple[float, float]:
         asking.append(now(model.device) - started)
         return result
 
-    model.task.inputs.teacher_target = timed
+    bank.teacher_target = timed
     learning = []
     for iteration in range(1, steps + 5):  # the first two fill the bank, the next two warm up
         asked, started = len(asking), now(model.device)
@@ -78,14 +80,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = build(options, Path(folder))
         asking, learning = measure(model, args.steps)
-        kind = model.task.inputs.kind
-        teacher, student = (sum(p.numel() for p in n.parameters()) for n in (model.task.networks.teacher, model.task.networks.student))
+        task, bank = model.task, model.task.inputs
+        networks = (task.networks.teacher, task.networks.student)
+        teacher, student = (sum(p.numel() for p in network.parameters()) for network in networks)
         print(
             f'{options["network_t"]["type"]}, {teacher:,} weights, to {options["network_g"]["type"]}, {student:,}; '
             f'{describe_device(model.device)}, {model.precision}\n'
-            f'clips kept: {kind}; given: {model.task.inputs.wanted}, {model.batch} in a step\n'
-            f'the teacher answers {model.batch} in {asking:.2f} s; a step of the student takes {learning:.3f} s; '
-            f'{rows} clips and answers take {rows * kind.bytes(model.scales[0], numbers) / 1e6:.0f} MB'
+            f'clips kept: {bank.kind}; given: {bank.wanted}, {task.batch} in a step\n'
+            f'the teacher answers {task.batch} in {asking:.2f} s; a step of the student takes {learning:.3f} s; '
+            f'{rows} clips and answers take {rows * bank.kind.bytes(task.scales[0], numbers) / 1e6:.0f} MB'
         )
     for reuse in args.reuse:
         whole = learning + asking / reuse

@@ -109,12 +109,12 @@ def clip_agreement(
     """Mean PSNR on Y of student against teacher on the middle of the first frames of each clip."""
     values = []
     for root in roots:
-        for sample in DegradedClipDataset(clip_options(root, scale, clips)):
+        dataset = DegradedClipDataset(clip_options(root, scale, clips))
+        for sample in (dataset[index] for index in range(len(dataset))):
             size = CLIP_CROP // scale
             top, left = ((side - size) // 2 for side in sample['lq'].shape[2:])
             window = sample['lq'][None, :CLIP_FRAMES, :, top : top + size, left : left + size]
-            difference = (rgb_to_y(x(window).flatten(0, 1)) for x in (teacher, student))
-            difference = next(difference) - next(difference)
+            difference = rgb_to_y(teacher(window).flatten(0, 1)) - rgb_to_y(student(window).flatten(0, 1))
             inner = difference[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
             values.append(-10 * torch.log10(inner.square().mean() + 1e-9))
     return {f'x{scale}': round(float(torch.stack(values).mean()), 3)}
@@ -122,7 +122,7 @@ def clip_agreement(
 
 def clip_options(root: str, scale: int, clips: dict[str, Any]) -> dict[str, Any]:
     """A data set for validation; clips that were rendered at LR size are those of BD."""
-    kind = {key: clips[key] for key in ('degradation', 'sigma') if key in clips}
+    kind: dict[str, Any] = {key: clips[key] for key in ('degradation', 'sigma') if key in clips}
     if kind['degradation'] == 'none':
         kind = {'degradation': 'blur'}
     return {'name': Path(root).name, 'phase': 'val', 'dataroot_gt': root, 'scale': scale, **kind}

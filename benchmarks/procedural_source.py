@@ -64,7 +64,8 @@ def main() -> None:
     source = source_of(2000)
     source.next(BATCH, 2)
     first = time.perf_counter() - start
-    forwards, samples = [], []
+    forwards: list[float] = []
+    samples: list[float] = []
     waits = 0
     while source._pool.rendered < 2000:
         waits += source._pool.rendered < source.available(len(forwards) + 1)

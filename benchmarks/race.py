@@ -58,10 +58,11 @@ class Racer:
 
     def measure(self, root: str) -> None:
         """Add where it stands to its curve."""
-        network = getattr(self.model, 'net_g_ema', self.model.net_g)
+        task = self.model.task
+        network = task.exported
         resolver = ImageSRAdapter(network, 1).eval()
-        psnr = cells({'student': resolver}, [root], self.model.scales, self.model.device)['student']
-        network.train(network is self.model.net_g)
+        psnr = cells({'student': resolver}, [root], task.scales, self.model.device)['student']
+        network.train(network is task.student)  # a moving average is never trained
         self.curve.append({'seconds': round(self.seconds, 2), 'iteration': self.iteration, 'psnr': psnr})
         print(
             f'{self.name:>6} {self.seconds / 60:6.2f} min {self.iteration:7,} steps   '

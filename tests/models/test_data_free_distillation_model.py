@@ -49,7 +49,9 @@ def test_self_ensemble_is_the_mean_over_the_turns(options: dict, tmp_path: Path)
                 x = torch.rot90(lr.flip(3) if flip else lr, quarter, (2, 3))
                 y = torch.rot90(teacher(x, 2), -quarter, (2, 3))
                 outputs.append(y.flip(3) if flip else y)
-    torch.testing.assert_close(model.task.networks.teacher_target(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        model.task.networks.teacher_target(lr, 2), torch.stack(outputs).mean(0), rtol=0, atol=1e-6
+    )
 
 
 def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) -> None:
@@ -245,7 +247,9 @@ def test_layers_are_tied_to_the_teachers(options: dict, tmp_path: Path) -> None:
         model = build(options, tmp_path)
         advance(model, 1, 60)
         loss = FeatureDistillationLoss(layers['layers'])
-        taps = [FeatureTaps(net, ['residual_layer.1.conv']) for net in (model.net_g, model.task.networks.teacher.network)]
+        taps = [
+            FeatureTaps(net, ['residual_layer.1.conv']) for net in (model.net_g, model.task.networks.teacher.network)
+        ]
         for tap in taps:
             tap.listen()
         with torch.no_grad():

@@ -245,7 +245,9 @@ def test_layers_are_tied_frame_by_frame(options: dict, tmp_path: Path) -> None:
     for clip in range(3):  # a clip alone gives its own part
         model.task.taps[1].listen()
         model.task.networks.teacher_target(lr[clip : clip + 1], 2)
-        torch.testing.assert_close(model.task.taps[1].take()[0], features[5 * clip : 5 * clip + 5], rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(
+            model.task.taps[1].take()[0], features[5 * clip : 5 * clip + 5], rtol=1e-2, atol=1e-2
+        )
 
 
 def test_layers_that_cannot_be_tied(options: dict, tmp_path: Path) -> None:

@@ -18,8 +18,20 @@ _CHANNEL_NAMES = ('num_in_ch', 'in_chans', 'in_channels', 'in_nc', 'n_colors')
 _GROWING_BODIES = {'EDSR': 'body', 'MSRResNet': 'body'}
 
 
+class _ByAttributes(type(Protocol)):  # type: ignore[misc]  # typing's metaclass of protocols has no public name
+    """Asks an object itself for a protocol's attributes.
+
+    Since Python 3.12 typing looks into the class and `__dict__` alone, where a module's submodules are not.
+    """
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        protocols = [base for base in cls.__mro__ if isinstance(base, _ByAttributes)]
+        names = {name for base in protocols for name in (*vars(base), *vars(base).get('__annotations__', ()))}
+        return all(hasattr(instance, name) for name in names if not name.startswith('_'))
+
+
 @runtime_checkable
-class ResolvesLuma(Protocol):
+class ResolvesLuma(Protocol, metaclass=_ByAttributes):
     """Super-resolves Y alone, and merely enlarges chroma."""
 
     def luma(self, x: Tensor) -> Tensor:
@@ -27,7 +39,7 @@ class ResolvesLuma(Protocol):
 
 
 @runtime_checkable
-class Chained(Protocol):
+class Chained(Protocol, metaclass=_ByAttributes):
     """Is a plain chain of convolutions."""
 
     def chain(self) -> Sequence[nn.Conv2d]:
@@ -35,14 +47,14 @@ class Chained(Protocol):
 
 
 @runtime_checkable
-class AlternatingBody(Protocol):
+class AlternatingBody(Protocol, metaclass=_ByAttributes):
     """Keeps convolutions and activations in one list, as BasicSR's `SRVGGNetCompact` does."""
 
     body: nn.ModuleList
 
 
 @runtime_checkable
-class SkipsBlocks(Protocol):
+class SkipsBlocks(Protocol, metaclass=_ByAttributes):
     """Skips its last blocks by itself."""
 
     active_blocks: int
@@ -52,7 +64,7 @@ class SkipsBlocks(Protocol):
 
 
 @runtime_checkable
-class StartsBlocks(Protocol):
+class StartsBlocks(Protocol, metaclass=_ByAttributes):
     """Knows how one of its blocks is made an identity."""
 
     def reset_block_to_identity(self, block: nn.Module) -> None:
@@ -60,7 +72,7 @@ class StartsBlocks(Protocol):
 
 
 @runtime_checkable
-class Grows(Protocol):
+class Grows(Protocol, metaclass=_ByAttributes):
     """Holds a network whose blocks become active one after the other (`ProgressiveStudent`)."""
 
     network: nn.Module
@@ -69,14 +81,14 @@ class Grows(Protocol):
 
 
 @runtime_checkable
-class Checkpointable(Protocol):
+class Checkpointable(Protocol, metaclass=_ByAttributes):
     """Can keep only the states between frames while it trains, and compute the rest anew for the gradient."""
 
     checkpointed: bool
 
 
 @runtime_checkable
-class RecurrentChain(Protocol):
+class RecurrentChain(Protocol, metaclass=_ByAttributes):
     """A recurrent network that goes frame by frame through a chain of convolutions (`RLSP`).
 
     `layers` gives the chain, a ReLU behind each but the last; the last two both read what the one before them gives:
@@ -100,14 +112,14 @@ class RecurrentChain(Protocol):
 
 
 @runtime_checkable
-class Residual(Protocol):
+class Residual(Protocol, metaclass=_ByAttributes):
     """A block that adds to its input, as BasicSR's do: zeros in its last convolution make it an identity."""
 
     res_scale: float
 
 
 @runtime_checkable
-class ResidualBlock(Residual, Protocol):
+class ResidualBlock(Residual, Protocol, metaclass=_ByAttributes):
     """A block of BasicSR's EDSR: `x + res_scale * conv2(relu(conv1(x)))`."""
 
     conv1: nn.Conv2d
@@ -115,7 +127,7 @@ class ResidualBlock(Residual, Protocol):
 
 
 @runtime_checkable
-class ResidualNetwork(Protocol):
+class ResidualNetwork(Protocol, metaclass=_ByAttributes):
     """Is built as BasicSR's EDSR: residual blocks on a trunk."""
 
     conv_first: nn.Conv2d

@@ -44,6 +44,7 @@ class RLSP(nn.Module):
     """
 
     recurrent = True
+    num_in_ch = 3  # RGB; its first layer reads more
     mixing: Tensor  # of normalised networks alone: what `_mixing` gives
 
     def __init__(

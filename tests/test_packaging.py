@@ -1,0 +1,81 @@
+"""What a package index shows, what a wheel holds, and what it asks for."""
+
+import ast
+import re
+import subprocess
+import sys
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+
+import pytest
+import yaml
+
+import vsrkd_plugin
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+RELATIVE_LINK = re.compile(
+    r'\]\((?!https?:|mailto:|#)|(?:src|href)="(?!https?:|mailto:|#)|^\[[^\]]+\]:\s*(?!https?:)', re.M
+)
+DISTRIBUTIONS = {'cv2': 'opencv-python', 'PIL': 'pillow', 'skimage': 'scikit-image', 'yaml': 'pyyaml'}
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Message, Path]:
+    """The metadata that a wheel would have, and the folder of the files in it; the tree stays as it is."""
+    folder = tmp_path_factory.mktemp('built')
+    command = ['setup.py', '--quiet', 'egg_info', '--egg-base', str(folder), 'build_py', '--build-lib', str(folder)]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return message_from_string((folder / 'vsrkd_plugin.egg-info' / 'PKG-INFO').read_text('utf-8')), folder
+
+
+def test_the_description_has_no_link_into_the_repository(built: tuple[Message, Path]) -> None:
+    description = built[0].get_payload()
+    assert RELATIVE_LINK.search(README), 'nothing to test'
+    assert not RELATIVE_LINK.search(description), RELATIVE_LINK.search(description)
+    assert built[0]['Description-Content-Type'] == 'text/markdown'
+
+
+def test_the_description_is_the_readme_but_for_its_links(built: tuple[Message, Path]) -> None:
+    def plain(text: str) -> str:
+        text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', text)
+        return re.sub(r'\*\(In the repository, a picture: (.*)\.\)\*', r'\1', text).strip()
+
+    description = built[0].get_payload()
+    assert plain(description) == plain(README)
+    for link in re.findall(r'\[[^\]]+\]\(https?:[^)]+\)', README):
+        assert link in description
+
+
+def test_one_version(built: tuple[Message, Path]) -> None:
+    citation = yaml.safe_load((ROOT / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert built[0]['Version'] == vsrkd_plugin.__version__ == citation['version']
+
+
+def test_a_wheel_holds_the_zoo_and_says_that_it_is_typed(built: tuple[Message, Path]) -> None:
+    package = built[1] / 'vsrkd_plugin'
+    assert (package / 'py.typed').is_file()
+    there = sorted(file.name for file in (ROOT / 'vsrkd_plugin' / 'run' / 'zoo').glob('*.*') if file.suffix != '.py')
+    assert there and sorted(f.name for f in (package / 'run' / 'zoo').iterdir() if f.suffix != '.py') == there
+    modules = {file.relative_to(ROOT) for file in (ROOT / 'vsrkd_plugin').rglob('*.py')}
+    assert {file.relative_to(built[1]) for file in package.rglob('*.py')} == modules
+
+
+def test_what_is_imported_is_asked_for(built: tuple[Message, Path]) -> None:
+    asked = {re.split(r'[^\w-]', line)[0].lower() for line in built[0].get_all('Requires-Dist') if 'extra' not in line}
+    for file in (ROOT / 'vsrkd_plugin').rglob('*.py'):
+        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            for name in {name.partition('.')[0] for name in names} - sys.stdlib_module_names - {'vsrkd_plugin'}:
+                assert DISTRIBUTIONS.get(name, name) in asked, f'{file}: {name}'
+
+
+def test_the_pythons_that_are_promised_are_tested(built: tuple[Message, Path]) -> None:
+    prefix = 'Programming Language :: Python :: 3.'
+    said = [f'3.{line.removeprefix(prefix)}' for line in built[0].get_all('Classifier') if line.startswith(prefix)]
+    workflow = yaml.safe_load((ROOT / '.github' / 'workflows' / 'ci.yml').read_text(encoding='utf-8'))
+    assert workflow['jobs']['ci']['strategy']['matrix']['python'] == said == ['3.10', '3.11', '3.12']
+    assert set(built[0]['Requires-Python'].split(',')) == {'>=3.10', '<3.13'}
