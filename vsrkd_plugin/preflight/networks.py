@@ -1,6 +1,7 @@
 """Networks that options name: built, given their checkpoints, tried on what they will get."""
 
 import inspect
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -10,8 +11,7 @@ from torch import nn
 from vsrkd_plugin.adapters.contract import Grows, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
-from vsrkd_plugin.config import schema
-from vsrkd_plugin.config.components import Model, check_kind
+from vsrkd_plugin.config.components import Model, show
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.distillation.features import tap_pair
@@ -48,14 +48,14 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
     for key in (key for key in opt if key.startswith('network_') and not (plan and key == 'network_z')):
         networks[key] = build_or_tell(*split_type(opt[key], 'network'), key)
     if plan and plan.growth:
-        networks['network_g'] = build_or_tell(*split_type(student_options(plan), 'network'), 'train, growth')
+        networks['network_g'] = build_or_tell(*split_type(dict(student_options(plan)), 'network'), 'train, growth')
     if plan and plan.generator:
         if plan.clips:
             channels, size = CLIP_CHANNELS, plan.clips.picture_size
         else:
             key = 'network_t' if 'network_t' in networks else 'network_g'
             channels, size = input_channels(networks[key], opt[key]), max(plan.kept_lr_sizes.values())
-        build, arguments = split_type(plan.generator, 'network')
+        build, arguments = split_type(dict(plan.generator), 'network')
         networks['network_z'] = build_or_tell(
             build, {'num_out_ch': channels, **arguments, 'lr_size': size}, 'network_z'
         )
@@ -137,9 +137,10 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
     if not plan.losses.feature:
         return
     place, layers = 'train, feature_opt, layers', plan.losses.feature.get('layers')
-    check_kind(layers, schema.MAPPING, place)
+    if not isinstance(layers, Mapping):
+        raise UserError(f'{place}: expected a mapping, got {show(layers)}')
     student, teacher = networks['network_g'], networks['network_t']
-    channels = CLIP_CHANNELS if plan.clips else input_channels(teacher, plan.teacher and plan.teacher.options)
+    channels = CLIP_CHANNELS if plan.clips else input_channels(teacher, plan.teacher.options if plan.teacher else None)
     spec = plan.sample_spec(channels)
     scale = next(iter(spec.lr_sizes))
     x = torch.zeros(2, *spec.lr_shape(scale))
