@@ -1,4 +1,8 @@
-"""The errors that a person can mend, told apart from bugs."""
+"""The errors that a person can mend, told apart from bugs; and how they are worded."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
@@ -30,3 +34,34 @@ class TrainingInterrupted(Exception):
     def __init__(self, signal_number: int, iteration: int) -> None:
         super().__init__(f'interrupted after iteration {iteration:,}; go on with the same command and --auto_resume')
         self.signal_number = signal_number
+
+
+class Flaw(ValueError):
+    """What is wrong with a part of the options; who checks the whole knows which part, but for the keys below it."""
+
+    def __init__(self, message: str, *keys: Any) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+def unexpected(expected: str, value: Any, *keys: Any) -> Flaw:
+    """The flaw of a value that is not what it must be."""
+    return Flaw(f'expected {expected}, got {show(value)}', *keys)
+
+
+def show(value: Any) -> str:
+    """A value as errors quote it, on one line."""
+    text = 'nothing' if value is None else repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
+
+
+def one_of(words: Sequence[str]) -> str:
+    """A choice in words."""
+    return ' or '.join(words) if len(words) < 3 else f'one of {", ".join(words)}'
+
+
+def nearest(name: Any, known: Iterable[Any], cutoff: float = 0.6) -> str | None:
+    """The known name most like `name`, upper and lower case alike."""
+    by_lower = {str(key).lower(): str(key) for key in known}
+    found = difflib.get_close_matches(str(name).lower(), by_lower, 1, cutoff)
+    return by_lower[found[0]] if found else None

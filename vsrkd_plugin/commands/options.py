@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from vsrkd_plugin.config.components import Model
+from vsrkd_plugin.basicsr_patches.registries import Model
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.plan import DistillationPlan

@@ -5,7 +5,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-from vsrkd_plugin.config.components import Model
+from vsrkd_plugin.basicsr_patches.registries import Model
+from vsrkd_plugin.config.schema import LoaderOptions, LoggerOptions, RunOptions, ValOptions
+from vsrkd_plugin.config.section import Section
 from vsrkd_plugin.errors import UserError
 
 
@@ -33,7 +35,8 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
         opt['name'] = f'debug_{opt["name"]}'
 
     there = torch.cuda.device_count()
-    if opt.get('num_gpu', 'auto') == 'auto':
+    _fill(opt, RunOptions, 'num_gpu')
+    if opt['num_gpu'] == 'auto':
         # Several GPUs take a process each (torchrun); stock's DataParallel would count its iterations wrongly.
         opt['num_gpu'] = there if opt['dist'] else min(there, 1)
     elif opt['num_gpu'] > there:
@@ -51,7 +54,7 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
         if 'scale' in opt:
             dataset.setdefault('scale', opt['scale'])
         if dataset['phase'] == 'train':
-            dataset.setdefault('num_worker_per_gpu', 0)
+            _fill(dataset, LoaderOptions, 'num_worker_per_gpu')
         for key in ('dataroot_gt', 'dataroot_lq'):
             if isinstance(dataset.get(key), str):
                 dataset[key] = os.path.expanduser(dataset[key])
@@ -76,8 +79,7 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
             log=str(folder),
             visualization=str(folder / 'visualization'),
         )
-        opt['logger'].setdefault('print_freq', 100)
-        opt['logger'].setdefault('save_checkpoint_freq', 1000)
+        _fill(opt['logger'], LoggerOptions, 'print_freq', 'save_checkpoint_freq')
         if 'debug' in opt['name']:
             opt['logger'].update(print_freq=1, save_checkpoint_freq=8)
             if 'val' in opt:
@@ -88,5 +90,10 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
     val = opt.get('val')
     if val is not None or not is_train:
         val = opt.setdefault('val', val or {})
-        val.setdefault('save_img', False)
-        val.setdefault('suffix', None)
+        _fill(val, ValOptions, 'save_img', 'suffix')
+
+
+def _fill(options: dict[str, Any], section: type[Section], *keys: str) -> None:
+    """The defaults of some keys, where they are not given."""
+    for key in keys:
+        options.setdefault(key, section.model_fields[key].default)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vsrkd_plugin.config.components import Model
+from vsrkd_plugin.basicsr_patches.registries import Model
+from vsrkd_plugin.config.schema import BankOptions, ClipsOptions, DistillationOptions, SourceOptions, options_model
+from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 
@@ -166,82 +168,64 @@ class DistillationPlan:
     @classmethod
     def from_options(cls, opt: Options) -> 'DistillationPlan':
         """The plan of validated options of a DataFreeDistillationModel, or of its video sibling."""
-        train, synthesis, path = opt['train'], opt['synthesis'], opt.get('path') or {}
-        bank, clips, growth = synthesis.get('bank') or {}, synthesis.get('clips'), train.get('growth')
-        scales = tuple(opt['scales']) if isinstance(opt['scales'], list) else (opt['scales'],)
-        hr_size = synthesis.get('hr_size', 48)
-        kept_hr_size = bank.get('hr_size') or hr_size
-        stored = bank.get('path') or []
-        from_teacher = train.get('init', 'random') == 'teacher'
-
-        def network(label: str) -> NetworkPlan:
-            return NetworkPlan(
-                opt[f'network_{label}'],
-                path.get(f'pretrain_network_{label}'),
-                path.get(f'param_key_{label}', 'params'),
-                path.get(f'strict_load_{label}', True),
-            )
-
+        options = options_model(opt)
+        assert isinstance(options, DistillationOptions)  # those of these models
+        train, synthesis, datasets = options.train, options.synthesis, options.datasets
+        bank, clips, growth = synthesis.bank or BankOptions(), synthesis.clips, train.growth
+        scales = as_tuple(options.scales)
+        kept_hr_size = bank.hr_size or synthesis.hr_size
+        video = _clips_plan(clips, bank, kept_hr_size, scales[0], opt['synthesis']['clips']) if clips else None
+        largest = video.picture_size if video else kept_hr_size // min(scales)
         return cls(
             is_video=Model.of(opt).is_video,
             scales=scales,
-            precision=opt.get('precision', 'auto'),
-            seed=opt.get('manual_seed') or 0,
+            precision=options.precision,
+            seed=options.manual_seed or 0,
             rank=opt.get('rank', 0),
             world_size=opt.get('world_size', 1),
-            on_gpu=opt.get('num_gpu') not in (0, None, 'auto'),
-            batch=opt['datasets']['train'].get('batch_size_per_gpu', 1),
-            hr_size=hr_size,
+            on_gpu=options.num_gpu not in (0, 'auto'),
+            batch=datasets['train'].batch_size_per_gpu or 1,
+            hr_size=synthesis.hr_size,
             kept_hr_size=kept_hr_size,
-            teacher=network('t') if 'network_t' in opt else None,
-            student=network('g'),
-            generator=opt.get('network_z'),
+            teacher=NetworkPlan(options.network_t, *options.path.weights('t')) if options.network_t else None,
+            student=NetworkPlan(options.network_g, *options.path.weights('g')),
+            generator=options.network_z,
             sources=tuple(
-                SourcePlan(
-                    entry['type'],
-                    entry.get('weight', 1),
-                    {key: value for key, value in entry.items() if key not in ('type', 'weight')},
-                    entry,
-                )
-                for entry in synthesis.get('sources') or ()
+                SourcePlan(source.type, source.weight, _settings(source, largest), entry)
+                for source, entry in zip(synthesis.sources or (), opt['synthesis'].get('sources') or (), strict=True)
             ),
-            clips=clips_plan(clips, bank, kept_hr_size, scales[0]) if clips else None,
+            clips=video,
             bank=BankPlan(
-                reuse=bank.get('reuse', 1),
-                rows=bank.get('rows', 1024),
+                reuse=bank.reuse,
+                rows=bank.rows,
                 # Of a turned clip that was reduced by blur other pixels would have been kept.
-                turn=bank.get('turn', True) and not (clips and clips['degradation'] == 'blur'),
-                numbers=bank.get('numbers', 'fp16'),
-                path=tuple(stored) if isinstance(stored, list) else (stored,),
+                turn=bank.turn and not (clips and clips.degradation == 'blur'),
+                numbers=bank.numbers,
+                path=as_tuple(bank.path),
             ),
             losses=LossPlan(
-                train['distill_opt'],
-                train.get('adversarial_opt'),
-                _reconstruction(train.get('reconstruction_opt'), clips),
-                train.get('feature_opt'),
-                train.get('temporal_opt'),
-                train.get('temporal_z_opt'),
+                train.distill_opt,
+                train.adversarial_opt,
+                _reconstruction(train.reconstruction_opt, clips),
+                train.feature_opt,
+                train.temporal_opt,
+                train.temporal_z_opt,
             ),
-            starts_from_teacher=from_teacher,
-            growth=growth
-            and GrowthPlan(
-                growth['start'],
-                growth.get('every'),
-                tuple(growth['milestones']) if growth.get('milestones') else None,
-                growth.get('step', 1),
-                growth.get('block_start', 'identity'),
-            ),
-            self_ensemble=train.get('self_ensemble', False),
-            checkpointed=train.get('checkpointed', False),
-            generator_freq=int(train.get('generator_freq', 50)),
-            grad_clip=train.get('grad_clip'),
-            grad_clip_z=train.get('grad_clip_z'),
-            optim_g=train['optim_g'],
-            optim_z=train.get('optim_z'),
-            scheduler=train['scheduler'],
-            scheduler_z=train.get('scheduler_z') or train['scheduler'],
-            ema_decay=train.get('ema_decay') or 0,
-            total_iter=int(train['total_iter']),
+            starts_from_teacher=train.init == 'teacher',
+            growth=GrowthPlan(**{**growth.model_dump(), 'milestones': growth.milestones and tuple(growth.milestones)})
+            if growth
+            else None,
+            self_ensemble=train.self_ensemble,
+            checkpointed=train.checkpointed,
+            generator_freq=train.generator_freq,
+            grad_clip=train.grad_clip,
+            grad_clip_z=train.grad_clip_z,
+            optim_g=train.optim_g,
+            optim_z=train.optim_z,
+            scheduler=train.scheduler,
+            scheduler_z=train.scheduler_z or train.scheduler,
+            ema_decay=train.ema_decay,
+            total_iter=train.total_iter,
         )
 
     @property
@@ -272,25 +256,36 @@ class DistillationPlan:
         return self.teacher is not None and (self.starts_from_teacher or not self.bank.path)
 
 
-def clips_plan(clips: Options, bank: Options, kept_hr_size: int, scale: int) -> ClipsPlan:
-    """The part of the plan that only video has, of `synthesis, clips` and `synthesis, bank`."""
-    shown = kept_hr_size // scale * (1 if clips['degradation'] == 'none' else scale)
+def picture_size(clips: ClipsOptions, kept_hr_size: int, scale: int) -> int:
+    """Side of the pictures that clips show: a frame must not run out of its picture, which has a quarter more."""
+    shown = kept_hr_size // scale * (1 if clips.degradation == 'none' else scale)
+    return clips.picture_size or shown * 5 // 4
+
+
+def _clips_plan(clips: ClipsOptions, bank: BankOptions, kept_hr_size: int, scale: int, options: Options) -> ClipsPlan:
     return ClipsPlan(
-        frames=clips['frames'],
-        kept_frames=bank.get('frames') or clips['frames'],
-        degradation=clips['degradation'],
-        sigma=clips.get('sigma', 1.5),
-        objects=clips.get('objects', 2),
-        motion=clips.get('motion', 'full'),
-        speed=tuple(clips.get('speed', (0.03, 3.0))),
-        # A frame must not run out of its picture: a quarter more than it shows, unless told otherwise.
-        picture_size=clips.get('picture_size') or shown * 5 // 4,
-        options=clips,
+        frames=clips.frames,
+        kept_frames=bank.frames or clips.frames,
+        degradation=clips.degradation,
+        sigma=clips.sigma,
+        objects=clips.objects,
+        motion=clips.motion,
+        speed=clips.speed,
+        picture_size=picture_size(clips, kept_hr_size, scale),
+        options=options,
     )
 
 
-def _reconstruction(options: Options | None, clips: Options | None) -> Options | None:
+def _settings(source: SourceOptions, largest: int) -> Options:
+    """Arguments of a source's class; `largest` is the side of the largest patch that it must give."""
+    settings = source.model_dump(exclude={'type', 'weight'}, exclude_none=True)
+    if 'image_size' in settings and 'image_size' not in source.model_fields_set:
+        settings['image_size'] = max(settings['image_size'], largest * 7 // 6)
+    return settings
+
+
+def _reconstruction(options: Options | None, clips: ClipsOptions | None) -> Options | None:
     """The reconstruction loss of clips reduces as the clips are made."""
-    if not options or not clips or clips['degradation'] == 'none':
+    if not options or not clips or clips.degradation == 'none':
         return options
-    return {**options, **{key: clips[key] for key in ('degradation', 'sigma') if key in clips}}
+    return {**options, **clips.model_dump(include={'degradation', 'sigma'}, exclude_unset=True)}

@@ -1,304 +1,338 @@
-"""The options, each with its kind, its range and what it is for. `validating` reads these tables, and people may."""
+"""The options, section by section: each with its kind, range, default and meaning. A default stands here alone."""
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-TOP = 'options'  # how errors name the top level
-VIDEO = 'VideoDataFreeDistillationModel'
-DISTILLING = (VIDEO, 'DataFreeDistillationModel')
-ON_CLIPS = (VIDEO, 'ClipSRModel')
-OURS = (*DISTILLING, 'ClipSRModel', 'MultiScaleSRModel')
+from annotated_types import MinLen
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag, create_model
 
+from vsrkd_plugin.basicsr_patches.registries import VIDEO, Model
+from vsrkd_plugin.config import values as v
+from vsrkd_plugin.config.components import Built, Generator, Loss, Metric, Network, Optimizer, Scheduler
+from vsrkd_plugin.config.section import Section, missing, option
+from vsrkd_plugin.errors import one_of, unexpected
 
-@dataclass(frozen=True)
-class Kind:
-    """What a value must be: in words for a person, and as a test."""
-
-    expected: str
-    accepts: Callable[[Any], bool]
+Precision = Literal['auto', 'bf16', 'fp32']
 
 
-@dataclass(frozen=True)
-class Field:
-    """One option.
+class LoaderOptions(Section):
+    """Any data set."""
 
-    Args:
-        kind: what its value must be.
-        help: what it is for.
-        required: cannot be left out (in training, for what only training reads).
-        null: may be `~`, which is the same as leaving it out.
-        default: what leaving it out means.
-        fields: the keys of a mapping; None where they are not ours to know.
-        component: what a mapping with `type` builds: network, loss, optimizer, scheduler, metric.
-    """
-
-    kind: Kind
-    help: str
-    required: bool = False
-    null: bool = False
-    default: Any = None
-    fields: Mapping[str, 'Field'] | None = None
-    component: str | None = None
+    type: Annotated[v.Text, Built('data set')] = option('the registered data set')
+    name: v.SetName = option('name in logs and reports, and of the folder for its images')
+    batch_size_per_gpu: v.Whole | None = option('samples of a step in each process; training needs it', None)
+    num_worker_per_gpu: v.Whole0 = option('training: processes that load data', 0)
+    prefetch_mode: Literal['cpu', 'cuda'] | None = option('load ahead of the training', None)
+    num_prefetch_queue: v.Whole = option('batches loaded ahead (prefetch_mode: cpu)', 1)
+    pin_memory: v.Bool = option('page-locked memory: faster copies to a GPU', False)
+    persistent_workers: v.Bool = option('training: keep the loading processes between epochs', False)
+    dataset_enlarge_ratio: v.Positive = option('how many times an epoch runs through the data', 1)
 
 
-Fields = Mapping[str, Field]
+class LatentDatasetOptions(LoaderOptions):
+    """LatentDataset, which holds nothing, for a distillation."""
+
+    type: Literal['LatentDataset'] = option('this data set')
+    iterations_per_epoch: v.Whole = option('length of an epoch, which means nothing here', 1000)
 
 
-def is_number(value: Any) -> bool:
-    """A finite number; a bool is none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+class BicubicImageDatasetOptions(LoaderOptions):
+    """BicubicImageDataset, HR images of which LR is made by MATLAB's bicubic."""
+
+    type: Literal['BicubicImageDataset'] = option('this data set')
+    dataroot_gt: v.Roots = option('folder or LMDB of HR images, or skimage')
+    scale: v.Scale | None = option('the scale; in training also several', None)
+    color: Literal['y', 'rgb'] = option('channels', 'rgb')
+    interpolate: v.Bool = option('give LR enlarged to HR size by bicubic', False)
+    gt_size: v.Whole | None = option('side of the HR patches; training needs it', None)
+    use_hflip: v.Bool = option('training: random flips', True)
+    use_rot: v.Bool = option('training: random quarter turns', True)
+    enlarge: v.Whole = option('training: patches of an image in an epoch', 1)
 
 
-def is_whole(value: Any) -> bool:
-    """An int; a bool is none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+class DegradedClipDatasetOptions(LoaderOptions):
+    """DegradedClipDataset, HR clips of which LR is made as the teacher expects it."""
+
+    type: Literal['DegradedClipDataset'] = option('this data set')
+    dataroot_gt: v.Text = option('folder of clips, each a folder of HR frames, or skimage')
+    clips: v.Names | None = option('names of clips, to take these alone', None)
+    scale: v.Whole = option('the scale')
+    degradation: Literal['bicubic', 'blur'] = option('how LR is made', 'bicubic')
+    sigma: v.Positive = option('of the blur, in HR pixels', 1.5)
+    num_frame: v.Whole = option('training: frames of a sample; validation: the least that a clip has', 1)
+    gt_size: v.Whole | None = option('side of the HR patches; training needs it', None)
+    use_hflip: v.Bool = option('training: random flips', True)
+    use_rot: v.Bool = option('training: random quarter turns', True)
+    use_reverse: v.Bool = option('training: random reversal of time', True)
+    invented: v.Fraction = option('training: share of samples that are invented clips instead', 0)
+    invented_speed: v.Speed = option('of these, from and to, LR pixels a frame', (0.03, 3.0))
+    enlarge: v.Whole = option('training: samples of a clip in an epoch', 1)
 
 
-def is_folder_name(value: Any) -> bool:
-    """Text that names one folder below another, a visible one: runs and images must stay where they belong."""
-    return (
-        isinstance(value, str)
-        and value.isprintable()  # NUL is not, nor is what cannot be encoded
-        and not any(mark in value for mark in '/\\')
-        and not value.startswith('.')
-        and 0 < len(value.encode()) <= 200  # BasicSR adds to it, and file systems take 255
-    )
+class OtherDatasetOptions(LoaderOptions):
+    """Data sets of BasicSR, and yours, which have keys of their own."""
+
+    model_config = ConfigDict(extra='allow')
+    io_backend: dict[str, Any] | None = option('how files are read, such as {type: disk}; BasicSR needs it', None)
 
 
-def whole(low: int) -> Kind:
-    """A whole number from `low` on."""
-    return Kind(f'a whole number >= {low}' if low != 1 else 'a whole number > 0', lambda v: is_whole(v) and v >= low)
+_DATASETS = (LatentDatasetOptions, BicubicImageDatasetOptions, DegradedClipDatasetOptions)
+_SETS = tuple(cls.__name__.removesuffix('Options') for cls in _DATASETS)
+Dataset = Annotated[
+    Annotated[LatentDatasetOptions, Tag('*LatentDataset')]
+    | Annotated[BicubicImageDatasetOptions, Tag('*BicubicImageDataset')]
+    | Annotated[DegradedClipDatasetOptions, Tag('*DegradedClipDataset')]
+    | Annotated[OtherDatasetOptions, Tag('*')],
+    Discriminator(lambda options: _tag(options, _SETS)),
+]
 
 
-def count(low: int = 1) -> Kind:
-    """As `whole`, and `5e3` will do: so BasicSR's own files write iterations."""
-    return Kind(whole(low).expected, lambda v: is_number(v) and v == int(v) and v >= low)
+def _tag(options: Any, types: tuple[str, ...]) -> str:
+    """Which member of a union options are for; the last one for types that are not known."""
+    kind = options.get('type') if isinstance(options, Mapping) else None
+    return f'*{kind}' if kind in types else '*'
 
 
-def one_of(*choices: str) -> Kind:
-    """One of some words."""
-    return Kind(' or '.join(choices) if len(choices) < 3 else f'one of {", ".join(choices)}', lambda v: v in choices)
+class PathOptions(Section):
+    """Files."""
+
+    pretrain_networks: dict[str, v.Text | None] = option('checkpoint, or zoo:NAME', {}, 'pretrain_network_*')
+    param_keys: dict[str, v.Text | None] = option('its entry with the weights; default params', {}, 'param_key_*')
+    strict_loads: dict[str, v.Bool] = option('it holds every weight, and no other; default true', {}, 'strict_load_*')
+    resume_state: v.Text | None = option('training state to go on from', None)
+    ignore_resume_networks: v.Names | None = option('networks whose checkpoint resuming leaves alone', None)
+
+    def weights(self, label: str) -> tuple[str | None, str | None, bool]:
+        """The checkpoint of a network, its entry that holds the weights, and whether every weight must be there."""
+        return (
+            self.pretrain_networks.get(f'pretrain_network_{label}'),
+            self.param_keys.get(f'param_key_{label}', 'params'),
+            self.strict_loads.get(f'strict_load_{label}', True),
+        )
 
 
-def list_of(kind: Kind, what: str) -> Kind:
-    """A list, not empty, of values of a kind."""
-    return Kind(f'a list of {what}', lambda v: isinstance(v, list) and bool(v) and all(map(kind.accepts, v)))
+class ValOptions(Section):
+    """The validation."""
+
+    others_may_add: ClassVar[bool] = True
+    val_freq: v.Count | None = option('iterations between validations; training needs it', None)
+    save_img: v.Bool = option('write the images', False)
+    suffix: v.FolderName | None = option('end of the names of images', None)
+    pbar: v.Bool = option('show a progress bar', False)
+    metrics: dict[str, Metric] | None = option('name: {type, …}; better: lower, if less is better', None)
 
 
-ANY = Kind('anything', lambda v: True)
-BOOL = Kind('true or false', lambda v: isinstance(v, bool))
-TEXT = Kind('text', lambda v: isinstance(v, str) and bool(v))
-MAPPING = Kind('a mapping', lambda v: isinstance(v, dict))
-POSITIVE = Kind('a number > 0', lambda v: is_number(v) and v > 0)
-NOT_NEGATIVE = Kind('a number >= 0', lambda v: is_number(v) and v >= 0)
-FRACTION = Kind('a number from 0 to below 1', lambda v: is_number(v) and 0 <= v < 1)
-COUNTS = list_of(count(1), 'whole numbers > 0')
-NUM_GPU = Kind("'auto' or a whole number >= 0", lambda v: v == 'auto' or whole(0).accepts(v))
-NAMES = Kind('a list of texts', lambda v: isinstance(v, list) and all(map(TEXT.accepts, v)))
-ROOTS = Kind('a path, or a list of them', lambda v: TEXT.accepts(v) or list_of(TEXT, '').accepts(v))
-SPEED = Kind(
-    'two numbers > 0, the lower first',
-    lambda v: list_of(POSITIVE, '').accepts(v) and len(v) == 2 and v[0] <= v[1],
-)
-BETAS = Kind('two numbers from 0 to below 1', lambda v: list_of(FRACTION, '').accepts(v) and len(v) == 2)
+class StockValOptions(ValOptions):
+    """The validation of BasicSR's models, and of yours."""
+
+    flip_seq: v.Bool = option('average with the sequence played backwards', False)
+    center_frame_only: v.Bool = option('validate the middle frame alone', False)
+    num_val_samples: v.Whole = option('StyleGAN2: images drawn', 16)
 
 
-FOLDER_NAME = Kind('one folder name', is_folder_name)
+class WandbOptions(Section):
+    """Weights & Biases."""
+
+    project: v.Text | None = option('its project; it is not used if not given', None)
+    resume_id: v.Text | None = option('the run to go on with', None)
 
 
-def scales_from(low: int) -> Kind:
-    """A scale, or a list of distinct ones."""
-    one = whole(low)
-    many = list_of(one, '')
-    return Kind(
-        f'{one.expected}, or a list of distinct ones',
-        lambda v: one.accepts(v) or (many.accepts(v) and len(set(v)) == len(v)),
-    )
+class LoggerOptions(Section):
+    """Log and checkpoints."""
+
+    print_freq: v.Count = option('iterations between lines of the log', 100)
+    save_checkpoint_freq: v.Count = option('iterations between checkpoints', 1000)
+    keep_checkpoints: v.Whole | None = option('how many checkpoints stay; all if not given', None)
+    use_tb_logger: v.Bool = option('write for TensorBoard, in a training', True)
+    wandb: WandbOptions | None = option('Weights & Biases', None)
 
 
-LOADER: Fields = {
-    'name': Field(Kind('text', lambda v: TEXT.accepts(v) or is_whole(v)), 'name in logs and reports', required=True),
-    'type': Field(TEXT, 'the registered data set', required=True),
-    'batch_size_per_gpu': Field(whole(1), 'samples of a step in each process'),
-    'num_worker_per_gpu': Field(whole(0), 'processes that load data', default=0),
-    'prefetch_mode': Field(one_of('cpu', 'cuda'), 'load ahead of the training', null=True),
-    'num_prefetch_queue': Field(whole(1), 'batches loaded ahead (prefetch_mode: cpu)', default=1),
-    'pin_memory': Field(BOOL, 'page-locked memory: faster copies to a GPU', default=False),
-    'persistent_workers': Field(BOOL, 'keep the loading processes between epochs', default=False),
-    'dataset_enlarge_ratio': Field(POSITIVE, 'how many times an epoch runs through the data', default=1),
-}
-DATASETS: Mapping[str, Fields] = {
-    'LatentDataset': {
-        **LOADER,
-        'iterations_per_epoch': Field(whole(1), 'length of an epoch, which means nothing here', default=1000),
-    },
-    'BicubicImageDataset': {
-        **LOADER,
-        'dataroot_gt': Field(ROOTS, 'folder or LMDB of HR images, or skimage', required=True),
-        'scale': Field(scales_from(1), 'the scale; in training also several'),
-        'color': Field(one_of('y', 'rgb'), 'channels', default='rgb'),
-        'interpolate': Field(BOOL, 'give LR enlarged to HR size by bicubic', default=False),
-        'gt_size': Field(whole(1), 'training: side of the HR patches'),
-        'use_hflip': Field(BOOL, 'training: random flips', default=True),
-        'use_rot': Field(BOOL, 'training: random quarter turns', default=True),
-        'enlarge': Field(whole(1), 'training: patches of an image in an epoch', default=1),
-    },
-    'DegradedClipDataset': {
-        **LOADER,
-        'dataroot_gt': Field(TEXT, 'folder of clips, each a folder of HR frames, or skimage', required=True),
-        'clips': Field(NAMES, 'names of clips, to take these alone', null=True),
-        'scale': Field(whole(1), 'the scale', required=True),
-        'degradation': Field(one_of('bicubic', 'blur'), 'how LR is made', default='bicubic'),
-        'sigma': Field(POSITIVE, 'of the blur, in HR pixels', default=1.5),
-        'num_frame': Field(whole(1), 'training: frames of a sample; validation: the least that a clip has', default=1),
-        'gt_size': Field(whole(1), 'training: side of the HR patches'),
-        'use_hflip': Field(BOOL, 'training: random flips', default=True),
-        'use_rot': Field(BOOL, 'training: random quarter turns', default=True),
-        'use_reverse': Field(BOOL, 'training: random reversal of time', default=True),
-        'invented': Field(FRACTION, 'training: share of samples that are invented clips instead', default=0),
-        'invented_speed': Field(SPEED, 'of these, from and to, LR pixels a frame', default=[0.03, 3.0]),
-        'enlarge': Field(whole(1), 'training: samples of a clip in an epoch', default=1),
-    },
-}
+class AnyTrainOptions(Section):
+    """Any training."""
 
-PATH: Fields = {
-    'pretrain_network_*': Field(TEXT, 'checkpoint of a network, or zoo:NAME', null=True),
-    'param_key_*': Field(TEXT, 'entry of the checkpoint that holds the weights', null=True, default='params'),
-    'strict_load_*': Field(BOOL, 'every weight must be there, and no other', default=True),
-    'resume_state': Field(TEXT, 'training state to go on from', null=True),
-    'ignore_resume_networks': Field(NAMES, 'networks whose checkpoint resuming leaves alone', null=True),
-}
-VAL: Fields = {
-    'val_freq': Field(count(), 'iterations between validations'),
-    'save_img': Field(BOOL, 'write the images', default=False),
-    'suffix': Field(TEXT, 'end of the names of images', null=True),
-    'pbar': Field(BOOL, 'show a progress bar', default=False),
-    'metrics': Field(MAPPING, 'name: {type, …}', null=True),
-}
-STOCK_VAL: Fields = {
-    'flip_seq': Field(BOOL, 'average with the sequence played backwards', default=False),
-    'center_frame_only': Field(BOOL, 'validate the middle frame alone', default=False),
-    'num_val_samples': Field(whole(1), 'StyleGAN2: images drawn', default=16),
-}
-LOGGER: Fields = {
-    'print_freq': Field(count(), 'iterations between lines of the log', default=100),
-    'save_checkpoint_freq': Field(count(), 'iterations between checkpoints', default=1000),
-    'keep_checkpoints': Field(whole(1), 'how many checkpoints stay; all if not given', null=True),
-    'use_tb_logger': Field(BOOL, 'write for TensorBoard', default=True),
-    'wandb': Field(
-        MAPPING,
-        'Weights & Biases',
-        null=True,
-        fields={
-            'project': Field(TEXT, 'its project; none: it is not used', null=True),
-            'resume_id': Field(TEXT, 'the run to go on with', null=True),
-        },
-    ),
-}
-# What every BasicSR model reads in `train`; the rest of a foreign model's keys are not ours to know.
-TRAIN: Fields = {
-    'total_iter': Field(count(), 'length of the training', required=True),
-    'warmup_iter': Field(count(-1), 'iterations in which the learning rate rises; -1: none', default=-1),
-    'ema_decay': Field(FRACTION, 'of the moving average of the weights; 0: none', default=0),
-    'optim_*': Field(MAPPING, 'optimiser of a network', component='optimizer'),
-    'scheduler': Field(MAPPING, 'learning rate over time', component='scheduler'),
-    '*_opt': Field(MAPPING, 'a loss', null=True, component='loss'),
-}
-LOSSES = {  # of models that train with data
-    'MultiScaleSRModel': ('pixel_opt', 'perceptual_opt'),
-    'ClipSRModel': ('pixel_opt', 'perceptual_opt', 'alignment_opt'),
-}
-GROWTH: Fields = {
-    'start': Field(whole(1), 'blocks active at the first iteration', required=True),
-    'every': Field(count(), 'add blocks after every so many iterations', null=True),
-    'milestones': Field(COUNTS, 'add blocks after these iterations, instead of every', null=True),
-    'step': Field(whole(1), 'blocks added at a time', default=1),
-    'block_start': Field(one_of('identity', 'random'), 'how a new block starts', default='identity'),
-}
-DISTILLATION_TRAIN: Fields = {
-    'init': Field(one_of('random', 'teacher'), "the student's start", default='random'),
-    'growth': Field(MAPPING, 'blocks active over time; all from the start if not given', null=True, fields=GROWTH),
-    'self_ensemble': Field(BOOL, "learn from the teacher's mean over flips and rotations", default=False),
-    'distill_opt': Field(MAPPING, 'what the student learns by', required=True, component='loss'),
-    'adversarial_opt': Field(MAPPING, 'drives the generator to disagreement', null=True, component='loss'),
-    'reconstruction_opt': Field(MAPPING, 'keeps the generator near images', null=True, component='loss'),
-    'feature_opt': Field(MAPPING, "ties layers of the student to the teacher's", null=True, component='loss'),
-    'temporal_opt': Field(MAPPING, 'video: keeps the student steady along the motion', null=True, component='loss'),
-    'temporal_z_opt': Field(
-        MAPPING, 'video: keeps the generator to clips that come out steady', null=True, component='loss'
-    ),
-    'checkpointed': Field(
-        BOOL, "video: compute the student's features anew for the gradient, to save memory", default=False
-    ),
-    'generator_freq': Field(count(), 'student steps to one step of the generator', default=50),
-    'optim_g': Field(MAPPING, "the student's optimiser", required=True, component='optimizer'),
-    'optim_z': Field(MAPPING, "the generator's optimiser", null=True, component='optimizer'),
-    'scheduler': Field(MAPPING, "the student's learning rate over time", required=True, component='scheduler'),
-    'scheduler_z': Field(MAPPING, "the generator's learning rate over time", null=True, component='scheduler'),
-    'grad_clip': Field(POSITIVE, "largest norm of the student's gradient", null=True),
-    'grad_clip_z': Field(POSITIVE, "largest norm of the generator's gradient", null=True),
-    **{key: TRAIN[key] for key in ('ema_decay', 'warmup_iter', 'total_iter')},
-}
-BANK: Fields = {
-    'reuse': Field(whole(1), 'how often each input and its output by the teacher is used', default=1),
-    'rows': Field(whole(2), 'inputs kept of each scale', default=1024),
-    'turn': Field(BOOL, 'flip and rotate what is used again', default=True),
-    'numbers': Field(one_of('fp16', 'uint8'), 'how pairs are kept', default='fp16'),
-    'hr_size': Field(whole(1), 'side of the HR patches that are kept, if larger than those given', null=True),
-    'frames': Field(whole(2), 'video: frames of the clips that are kept, if more than those given', null=True),
-    'path': Field(ROOTS, 'stored banks (patterns as a*.lmdb too), instead of sources and teacher', null=True),
-}
-CLIPS: Fields = {
-    'frames': Field(whole(2), 'of a clip', required=True),
-    'degradation': Field(one_of('bicubic', 'blur', 'none'), "the teacher's; none: rendered at LR size", required=True),
-    'sigma': Field(POSITIVE, 'of the blur, in HR pixels', default=1.5),
-    'objects': Field(whole(0), 'in front of the ground, at most', default=2),
-    'motion': Field(one_of('full', 'translation', 'still'), 'how the ground and objects move', default='full'),
-    'speed': Field(SPEED, 'of the motion, from and to, LR pixels a frame', default=[0.03, 3.0]),
-    'picture_size': Field(whole(1), 'side of the pictures that are set in motion', null=True),
-}
-SYNTHESIS: Fields = {
-    'hr_size': Field(whole(1), 'side of the HR patches, a multiple of every scale', default=48),
-    'sources': Field(list_of(MAPPING, 'mappings with a type'), 'where inputs come from', null=True),
-    'bank': Field(MAPPING, 'inputs kept with the outputs of the teacher', null=True, fields=BANK),
-    'clips': Field(MAPPING, 'video: how pictures of the sources are set in motion', null=True, fields=CLIPS),
-}
-_SOURCE: Fields = {
-    'type': Field(one_of('procedural', 'learned', 'noise', 'images'), 'kind of source', required=True),
-    'weight': Field(POSITIVE, 'share of a batch', default=1),
-}
-SOURCES: Mapping[str, Fields] = {
-    'learned': _SOURCE,
-    'noise': _SOURCE,
-    'images': {**_SOURCE, 'dataroot_gt': Field(ROOTS, 'folders or LMDBs of HR images, or skimage', required=True)},
-    'procedural': {
-        **_SOURCE,
-        'num_images': Field(whole(1), 'images painted', default=2000),
-        'image_size': Field(whole(1), 'their side', default=96),
-        'cache_dir': Field(TEXT, 'folder that keeps them for other runs', null=True),
-    },
-}
+    total_iter: v.Count = option('length of the training', training=True)
+    warmup_iter: v.CountOrNone = option('iterations in which the learning rate rises; -1: none', -1)
+    ema_decay: v.Fraction = option('of the moving average of the weights; 0: none', 0)
 
-_COMMON: Fields = {
-    'name': Field(TEXT, "the experiment's name and folder", required=True),
-    'model_type': Field(TEXT, 'the registered model', required=True),
-    'scale': Field(whole(1), 'the scale, for data sets that do not say theirs'),
-    'num_gpu': Field(NUM_GPU, 'GPUs; 0: the CPU', default='auto'),
-    'manual_seed': Field(whole(0), 'seed of everything random; drawn if not given', null=True),
-    'datasets': Field(MAPPING, 'train, val_1, … (in a test test_1, …)', required=True),
-    'network_*': Field(MAPPING, 'a network', component='network'),
-    'path': Field(MAPPING, 'files', fields=PATH),
-    'train': Field(MAPPING, 'the training'),
-    'val': Field(MAPPING, 'the validation', fields=VAL),
-    'logger': Field(MAPPING, 'log and checkpoints', fields=LOGGER),
-    'dist_params': Field(MAPPING, 'for init_dist under slurm'),
-    'find_unused_parameters': Field(BOOL, "DistributedDataParallel's", default=False),
-}
-_PRECISION = Field(one_of('auto', 'bf16', 'fp32'), 'number format of convolutions', default='auto')
+
+class TrainOptions(AnyTrainOptions):
+    """A training with data; other keys of a model are its own."""
+
+    model_config = ConfigDict(extra='allow')
+    optimizers: dict[str, Optimizer] = option('optimiser of a network', {}, 'optim_*')
+    scheduler: Scheduler | None = option('learning rate over time', None)
+    losses: dict[str, Loss | None] = option('a loss', {}, '*_opt')
+
+
+class GrowthOptions(Section):
+    """Blocks of the student that are active over time."""
+
+    start: v.Whole = option('blocks active at the first iteration', training=True)
+    every: v.Count | None = option('add blocks after every so many iterations', None)
+    milestones: v.Counts | None = option('add blocks after these iterations, instead of every', None)
+    step: v.Whole = option('blocks added at a time', 1)
+    block_start: Literal['identity', 'random'] = option('how a new block starts', 'identity')
+
+
+class DistillationTrainOptions(AnyTrainOptions):
+    """A distillation."""
+
+    init: Literal['random', 'teacher'] = option("the student's start", 'random')
+    growth: GrowthOptions | None = option('blocks active over time; all from the start if not given', None)
+    self_ensemble: v.Bool = option("learn from the teacher's mean over flips and rotations", False)
+    distill_opt: Loss = option('what the student learns by', training=True)
+    adversarial_opt: Loss | None = option('drives the generator to disagreement', None)
+    reconstruction_opt: Loss | None = option('keeps the generator near images', None)
+    feature_opt: Loss | None = option("ties layers of the student to the teacher's", None)
+    temporal_opt: Loss | None = option('video: keeps the student steady along the motion', None)
+    temporal_z_opt: Loss | None = option('video: keeps the generator to clips that come out steady', None)
+    checkpointed: v.Bool = option("video: compute the student's features anew for the gradient, to save memory", False)
+    generator_freq: v.Count = option('student steps to one step of the generator', 50)
+    optim_g: Optimizer = option("the student's optimiser", training=True)
+    optim_z: Optimizer | None = option("the generator's optimiser", None)
+    scheduler: Scheduler = option("the student's learning rate over time", training=True)
+    scheduler_z: Scheduler | None = option("the generator's; the student's if not given", None)
+    grad_clip: v.Positive | None = option("largest norm of the student's gradient", None)
+    grad_clip_z: v.Positive | None = option("largest norm of the generator's gradient", None)
+
+
+class BankOptions(Section):
+    """Inputs kept with the outputs of the teacher."""
+
+    reuse: v.Whole = option('how often each input and its output by the teacher is used', 1)
+    rows: v.Whole2 = option('inputs kept of each scale', 1024)
+    turn: v.Bool = option('flip and rotate what is used again', True)
+    numbers: Literal['fp16', 'uint8'] = option('how pairs are kept', 'fp16')
+    hr_size: v.Whole | None = option('side of the HR patches that are kept, if larger than those given', None)
+    frames: v.Whole2 | None = option('video: frames of the clips that are kept, if more than those given', None)
+    path: v.Roots | None = option('stored banks (patterns as a*.lmdb too), instead of sources and teacher', None)
+
+
+class ClipsOptions(Section):
+    """Clips, made of the pictures of the sources."""
+
+    frames: v.Whole2 = option('of a clip')
+    degradation: Literal['bicubic', 'blur', 'none'] = option("the teacher's; none: rendered at LR size")
+    sigma: v.Positive = option('of the blur, in HR pixels', 1.5)
+    objects: v.Whole0 = option('in front of the ground, at most', 2)
+    motion: Literal['full', 'translation', 'still'] = option('how the ground and objects move', 'full')
+    speed: v.Speed = option('of the motion, from and to, LR pixels a frame', (0.03, 3.0))
+    picture_size: v.Whole | None = option('side of the pictures; a quarter more than a frame shows if not given', None)
+
+
+class SourceOptions(Section):
+    """Any source of inputs."""
+
+    type: Literal['procedural', 'learned', 'noise', 'images'] = option('learned: the generators, network_z')
+    weight: v.Positive = option('share of a batch', 1)
+
+
+class ImagesOptions(SourceOptions):
+    """The source images, real ones."""
+
+    type: Literal['images'] = option('this source')
+    dataroot_gt: v.Roots = option('folders or LMDBs of HR images, or skimage')
+
+
+class ProceduralOptions(SourceOptions):
+    """The source procedural, which paints dead leaves and textures."""
+
+    type: Literal['procedural'] = option('this source')
+    num_images: v.Whole = option('images painted', 2000)
+    image_size: v.Whole = option('their side; where it is not given, more for large patches', 96)
+    cache_dir: v.Text | None = option('folder that keeps them for other runs', None)
+
+
+def _known_source(options: Any) -> Any:
+    """Its type is told before its keys: they depend on it."""
+    kinds = get_args(SourceOptions.model_fields['type'].annotation)
+    if isinstance(options, dict) and options.get('type') not in kinds:
+        raise (
+            unexpected(one_of(kinds), options['type'], 'type') if 'type' in options else missing(SourceOptions, 'type')
+        )
+    return options
+
+
+Source = Annotated[
+    Annotated[ImagesOptions, Tag('*images')]
+    | Annotated[ProceduralOptions, Tag('*procedural')]
+    | Annotated[SourceOptions, Tag('*')],
+    Discriminator(lambda options: _tag(options, ('images', 'procedural'))),
+    BeforeValidator(_known_source),
+]
+
+
+class SynthesisOptions(Section):
+    """Where the inputs come from."""
+
+    hr_size: v.Whole = option('side of the HR patches, a multiple of every scale', 48)
+    sources: Annotated[list[Source], MinLen(1)] | None = option('what makes inputs, each for its share', None)
+    bank: BankOptions | None = option('inputs kept with the outputs of the teacher', None)
+    clips: ClipsOptions | None = option('video: how pictures of the sources are set in motion', None)
+
+
+class VideoSynthesisOptions(SynthesisOptions):
+    """Where the inputs of a distillation of video come from."""
+
+    clips: ClipsOptions = option('how pictures of the sources are set in motion')
+
+
+class RunOptions(Section):
+    """Any run."""
+
+    others_may_add: ClassVar[bool] = True
+    name: v.FolderName = option("the experiment's name and folder")
+    model_type: v.Text = option('the registered model')
+    num_gpu: v.GPUs = option('GPUs; 0: the CPU', 'auto')
+    manual_seed: v.Whole0 | None = option('seed of everything random; drawn if not given', None)
+    datasets: dict[str, Dataset] = option('train, val_1, … (in a test test_1, …)')
+    networks: dict[str, Network] = option('a network', {}, 'network_*')
+    path: PathOptions = option('files', PathOptions())
+    val: ValOptions = option('the validation', None)
+    logger: LoggerOptions = option('log and checkpoints', LoggerOptions())
+    dist_params: dict[str, Any] = option('for init_dist under slurm', {})
+    find_unused_parameters: v.Bool = option("DistributedDataParallel's", False)
+
+
+class DistillationOptions(RunOptions):
+    """A distillation of images."""
+
+    scales: v.Scales = option('the scales; each step draws one', training=True)
+    precision: Precision = option('number format of convolutions', 'auto')
+    network_g: Network = option('the student')
+    network_t: Network | None = option('the teacher; banks that are stored can stand for it', None)
+    network_z: Generator | None = option('the generator of learned sources, one for each scale', None)
+    synthesis: SynthesisOptions = option('where the inputs come from', training=True)
+    train: DistillationTrainOptions = option('the training', training=True)
+
+
+class VideoDistillationOptions(DistillationOptions):
+    """A distillation of video."""
+
+    synthesis: VideoSynthesisOptions = option('where the inputs come from', training=True)
+
+
+class TrainingOptions(RunOptions):
+    """A training with data."""
+
+    scale: v.Whole | None = option('the scale, for data sets that do not say theirs', None)
+    train: TrainOptions = option('the training', training=True)
+
+
+class ClipTrainingOptions(TrainingOptions):
+    """A training with clips."""
+
+    precision: Precision = option('number format of convolutions', 'auto')
+
+
+class StockOptions(TrainingOptions):
+    """Models of BasicSR, and yours, which may have more keys."""
+
+    val: StockValOptions = option('the validation', None)
+
+
 # RealESRGAN's models read how images are degraded from the top level.
-_REAL_ESRGAN = (
+REAL_ESRGAN = (
     'gt_usm', 'l1_gt_usm', 'percep_gt_usm', 'gan_gt_usm', 'high_order_degradation', 'gt_size', 'queue_size',
     'second_blur_prob',
     *(
@@ -308,21 +342,32 @@ _REAL_ESRGAN = (
         )
     ),
 )  # fmt: skip
+_degradations: dict[str, Any] = {key: (Any, option('how images are degraded', None)) for key in REAL_ESRGAN}
+RealESRGANOptions = create_model('RealESRGANOptions', __base__=StockOptions, **_degradations)
+
+AnyOptions = create_model('AnyOptions', __base__=(DistillationOptions, StockOptions))  # the keys of all models
+
+OPTIONS_OF: Mapping[str, type[RunOptions]] = {
+    'DataFreeDistillationModel': DistillationOptions,
+    VIDEO: VideoDistillationOptions,
+    'MultiScaleSRModel': TrainingOptions,
+    'ClipSRModel': ClipTrainingOptions,
+}
+LOSSES = {  # of models that train with data
+    'MultiScaleSRModel': ('pixel_opt', 'perceptual_opt'),
+    'ClipSRModel': ('pixel_opt', 'perceptual_opt', 'alignment_opt'),
+}
 
 
-def schema_of(model: str) -> Fields:
-    """The top level of the options of a model; one of `OURS` or any other."""
-    if model in DISTILLING:
-        return {
-            **{key: field for key, field in _COMMON.items() if key != 'scale'},
-            'scales': Field(scales_from(2), 'the scales; each step draws one'),
-            'precision': _PRECISION,
-            'synthesis': Field(MAPPING, 'where the inputs come from', fields=SYNTHESIS),
-            'train': Field(MAPPING, 'the training', fields=DISTILLATION_TRAIN),
-        }
-    train = Field(MAPPING, 'the training', fields=TRAIN)
-    if model in OURS:
-        clips = {'precision': _PRECISION} if model in ON_CLIPS else {}  # else the network's own option says it
-        return {**_COMMON, **clips, 'train': train}
-    degradations = {key: Field(ANY, 'how images are degraded') for key in _REAL_ESRGAN} if 'RealESR' in model else {}
-    return {**_COMMON, **degradations, 'train': train, 'val': Field(MAPPING, 'validation', fields={**VAL, **STOCK_VAL})}
+def options_of(model: Model) -> type[RunOptions]:
+    """The options of a model."""
+    return OPTIONS_OF.get(model.kind, RealESRGANOptions if 'RealESR' in model.kind else StockOptions)
+
+
+def options_model(opt: Mapping[str, Any]) -> RunOptions:
+    """Validated options as a typed object, its defaults filled; what `complete` or a model's own keys add is left out.
+
+    Raises:
+        pydantic.ValidationError: options that `validate` would have refused.
+    """
+    return options_of(Model.of(opt)).model_validate(dict(opt))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vsrkd_plugin.config.components import find_registered
+from vsrkd_plugin.basicsr_patches.registries import find_registered
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed

@@ -11,12 +11,12 @@ from torch import nn
 from vsrkd_plugin.adapters.contract import Grows, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
-from vsrkd_plugin.config.components import Model, show
+from vsrkd_plugin.basicsr_patches.registries import Model
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
-from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.errors import UserError, first_line, unexpected
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
@@ -138,7 +138,7 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
         return
     place, layers = 'train, feature_opt, layers', plan.losses.feature.get('layers')
     if not isinstance(layers, Mapping):
-        raise UserError(f'{place}: expected a mapping, got {show(layers)}')
+        raise UserError(f'{place}: {unexpected("a mapping", layers)}')
     student, teacher = networks['network_g'], networks['network_t']
     channels = CLIP_CHANNELS if plan.clips else input_channels(teacher, plan.teacher.options if plan.teacher else None)
     spec = plan.sample_spec(channels)

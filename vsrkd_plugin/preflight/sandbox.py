@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vsrkd_plugin.config.components import find_registered
+from vsrkd_plugin.basicsr_patches.registries import find_registered
 from vsrkd_plugin.errors import UserError, first_line
 
 

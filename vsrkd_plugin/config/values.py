@@ -1,0 +1,113 @@
+"""What the value of an option can be: types that say in one line, in words, what they expect."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Lt, MinLen
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, GetCoreSchemaHandler, Strict, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from vsrkd_plugin.errors import one_of, unexpected
+
+
+@dataclass(frozen=True)
+class Told:
+    """Says what a value must be: in errors, and in the reference.
+
+    Args:
+        text: such as 'a number > 0'.
+        holds: what must be so beyond the type.
+    """
+
+    text: str
+    holds: Callable[[Any], bool] = lambda value: True
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+            try:
+                found = validate(value)
+            except ValidationError as error:
+                raise unexpected(self.text, value) from error
+            if not self.holds(found):
+                raise unexpected(self.text, value)
+            return value if isinstance(value, int) else found  # 1 stays 1, where a float would do too
+
+        return core_schema.no_info_wrap_validator_function(check, handler(source))
+
+
+def expected(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """What a value of a type must be, in words; `metadata` as pydantic keeps it beside the annotation of a field."""
+    told = [data.text for data in (*getattr(annotation, '__metadata__', ()), *metadata) if isinstance(data, Told)]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if told:
+        return told[-1]
+    if origin is Literal:
+        return one_of(arguments)
+    if origin in (Annotated, Union, UnionType):  # a union with None, which stands for leaving it out
+        return expected(arguments[0])
+    return 'a list of mappings with a type' if list in (annotation, origin) else 'a mapping'
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """One or a list of them as a tuple; None as an empty one."""
+    return () if value is None else tuple(value) if isinstance(value, list) else (value,)
+
+
+def _folder_name(name: Any) -> Any:
+    """One folder below another, a visible one: runs and images must stay where they belong."""
+    if isinstance(name, str) and (
+        not name.isprintable()  # NUL is not, nor is what cannot be encoded
+        or any(mark in name for mark in '/\\')
+        or name.startswith('.')
+        or not 0 < len(name.encode()) <= 200  # BasicSR adds to it, and file systems take 255
+    ):
+        raise unexpected('one folder name', name)
+    return name
+
+
+def _integral(value: Any) -> Any:
+    """5e3 is as good as 5000: so BasicSR's own files write iterations."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _distinct(value: int | list[int]) -> bool:
+    return isinstance(value, int) or len(set(value)) == len(value)
+
+
+Bool = Annotated[bool, Strict(), Told('true or false')]
+Text = Annotated[str, Strict(), MinLen(1), Told('text')]
+FolderName = Annotated[Text, AfterValidator(_folder_name)]
+# The set for training may have a number for a name, such as 291.
+SetName = Annotated[Text | Annotated[int, Strict()], Told('text'), AfterValidator(_folder_name)]
+Names = Annotated[list[Text], Told('a list of texts')]
+Roots = Annotated[Text | Annotated[list[Text], MinLen(1)], Told('a path, or a list of them')]
+
+Whole0 = Annotated[int, Strict(), Ge(0), Told('a whole number >= 0')]
+Whole = Annotated[int, Strict(), Ge(1), Told('a whole number > 0')]
+Whole2 = Annotated[int, Strict(), Ge(2), Told('a whole number >= 2')]
+Count = Annotated[int, Strict(), Ge(1), BeforeValidator(_integral), Told('a whole number > 0')]
+CountOrNone = Annotated[int, Strict(), Ge(-1), BeforeValidator(_integral), Told('a whole number >= -1')]
+Counts = Annotated[list[Count], MinLen(1), Told('a list of whole numbers > 0')]
+Counts0 = Annotated[
+    list[Annotated[int, Strict(), Ge(0), BeforeValidator(_integral)]],
+    MinLen(1),
+    Told('a list of whole numbers >= 0'),
+]
+Scale = Annotated[
+    Whole | Annotated[list[Whole], MinLen(1)], Told('a whole number > 0, or a list of distinct ones', _distinct)
+]
+Scales = Annotated[
+    Whole2 | Annotated[list[Whole2], MinLen(1)], Told('a whole number >= 2, or a list of distinct ones', _distinct)
+]
+
+Positive = Annotated[float, Strict(), Gt(0), AllowInfNan(False), Told('a number > 0')]
+NotNegative = Annotated[float, Strict(), Ge(0), AllowInfNan(False), Told('a number >= 0')]
+Fraction = Annotated[float, Strict(), Ge(0), Lt(1), Told('a number from 0 to below 1')]
+Factors = Annotated[list[NotNegative], MinLen(1), Told('a list of numbers >= 0')]
+Betas = Annotated[tuple[Fraction, Fraction], Told('two numbers from 0 to below 1')]
+Speed = Annotated[
+    tuple[Positive, Positive], Told('two numbers > 0, the lower first', lambda speed: speed[0] <= speed[1])
+]
+GPUs = Annotated[Literal['auto'] | Whole0, Told("'auto' or a whole number >= 0")]
