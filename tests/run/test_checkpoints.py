@@ -1,5 +1,6 @@
 """Checkpoints of any origin are read without being run; ours are written whole or not at all."""
 
+import logging
 import os
 import pickle
 import subprocess
@@ -47,12 +48,26 @@ def test_usual_wrappings(tmp_path: Path, wrap: Callable[[dict], dict], zipped: b
     _assert_same(read_weights(tmp_path / 'net.pth'), state)
 
 
-def test_param_key_goes_first(tmp_path: Path) -> None:
-    one, two = {'w': torch.ones(1)}, {'w': torch.zeros(1)}
-    torch.save({'params': one, 'params_ema': two}, tmp_path / 'net.pth')
-    _assert_same(read_weights(tmp_path / 'net.pth'), one)
-    _assert_same(read_weights(tmp_path / 'net.pth', 'params_ema'), two)
-    _assert_same(read_weights(tmp_path / 'net.pth', None), one)
+def test_the_entry_that_was_validated_is_loaded_unless_another_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, average = {'w': torch.ones(1)}, {'w': torch.zeros(1)}
+    torch.save({'params': raw, 'params_ema': average}, tmp_path / 'net.pth')
+    _assert_same(read_weights(tmp_path / 'net.pth'), average)
+    _assert_same(read_weights(tmp_path / 'net.pth', None), average)
+    _assert_same(read_weights(tmp_path / 'net.pth', 'params'), raw)
+    _assert_same(read_weights(tmp_path / 'net.pth', 'params_ema'), average)
+    torch.save({'params': raw}, tmp_path / 'raw.pth')
+    _assert_same(read_weights(tmp_path / 'raw.pth', 'params_ema'), raw)
+
+    network = nn.Module()
+    network.w = nn.Parameter(torch.full((1,), 3.0))
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)  # BasicSR turns it off
+    caplog.set_level('INFO', 'basicsr')
+    for key, entry, value in ((None, 'params_ema', 0), ('params', 'params', 1)):
+        load_weights(network, tmp_path / 'net.pth', key)
+        assert network.w.item() == value
+        assert caplog.messages[-1] == f'Module: loaded {entry} of {tmp_path / "net.pth"}.'
 
 
 @pytest.mark.parametrize('zipped', [True, False])

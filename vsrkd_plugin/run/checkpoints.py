@@ -1,141 +1,94 @@
 """Reading checkpoints of any origin without running them, and writing our own so that a kill never truncates one."""
 
-import collections
+import logging
 import os
-import pickle
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, serialization
+from torch import Tensor
 
 from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.run.inert_pickle import Inert
+from vsrkd_plugin.run.torch_files import read_torch_file
 from vsrkd_plugin.run.zoo import resolve_weights
 
-# What a checkpoint usually keeps its weights under, in the order in which we look.
-WEIGHT_KEYS = ('params', 'params_ema', 'state_dict', 'model', 'net')
+logger = logging.getLogger('basicsr')
+
+# What a checkpoint usually keeps its weights under, in the order in which we look. Where BasicSR trains with
+# `ema_decay` it saves both of the first two, and validates the average: that is the network whose figures were told.
+WEIGHT_KEYS = ('params_ema', 'params', 'state_dict', 'model', 'net')
+_MOST_MODULES, _DEEPEST = 100_000, 200  # of a pickled network; a forged one may hold itself
 
 
-class _Inert:
-    """Stands in for any class or function a pickle names: keeps the attributes it is given, runs nothing of theirs."""
-
-    attributes: dict[str, Any]
-
-    def __new__(cls, *_args: Any, **_kwargs: Any) -> Any:  # not __init__, which a pickle may go round
-        instance = super().__new__(cls)
-        instance.attributes = {}
-        return instance
-
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.attributes = state
-
-    # Containers that a pickle fills item by item.
-    def append(self, _item: Any) -> None: ...
-    def extend(self, _items: Any) -> None: ...
-    def __setitem__(self, _key: Any, _value: Any) -> None: ...
-
-
-class _BuiltTensor:
-    """What `torch._utils._rebuild_tensor` and its successor make, without the hooks and metadata of the latter."""
-
-    def __new__(cls, storage: Any, offset: int, size: tuple, stride: tuple, *_hooks: Any) -> Any:
-        return torch.empty(0, dtype=storage.dtype).set_(storage, offset, size, stride)
-
-
-class _BuiltParameter:
-    """A parameter becomes the tensor it wraps."""
-
-    def __new__(cls, data: Any, *_hooks: Any) -> Any:
-        return data
-
-
-# What a pickle may build; anything else becomes inert. `__builtin__` is Python 2's name.
-_BUILDERS: dict[tuple[str, str], type] = {
-    ('collections', 'OrderedDict'): collections.OrderedDict,
-    ('builtins', 'set'): set,
-    ('__builtin__', 'set'): set,
-    ('torch._utils', '_rebuild_tensor'): _BuiltTensor,
-    ('torch._utils', '_rebuild_tensor_v2'): _BuiltTensor,
-    ('torch._utils', '_rebuild_parameter'): _BuiltParameter,
-    ('torch._utils', '_rebuild_parameter_with_state'): _BuiltParameter,
-    ('torch.nn.parameter', 'Parameter'): _BuiltParameter,  # torch before 1.0
-}
-
-
-class _InertUnpickler(pickle.Unpickler):
-    """Builds tensors, ordered dicts and sets; every other global becomes an inert object, so no code of the file runs.
-
-    torch itself answers for the storage types, before it asks here.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        # A class made for this one occasion: a pickle can set attributes of whatever it names (opcode BUILD), and
-        # must reach nothing that outlives the reading. `__module__` hides it from torch's look for changed sources.
-        return type(name, (_BUILDERS.get((module, name), _Inert),), {'__module__': 'inert'})
-
-
-class _InertPickle:
-    """The interface `torch.load(pickle_module=…)` asks for."""
-
-    __name__ = 'inert_pickle'
-    Unpickler = _InertUnpickler
-    UnpicklingError = pickle.UnpicklingError
-
-    @staticmethod
-    def load(file: Any, **kwargs: Any) -> Any:
-        return _InertUnpickler(file, **kwargs).load()
-
-
-def _load_inert(file: Path) -> Any:
-    """The content of a checkpoint, in which all but tensors and plain containers is inert or refused."""
-    with open(file, 'rb') as opened:
-        # torch.load would hand such a file to torch.jit.load, which runs the program in it.
-        if serialization._is_zipfile(opened):
-            with serialization._open_zipfile_reader(opened) as archive:
-                if serialization._is_torchscript_zip(archive):
-                    raise pickle.UnpicklingError('a TorchScript program, not a checkpoint of weights')
-    try:
-        return torch.load(file, map_location='cpu', weights_only=True)
-    except Exception:  # whatever a module of other code, or a broken file, makes that one raise
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', "Couldn't retrieve source code")  # of the file's classes: not wanted
-            return torch.load(file, map_location='cpu', weights_only=False, pickle_module=_InertPickle())
-
-
-def _module_weights(module: dict[str, Any], prefix: str = '') -> dict[str, Tensor]:
-    """The state dict of an unpickled `nn.Module`'s attributes."""
-    weights = {}
-    not_saved = module.get('_non_persistent_buffers_set') or ()
-    for group in ('_parameters', '_buffers'):
-        for name, value in (module.get(group) or {}).items():
-            if isinstance(value, Tensor) and name not in not_saved:
-                weights[prefix + name] = value.detach()
-    for name, child in (module.get('_modules') or {}).items():
-        if isinstance(child, _Inert):
-            weights.update(_module_weights(child.attributes, f'{prefix}{name}.'))
+def _module_weights(module: Inert) -> dict[str, Tensor]:
+    """The state dict of a pickled `nn.Module`."""
+    weights: dict[str, Tensor] = {}
+    waiting, seen = [('', module)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        seen += 1
+        if seen > _MOST_MODULES or prefix.count('.') > _DEEPEST:
+            raise ValueError('too many modules within each other')
+        attributes = module.attributes
+        not_saved = attributes.get('_non_persistent_buffers_set') or ()
+        for group in ('_parameters', '_buffers'):
+            for name, value in (attributes.get(group) or {}).items():
+                if isinstance(value, Tensor) and name not in not_saved:
+                    weights[prefix + name] = value
+        children = [
+            (f'{prefix}{name}.', child)
+            for name, child in (attributes.get('_modules') or {}).items()
+            if type(child) is Inert
+        ]
+        waiting += reversed(children)
     return weights
 
 
-def _find_weights(content: Any, param_key: str | None) -> dict[str, Tensor] | None:
-    if isinstance(content, _Inert):
-        return _module_weights(content.attributes) or None
-    if not isinstance(content, dict):
+def _find_weights(content: Any, param_key: str | None, seen: set[int]) -> tuple[str, dict[str, Tensor]] | None:
+    """Where the weights are (entries, joined by slashes; empty: at the top) and what they are."""
+    if type(content) is Inert:
+        weights = _module_weights(content)
+        return ('', weights) if weights else None
+    if not isinstance(content, dict) or id(content) in seen:
         return None
+    seen.add(id(content))
     for key in (param_key, *WEIGHT_KEYS):
         if key in content and not isinstance(content[key], Tensor):
-            weights = _find_weights(content[key], param_key)
-            if weights is not None:
-                return weights
-    if content and all(isinstance(value, Tensor) for value in content.values()):
-        return dict(content)
+            found = _find_weights(content[key], param_key, seen)
+            if found is not None:
+                return f'{key}/{found[0]}'.rstrip('/'), found[1]
+    if content and all(isinstance(value, Tensor) and isinstance(key, str) for key, value in content.items()):
+        return '', dict(content)
     return None
 
 
-def read_weights(path: str | os.PathLike, param_key: str | None = 'params') -> dict[str, Tensor]:
+def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str, Tensor]]:
+    """As `read_weights`, with the entry that holds the weights in front."""
+    file = resolve_weights(path)
+    if not file.is_file():
+        raise UserError(f'{path}: no such checkpoint file')
+    try:
+        content = read_torch_file(file)
+    except Exception as error:  # whatever a broken file makes the reader raise, the file is what is wrong
+        raise UserError(
+            f'{path}: cannot be read as a checkpoint, it is truncated or not one ({first_line(error)})'
+        ) from error
+    try:
+        found = _find_weights(content, param_key, set())
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a forged module, or one that holds itself
+        raise UserError(f'{path}: holds no well-formed module ({first_line(error)})') from error
+    if found is None:
+        raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
+    return found[0], {key.removeprefix('module.'): value for key, value in found[1].items()}
+
+
+def read_weights(path: str | os.PathLike, param_key: str | None = None) -> dict[str, Tensor]:
     """The state dict in a checkpoint file, on the CPU, without running any code of the file.
 
     Reads plain state dicts, BasicSR's `{'params': …}`, `{'state_dict': …}` and files that hold a whole pickled
@@ -143,38 +96,26 @@ def read_weights(path: str | os.PathLike, param_key: str | None = 'params') -> d
 
     Args:
         path: a file, or `zoo:NAME` for weights that come with this package.
-        param_key: the entry to prefer; the usual ones are tried after it.
+        param_key: the entry to prefer; the usual ones are tried after it. None: the one that was validated, which is
+            the moving average `params_ema` where there is one.
 
     Raises:
         UserError: no such file, unreadable or truncated, or no weights in it.
     """
-    file = resolve_weights(path)
-    if not file.is_file():
-        raise UserError(f'{path}: no such checkpoint file')
-    try:
-        content = _load_inert(file)
-    except Exception as error:  # whatever a broken file makes an unpickler raise, the file is what is wrong
-        raise UserError(
-            f'{path}: cannot be read as a checkpoint, it is truncated or not one ({first_line(error)})'
-        ) from error
-    try:
-        weights = _find_weights(content, param_key)
-    except (AttributeError, TypeError, RecursionError) as error:  # a forged module, or one that holds itself
-        raise UserError(f'{path}: holds no well-formed module ({first_line(error)})') from error
-    if weights is None:
-        raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
-    return {key.removeprefix('module.'): value for key, value in weights.items()}
+    return _read(path, param_key)[1]
 
 
 def load_weights(
-    network: torch.nn.Module, path: str | os.PathLike, param_key: str | None = 'params', strict: bool = True
+    network: torch.nn.Module, path: str | os.PathLike, param_key: str | None = None, strict: bool = True
 ) -> None:
     """Load a checkpoint into `network`, with one error that names the file and the first mismatch.
+
+    Logs which entry of the file was loaded; `param_key` as in `read_weights`.
 
     Raises:
         UserError: as `read_weights`; or keys are missing, unexpected, or of another shape.
     """
-    weights = read_weights(path, param_key)
+    entry, weights = _read(path, param_key)
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
     name = type(network).__name__
@@ -192,6 +133,7 @@ def load_weights(
             told = f'holds {extra[0]} ({len(extra)} keys more) that the {name} of the options has not'
             raise UserError(f'{path}: {told}; {_hint(extra)}')
     network.load_state_dict(weights, strict=strict)
+    logger.info('%s: loaded %s of %s.', name, entry or 'the weights', path)
 
 
 def _hint(keys: list[str]) -> str:
