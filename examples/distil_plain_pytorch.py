@@ -1,6 +1,6 @@
 """Data-free distillation in plain PyTorch, without BasicSR's training loop and without options files.
 
-Run: `python examples/distil_plain_pytorch.py`. A VDSR of 64 channels becomes one of 32, in a minute or two on two CPU cores.
+Run: `python examples/distil_plain_pytorch.py`. A VDSR of 64 channels becomes one of 32 in a minute or two on two cores.
 """
 
 from contextlib import nullcontext
