@@ -40,3 +40,14 @@ def test_refit_is_the_minimum() -> None:
         for _ in range(10):
             moved = F.conv2d(x, layer.weight + 1e-2 * torch.randn_like(layer.weight), padding=1)
             assert (moved - target).square().sum() > best
+
+
+@pytest.mark.parametrize(
+    'settings', [{'padding': 'same'}, {'stride': 2}, {'groups': 2}, {'padding': 1, 'padding_mode': 'reflect'}]
+)
+def test_a_layer_of_another_kind_is_refused(settings: dict) -> None:
+    layer, x = nn.Conv2d(2, 2, 3, **settings), torch.randn(2, 2, 8, 8)
+    before = layer.weight.clone()
+    with pytest.raises(ValueError, match='cannot refit Conv2d.*expected stride 1, one group and zero padding'):
+        refit(layer, x, layer(x).detach())
+    assert torch.equal(layer.weight, before)

@@ -69,5 +69,12 @@ def test_bad_pairs() -> None:
         start_from_teacher(_edsr(4), _edsr(6), x)
     with pytest.raises(ValueError, match='how they upsample'):
         start_from_teacher(_edsr(4), _edsr(4, upscale=4), x)
+    with pytest.raises(ValueError, match='how they upsample'):
+        start_from_teacher(_edsr(4), _edsr(4, upscale=3), x)  # layers of the same types
+    teacher, student = _edsr(4), _edsr(4)
+    for network in (teacher, student):
+        network.upsample = nn.Sequential(nn.Conv2d(4, 16, 3, padding=1), nn.ReLU(), nn.PixelShuffle(2))
+    with pytest.raises(ValueError, match='pixel shuffles alternate, got Conv2d, ReLU, PixelShuffle'):
+        start_from_teacher(teacher, student, x)
     with pytest.raises(ValueError, match='does not fit'):
         start_from_teacher(_edsr(4), VDSR(num_in_ch=3, num_feat=4, num_block=2), x)
