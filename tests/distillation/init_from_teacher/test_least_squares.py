@@ -48,6 +48,6 @@ def test_refit_is_the_minimum() -> None:
 def test_a_layer_of_another_kind_is_refused(settings: dict) -> None:
     layer, x = nn.Conv2d(2, 2, 3, **settings), torch.randn(2, 2, 8, 8)
     before = layer.weight.clone()
-    with pytest.raises(ValueError, match='cannot refit Conv2d.*expected stride 1, one group and zero padding'):
+    with pytest.raises(ValueError, match=r'cannot refit Conv2d.*expected stride 1, one group and zero padding'):
         refit(layer, x, layer(x).detach())
     assert torch.equal(layer.weight, before)
