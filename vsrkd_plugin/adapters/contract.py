@@ -204,7 +204,7 @@ def input_channels(network: nn.Module, options: Mapping[str, Any] | None = None)
 
 
 def _channels(network: nn.Module, options: Mapping[str, Any]) -> int:
-    """By its options, its own word, its constructor's default, its first convolution, in this order."""
+    """By its options, its attribute, its constructor's default, its first convolution, in this order."""
     defaults = inspect.signature(type(network).__init__).parameters
     for name in _CHANNEL_NAMES:
         default = defaults[name].default if name in defaults else None

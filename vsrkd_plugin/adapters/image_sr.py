@@ -13,10 +13,10 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 
 
 class ImageSRAdapter(nn.Module):
-    """Calls an SR network as it wants to be called.
+    """Calls an SR network as its contract asks for.
 
-    Networks with attributes `pre_upsampling` (input at HR size) and `multi_scale` (`forward` takes a `scale`) are
-    believed; any other is run once on a few pixels to see whether it enlarges.
+    Networks say by attributes whether they are `pre_upsampling` (input at HR size) or `multi_scale` (`forward` takes a
+    `scale`); one that says neither is run once on a few pixels to see whether it enlarges.
 
     Args:
         network: the network, bare or in DataParallel or DistributedDataParallel.

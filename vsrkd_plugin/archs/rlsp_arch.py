@@ -11,7 +11,7 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 
 # Levels to one unit inside a normalised network: of a frame, of a difference, of what is added to Y.
 _FRAME, _DIFFERENCE, _ADDED = 64.0, 16.0, 64.0
-_CHANCE = 0.1  # share of chance in the first weights of a normalised network's hidden layers, else identities
+_RANDOM_SHARE = 0.1  # of the initial weights of a normalised network's hidden layers; the rest is an identity
 
 
 @ARCH_REGISTRY.register()
@@ -27,7 +27,7 @@ class RLSP(nn.Module):
     learns from each frame alone for thousands of steps. `normalised` lets it read, in units of about 1, this frame and
     how the last one, the next one and the last result differ from it; a linear map of the same inputs, so that, but for
     the first frame and the borders, it can express what the plain network can. Its hidden layers start near identities.
-    Its weights have a key more (`mixing`) and do not fit a plain network.
+    Its state dict has one key more (`mixing`) and does not fit a plain network.
 
     Args:
         num_feat: channels of the hidden layers and of the state. Default 64.
@@ -36,7 +36,7 @@ class RLSP(nn.Module):
         centred: where LR pixels lie: in the middle of the HR pixels that they stand for, as bicubic reduction makes
             them (BI), or, if false, on the first of these (BD: every `upscale`-th pixel of blurred frames).
         checkpointed: while training, keep only the states between frames and compute the rest anew for the gradient:
-            memory for long clips, for a third more time.
+            long clips take less memory, and a third more time.
         normalised: read differences between frames; for networks that are trained from a random start.
 
     Raises:
@@ -77,7 +77,8 @@ class RLSP(nn.Module):
             if normalised:
                 self.layers()[-1].weight.mul_(2)
                 for layer in self.layers()[1:-1]:
-                    layer.weight.mul_(_CHANCE).add_(nn.init.dirac_(torch.empty_like(layer.weight)), alpha=1 - _CHANCE)
+                    identity = nn.init.dirac_(torch.empty_like(layer.weight))
+                    layer.weight.mul_(_RANDOM_SHARE).add_(identity, alpha=1 - _RANDOM_SHARE)
         if normalised:
             self.register_buffer('mixing', _mixing())
         self.to(memory_format=torch.channels_last)

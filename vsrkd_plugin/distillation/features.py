@@ -1,4 +1,4 @@
-"""What layers give on the way: taken from a network while somebody else calls it."""
+"""Outputs of a network's layers, recorded by hooks while the network is used."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

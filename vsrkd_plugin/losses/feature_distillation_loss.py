@@ -1,4 +1,4 @@
-"""Features of the student against the teacher's, where it matters and how strongly: no channel must match another."""
+"""Where, and how strongly, features of student and teacher respond: their channels need not correspond."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce

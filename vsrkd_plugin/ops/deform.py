@@ -6,7 +6,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-_stock = torchvision.ops.deform_conv2d  # before anybody puts this module's in its place
+_stock = torchvision.ops.deform_conv2d  # kept here, as `basicsr_patches.networks` puts the function below in its place
 
 
 def deform_conv2d(input: Tensor, offset: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:

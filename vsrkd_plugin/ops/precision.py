@@ -19,9 +19,10 @@ Autocast = Callable[[], contextlib.AbstractContextManager]
 def cpu_is_faster_in_bf16() -> bool:
     """True where a convolution takes this CPU clearly less time in bf16 than in fp32; measured once, in 0.1 s.
 
-    That it has instructions for bf16 does not say so: cores with avx512_bf16 and two units for fp32, but one for bf16,
-    lose by it. Only a clear gain counts, so that a run that is resumed chooses as it did before.
+    Instructions for bf16 are not enough: cores with two units for fp32 and one for bf16 are slower in bf16. Only a
+    clear gain counts, so that a resumed run measures the same answer again.
     """
+    # Names that torch does not promise: a version may lack them.
     probes = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
     if not any(getattr(torch.cpu, probe, lambda: False)() for probe in probes):
         return False

@@ -1,4 +1,4 @@
-"""Muon: steps of a fixed size in every direction of a layer's weight, whatever the gradient says most loudly.
+"""Muon: an optimiser whose step of a weight matrix has the same size in all directions, whatever the gradient's is.
 
 A plain chain of twenty convolutions is badly conditioned: under Adam a few directions of each layer's gradient take the
 whole step, and a rate at which the others would move breaks the network. VDSR 64 → 32 channels after 650 steps of 16
@@ -38,7 +38,7 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for the layers between, Adam for all other parameters (first and last layer, biases, norms).
+    """Muon for the weights of hidden layers, Adam for all other parameters (first and last layer, biases, norms).
 
     A convolution's weight counts as the matrix `(out_channels, in_channels * kernel)`. Matrices of one shape are
     orthogonalised at once. Parameters without a gradient (blocks not yet grown) are left alone.

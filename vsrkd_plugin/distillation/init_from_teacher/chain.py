@@ -68,8 +68,9 @@ def inherit(
     """Start a student from the channels of its teacher.
 
     In each layer the most important channels are kept; then, walking forward, each of the student's layers is refitted
-    from the *student's own* activations to the *teacher's* pre-activations of the kept channels, so that it makes good
-    what the layers before it lost. Blocks beyond `active` are left alone (they are identity until they grow).
+    from the *student's own* activations to the *teacher's* pre-activations of the kept channels, so that it
+    compensates for what the layers before it lost. Blocks beyond `active` are left alone (they are identity until they
+    grow).
 
     Args:
         teacher, student: input, blocks, output.
