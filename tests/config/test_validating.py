@@ -278,6 +278,42 @@ def test_flaws_of_a_speed(speed: Any) -> None:
     _fails(options, f'^datasets, train, invented_speed: {message}')
 
 
+@pytest.mark.parametrize(
+    ('where', 'value', 'message'),
+    [
+        ('gt_size', GONE, r"^datasets, train: key 'gt_size' is missing \(side of the HR patches"),
+        ('gt_size', 130, r'^datasets, train, gt_size: expected a multiple of every scale, but 130 is none of 4$'),
+        ('scale', GONE, r"^datasets, train: key 'scale' is missing \(the scale; expected a whole number > 0\)$"),
+        ('name', GONE, r"^datasets, train: key 'name' is missing"),
+        ('type', GONE, r"^datasets, train: key 'type' is missing"),
+    ],
+)
+def test_flaws_of_a_data_set_of_clips(where: str, value: Any, message: str) -> None:
+    _fails(_set(_load('train_rlsp_teacher.yml'), f'datasets:train:{where}', value), message)
+
+
+@pytest.mark.parametrize(
+    ('where', 'value', 'message'),
+    [
+        ('synthesis:sources:0', 5, r'^synthesis, sources, 0: expected a mapping, got 5$'),
+        ('synthesis:sources:0', {'num_images': 5}, r"^synthesis, sources, 0: key 'type' is missing "),
+        ('network_g', {'type': 'VDSR', 5: 1}, r'^network_g, 5: expected keys that are text, got 5$'),
+        ('train:growth:start', 1.0, r'^train, growth, start: expected a whole number > 0, got 1.0$'),
+        ('train:optim_g:params', [], r"^train, optim_g: 'params' is not for options to set$"),
+        ('train:scheduler:type', [], r'^train, scheduler, type: expected one of MultiStepLR, .* got \[\]$'),
+        ('train:scheduler:periods', [0], r'^train, scheduler, periods: expected a list of whole numbers > 0, got'),
+        ('synthesis:bank:path', 'a.lmdb', r'^synthesis: expected sources, or stored banks .* got both$'),
+        ('network_t', None, r'^network_t: expected a mapping, got nothing$'),
+    ],
+)
+def test_more_flaws(where: str, value: Any, message: str) -> None:
+    _fails(_set(_load('dfkd_vdsr.yml'), where, value), message)
+
+
+def test_no_block_is_fewer_than_one() -> None:
+    _fails(_set(_load('dfkd_vdsr.yml'), 'network_g:num_block', 0), r'start: expected at most 0, .* got 17$')
+
+
 def test_what_is_fine() -> None:
     opt = _load('dfkd_vdsr.yml')
     for where, value in (

@@ -1,10 +1,12 @@
-"""The options, section by section: each with its kind, range, default and meaning. A default stands here alone."""
+"""The options, section by section: each with its kind, range, default and meaning. A default stands here alone.
+
+What may be `~`, which is the same as leaving it out, is optional by its type; a default of None alone leaves it out.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from annotated_types import MinLen
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag, create_model
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from vsrkd_plugin.basicsr_patches.registries import VIDEO, Model
 from vsrkd_plugin.config import values as v
@@ -20,7 +22,7 @@ class LoaderOptions(Section):
 
     type: Annotated[v.Text, Built('data set')] = option('the registered data set')
     name: v.SetName = option('name in logs and reports, and of the folder for its images')
-    batch_size_per_gpu: v.Whole | None = option('samples of a step in each process; training needs it', None)
+    batch_size_per_gpu: v.Whole = option('samples of a step in each process; training needs it', None)
     num_worker_per_gpu: v.Whole0 = option('training: processes that load data', 0)
     prefetch_mode: Literal['cpu', 'cuda'] | None = option('load ahead of the training', None)
     num_prefetch_queue: v.Whole = option('batches loaded ahead (prefetch_mode: cpu)', 1)
@@ -41,10 +43,10 @@ class BicubicImageDatasetOptions(LoaderOptions):
 
     type: Literal['BicubicImageDataset'] = option('this data set')
     dataroot_gt: v.Roots = option('folder or LMDB of HR images, or skimage')
-    scale: v.Scale | None = option('the scale; in training also several', None)
+    scale: v.Scale = option('the scale; in training also several', None)
     color: Literal['y', 'rgb'] = option('channels', 'rgb')
     interpolate: v.Bool = option('give LR enlarged to HR size by bicubic', False)
-    gt_size: v.Whole | None = option('side of the HR patches; training needs it', None)
+    gt_size: v.Whole = option('side of the HR patches; training needs it', None)
     use_hflip: v.Bool = option('training: random flips', True)
     use_rot: v.Bool = option('training: random quarter turns', True)
     enlarge: v.Whole = option('training: patches of an image in an epoch', 1)
@@ -60,7 +62,7 @@ class DegradedClipDatasetOptions(LoaderOptions):
     degradation: Literal['bicubic', 'blur'] = option('how LR is made', 'bicubic')
     sigma: v.Positive = option('of the blur, in HR pixels', 1.5)
     num_frame: v.Whole = option('training: frames of a sample; validation: the least that a clip has', 1)
-    gt_size: v.Whole | None = option('side of the HR patches; training needs it', None)
+    gt_size: v.Whole = option('side of the HR patches; training needs it', None)
     use_hflip: v.Bool = option('training: random flips', True)
     use_rot: v.Bool = option('training: random quarter turns', True)
     use_reverse: v.Bool = option('training: random reversal of time', True)
@@ -115,7 +117,7 @@ class ValOptions(Section):
     """The validation."""
 
     others_may_add: ClassVar[bool] = True
-    val_freq: v.Count | None = option('iterations between validations; training needs it', None)
+    val_freq: v.Count = option('iterations between validations; training needs it', None)
     save_img: v.Bool = option('write the images', False)
     suffix: v.FolderName | None = option('end of the names of images', None)
     pbar: v.Bool = option('show a progress bar', False)
@@ -160,7 +162,7 @@ class TrainOptions(AnyTrainOptions):
 
     model_config = ConfigDict(extra='allow')
     optimizers: dict[str, Optimizer] = option('optimiser of a network', {}, 'optim_*')
-    scheduler: Scheduler | None = option('learning rate over time', None)
+    scheduler: Scheduler = option('learning rate over time', None)
     losses: dict[str, Loss | None] = option('a loss', {}, '*_opt')
 
 
@@ -266,7 +268,7 @@ class SynthesisOptions(Section):
     """Where the inputs come from."""
 
     hr_size: v.Whole = option('side of the HR patches, a multiple of every scale', 48)
-    sources: Annotated[list[Source], MinLen(1)] | None = option('what makes inputs, each for its share', None)
+    sources: Annotated[list[Source], Field(min_length=1)] | None = option('what makes inputs, each for its share', None)
     bank: BankOptions | None = option('inputs kept with the outputs of the teacher', None)
     clips: ClipsOptions | None = option('video: how pictures of the sources are set in motion', None)
 
@@ -300,8 +302,8 @@ class DistillationOptions(RunOptions):
     scales: v.Scales = option('the scales; each step draws one', training=True)
     precision: Precision = option('number format of convolutions', 'auto')
     network_g: Network = option('the student')
-    network_t: Network | None = option('the teacher; banks that are stored can stand for it', None)
-    network_z: Generator | None = option('the generator of learned sources, one for each scale', None)
+    network_t: Network = option('the teacher; banks that are stored can stand for it', None)
+    network_z: Generator = option('the generator of learned sources, one for each scale', None)
     synthesis: SynthesisOptions = option('where the inputs come from', training=True)
     train: DistillationTrainOptions = option('the training', training=True)
 
@@ -315,7 +317,7 @@ class VideoDistillationOptions(DistillationOptions):
 class TrainingOptions(RunOptions):
     """A training with data."""
 
-    scale: v.Whole | None = option('the scale, for data sets that do not say theirs', None)
+    scale: v.Whole = option('the scale, for data sets that do not say theirs', None)
     train: TrainOptions = option('the training', training=True)
 
 

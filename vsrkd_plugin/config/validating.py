@@ -216,10 +216,8 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
         both = (growth.every is None) == (growth.milestones is None)
         yield both, 'train, growth: expected either every or milestones, and not both'
         depth, start = _depth(options.network_g), growth.start
-        yield (
-            (depth or start) < start,
-            (f'train, growth, start: expected at most {depth}, the blocks of network_g, got {start}'),
-        )
+        deepest = f'expected at most {depth}, the blocks of network_g, got {start}'
+        yield depth is not None and start > depth, f'train, growth, start: {deepest}'
 
 
 def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions) -> Rules:

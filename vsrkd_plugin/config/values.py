@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Lt, MinLen
-from pydantic import AfterValidator, AllowInfNan, BeforeValidator, GetCoreSchemaHandler, Strict, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, ValidationError, WrapValidator
 
 from vsrkd_plugin.errors import one_of, unexpected
 
@@ -24,17 +22,17 @@ class Told:
     text: str
     holds: Callable[[Any], bool] = lambda value: True
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def check(value: Any, validate: Callable[[Any], Any]) -> Any:
-            try:
-                found = validate(value)
-            except ValidationError as error:
-                raise unexpected(self.text, value) from error
-            if not self.holds(found):
-                raise unexpected(self.text, value)
-            return value if isinstance(value, int) else found  # 1 stays 1, where a float would do too
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return WrapValidator(self._check).__get_pydantic_core_schema__(source, handler)
 
-        return core_schema.no_info_wrap_validator_function(check, handler(source))
+    def _check(self, value: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            found = validate(value)
+        except ValidationError as error:
+            raise unexpected(self.text, value) from error
+        if not self.holds(found):
+            raise unexpected(self.text, value)
+        return value if isinstance(value, int) else found  # 1 stays 1, where a float would do too
 
 
 def expected(annotation: Any, metadata: Iterable[Any] = ()) -> str:
@@ -76,36 +74,38 @@ def _distinct(value: int | list[int]) -> bool:
     return isinstance(value, int) or len(set(value)) == len(value)
 
 
-Bool = Annotated[bool, Strict(), Told('true or false')]
-Text = Annotated[str, Strict(), MinLen(1), Told('text')]
+Bool = Annotated[bool, Field(strict=True), Told('true or false')]
+Text = Annotated[str, Field(strict=True, min_length=1), Told('text')]
 FolderName = Annotated[Text, AfterValidator(_folder_name)]
 # The set for training may have a number for a name, such as 291.
-SetName = Annotated[Text | Annotated[int, Strict()], Told('text'), AfterValidator(_folder_name)]
+SetName = Annotated[Text | Annotated[int, Field(strict=True)], Told('text'), AfterValidator(_folder_name)]
 Names = Annotated[list[Text], Told('a list of texts')]
-Roots = Annotated[Text | Annotated[list[Text], MinLen(1)], Told('a path, or a list of them')]
+Roots = Annotated[Text | Annotated[list[Text], Field(min_length=1)], Told('a path, or a list of them')]
 
-Whole0 = Annotated[int, Strict(), Ge(0), Told('a whole number >= 0')]
-Whole = Annotated[int, Strict(), Ge(1), Told('a whole number > 0')]
-Whole2 = Annotated[int, Strict(), Ge(2), Told('a whole number >= 2')]
-Count = Annotated[int, Strict(), Ge(1), BeforeValidator(_integral), Told('a whole number > 0')]
-CountOrNone = Annotated[int, Strict(), Ge(-1), BeforeValidator(_integral), Told('a whole number >= -1')]
-Counts = Annotated[list[Count], MinLen(1), Told('a list of whole numbers > 0')]
+Whole0 = Annotated[int, Field(strict=True, ge=0), Told('a whole number >= 0')]
+Whole = Annotated[int, Field(strict=True, ge=1), Told('a whole number > 0')]
+Whole2 = Annotated[int, Field(strict=True, ge=2), Told('a whole number >= 2')]
+Count = Annotated[int, Field(strict=True, ge=1), BeforeValidator(_integral), Told('a whole number > 0')]
+CountOrNone = Annotated[int, Field(strict=True, ge=-1), BeforeValidator(_integral), Told('a whole number >= -1')]
+Counts = Annotated[list[Count], Field(min_length=1), Told('a list of whole numbers > 0')]
 Counts0 = Annotated[
-    list[Annotated[int, Strict(), Ge(0), BeforeValidator(_integral)]],
-    MinLen(1),
+    list[Annotated[int, Field(strict=True, ge=0), BeforeValidator(_integral)]],
+    Field(min_length=1),
     Told('a list of whole numbers >= 0'),
 ]
 Scale = Annotated[
-    Whole | Annotated[list[Whole], MinLen(1)], Told('a whole number > 0, or a list of distinct ones', _distinct)
+    Whole | Annotated[list[Whole], Field(min_length=1)],
+    Told('a whole number > 0, or a list of distinct ones', _distinct),
 ]
 Scales = Annotated[
-    Whole2 | Annotated[list[Whole2], MinLen(1)], Told('a whole number >= 2, or a list of distinct ones', _distinct)
+    Whole2 | Annotated[list[Whole2], Field(min_length=1)],
+    Told('a whole number >= 2, or a list of distinct ones', _distinct),
 ]
 
-Positive = Annotated[float, Strict(), Gt(0), AllowInfNan(False), Told('a number > 0')]
-NotNegative = Annotated[float, Strict(), Ge(0), AllowInfNan(False), Told('a number >= 0')]
-Fraction = Annotated[float, Strict(), Ge(0), Lt(1), Told('a number from 0 to below 1')]
-Factors = Annotated[list[NotNegative], MinLen(1), Told('a list of numbers >= 0')]
+Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), Told('a number > 0')]
+NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Told('a number >= 0')]
+Fraction = Annotated[float, Field(strict=True, ge=0, lt=1), Told('a number from 0 to below 1')]
+Factors = Annotated[list[NotNegative], Field(min_length=1), Told('a list of numbers >= 0')]
 Betas = Annotated[tuple[Fraction, Fraction], Told('two numbers from 0 to below 1')]
 Speed = Annotated[
     tuple[Positive, Positive], Told('two numbers > 0, the lower first', lambda speed: speed[0] <= speed[1])
