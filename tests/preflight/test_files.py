@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -225,7 +226,7 @@ def test_resuming_does_not_want_the_old_checkpoint(weights: Path, image_folder: 
 
 
 def _edsr(opt: dict[str, Any], tmp_path: Path, **student: Any) -> dict[str, Any]:
-    """Distil an EDSR of x2."""
+    """Distil an EDSR of x2, which takes colours."""
     from basicsr.archs.edsr_arch import EDSR as Network
 
     path = tmp_path / 'edsr.pth'
@@ -233,6 +234,9 @@ def _edsr(opt: dict[str, Any], tmp_path: Path, **student: Any) -> dict[str, Any]
     opt.update(network_t=dict(EDSR), network_g={**EDSR, 'num_feat': 2, **student}, scales=2)
     opt['path']['pretrain_network_t'] = str(path)
     opt['train'].update(init='random', growth={'start': 1, 'every': 10})
+    for scale in (3, 4):
+        del opt['datasets'][f'val_x{scale}']
+    opt['datasets']['val_x2']['color'] = 'rgb'
     return opt
 
 
@@ -296,12 +300,13 @@ def test_corrupt_and_small_images(
 
 def test_data_sets_of_basicsr(opt: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
     paired: dict[str, Any] = {'name': 'p', 'type': 'PairedImageDataset', 'dataroot_gt': str(image_folder)}
-    paired['io_backend'] = {'type': 'disk'}
+    paired |= {'io_backend': {'type': 'disk'}, 'scale': 2}
     opt['datasets']['val_9'] = {**paired, 'dataroot_lq': str(tmp_path / 'none')}
     _fails(opt, tmp_path, r'^datasets, val_9, dataroot_lq: no folder .*none$')
     (tmp_path / 'none').mkdir()
     _fails(opt, tmp_path, r'^datasets, val_9, dataroot_lq: folder .*none is empty; expected images$')
-    opt['datasets']['val_9']['dataroot_lq'] = str(image_folder)
+    for file in image_folder.iterdir():
+        cv2.imwrite(str(tmp_path / 'none' / file.name), cv2.imread(str(file))[::2, ::2])
     _check(opt, tmp_path)
 
 

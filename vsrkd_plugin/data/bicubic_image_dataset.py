@@ -68,6 +68,13 @@ class BicubicImageDataset(Dataset):
         """Pixels that an image must have on each side: a patch, or one pixel of LR."""
         return self.gt_size if self.training else max(self.scales)
 
+    def lq_shape(self, index: int = 0) -> tuple[int, int, int]:
+        """Channels, height and width of `lq` of a whole image, without making it (the image is decoded)."""
+        scale = max(self.scales)
+        height, width = (side // scale for side in self._read(index).shape[:2])
+        factor = scale if self.interpolate else 1
+        return 1 if self.color == 'y' else 3, height * factor, width * factor
+
     def check(self) -> None:
         """Decode every image once, so that a corrupt or a small one is told before a training starts."""
         for index in range(len(self.images)):

@@ -76,6 +76,11 @@ class DegradedClipDataset(Dataset):
         """What a worker process is given."""
         return {**self.__dict__, '_inventor': None}
 
+    def lq_size(self, index: int = 0) -> tuple[int, int]:
+        """Height and width of the LR frames of a clip (one frame is decoded)."""
+        height, width = self._read(index, slice(1)).shape[2:]
+        return height // self.scale, width // self.scale
+
     def check(self) -> None:
         """Decode every frame once, so that a flaw is told before a training starts."""
         for index in range(len(self.clips)):

@@ -1,6 +1,7 @@
 """Validation on clips: every frame counts, each clip is logged, and so is how steady it is."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.clips import FLICKER, clip_means, frame_metrics
 from vsrkd_plugin.metrics.means import Means, finite_means
 
+LR_SIDE = 64  # of the frames that a network is tried with to find its window: large enough for all of BasicSR's
 _STUDENT = 'network_g'
 
 
@@ -92,7 +94,7 @@ class ClipValidation(SRModel):
 
 
 def validation_adapter(
-    network: torch.nn.Module, opt: dict[str, Any], dataset_opt: dict[str, Any], scale: int, side: int
+    network: torch.nn.Module, opt: Mapping[str, Any], dataset_opt: Mapping[str, Any], scale: int, side: int
 ) -> VideoSRAdapter:
     """The network as validation calls it.
 
@@ -107,4 +109,4 @@ def validation_adapter(
         ValueError: the network takes no such clips.
     """
     padding = dataset_opt.get('padding', 'replicate')
-    return VideoSRAdapter(network, scale, opt['network_g'], padding=padding, lr_size=min(64, side))
+    return VideoSRAdapter(network, scale, opt['network_g'], padding=padding, lr_size=min(LR_SIDE, side))

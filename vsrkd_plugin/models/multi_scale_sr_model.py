@@ -5,8 +5,24 @@ from typing import Any
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.contract import NetworkContract
 from vsrkd_plugin.optim.factory import make_optimizer
+
+
+def super_resolve(network: nn.Module, lq: Tensor, scale: int | None, interpolated: bool) -> Tensor:
+    """Call a network as validation does.
+
+    Args:
+        network: bare or wrapped.
+        lq: `(n, c, h, w)` in [0, 1].
+        scale: of the data set; None where it does not say, then the network's own default holds.
+        interpolated: `lq` is at HR size already, so that networks of several scales must not enlarge it again.
+    """
+    if scale is None or not NetworkContract.of(network).multi_scale:
+        return network(lq)
+    return network(lq, scale=1 if interpolated else scale)
 
 
 @MODEL_REGISTRY.register()
@@ -33,10 +49,8 @@ class MultiScaleSRModel(SRModel):
         net = getattr(self, 'net_g_ema', None) or self.net_g
         training = net.training
         net.eval()
-        multi_scale = getattr(self.get_bare_model(net), 'multi_scale', False) and self.scale is not None
         with torch.no_grad():
-            scale = 1 if self.interpolated else self.scale  # LR may come at HR size already
-            self.output = net(self.lq, scale=scale) if multi_scale else net(self.lq)
+            self.output = super_resolve(net, self.lq, self.scale, self.interpolated)
         net.train(training)
 
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:

@@ -21,6 +21,7 @@ from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
+from vsrkd_plugin.preflight.validation import check_validation
 from vsrkd_plugin.run.checkpoints import load_weights
 from vsrkd_plugin.synthesis.bank.file import check_banks
 from vsrkd_plugin.synthesis.clips.moving import PICTURE
@@ -40,6 +41,7 @@ def check_networks(opt: dict[str, Any]) -> None:
             _check_features(plan, networks)
         elif opt['is_train'] and Model.of(opt).is_video:
             _check_clip_training(opt, networks['network_g'])
+        check_validation(opt, networks)
 
 
 def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[str, nn.Module]:

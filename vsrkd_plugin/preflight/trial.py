@@ -1,0 +1,69 @@
+"""One network tried on one data set for validation: small black images first, large ones only where small do not do."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.adapters.image_sr import in_eval_mode
+from vsrkd_plugin.errors import first_line
+
+_SIDE, _GRID = 16, 8  # a crop keeps what is left of a side by 8: some networks want sides of a multiple of 4 or 8
+# What a network raises that is given what it does not take.
+UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A data set and a network that it will be put through.
+
+    Attributes:
+        place: of the data set in the options (`datasets, val_x2`), for errors.
+        dataset: the data set's options.
+        key: of the network in the options (`network_g`), for errors.
+        network: as the run builds it.
+        arguments: the options that the network was built with.
+    """
+
+    place: str
+    dataset: Mapping[str, Any]
+    key: str
+    network: nn.Module
+    arguments: Mapping[str, Any]
+
+    @torch.no_grad()
+    def run(self, call: Callable[[Tensor], Any], shape: Sequence[int]) -> tuple[Tensor, Any]:
+        """Call with black LR of a shape `(…, h, w)`, a batch of one: cropped, and, if it cannot take that, whole.
+
+        Returns:
+            The LR that did, and what the call gave.
+
+        Raises:
+            RuntimeError, ValueError, … (`UNFIT`): the call cannot take the whole either.
+        """
+        *tries, whole = _crops(shape)
+        with in_eval_mode(self.network):
+            for lq in tries:
+                try:
+                    return lq, call(lq)
+                except UNFIT:  # perhaps it is too small; if not, the whole one fails alike
+                    continue
+            return whole, call(whole)
+
+
+def cropped(side: int) -> int:
+    """A side to try with in the place of a larger one, pixels."""
+    return min(_SIDE + side % _GRID, side)
+
+
+def described(error: BaseException) -> str:
+    """An error in one line; with its type where the text alone would be a mere key."""
+    return f'{type(error).__name__} {first_line(error)}' if isinstance(error, LookupError) else first_line(error)
+
+
+def _crops(shape: Sequence[int]) -> Iterator[Tensor]:
+    *others, height, width = shape
+    for size in dict.fromkeys(((cropped(height), cropped(width)), (height, width))):
+        yield torch.zeros(1, *others, *size)

@@ -1,0 +1,92 @@
+"""What validation, a test and the report will do with each data set, tried beforehand.
+
+Without it a data set that does not suit the networks is met at the first validation, or in the report: after hours.
+"""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from vsrkd_plugin.config.components import Model, find_registered
+from vsrkd_plugin.data.images import BUNDLED
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.metrics.clips import BORDER
+from vsrkd_plugin.metrics.means import measure
+from vsrkd_plugin.preflight.clip_trials import clips_of, try_clips
+from vsrkd_plugin.preflight.image_trials import images_of, try_report, try_validation
+from vsrkd_plugin.preflight.trial import Trial, described
+
+_STOCK_MODEL = 'SRModel'
+
+
+def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+    """Try every data set for validation or test with the networks that it will be put through, and the metrics.
+
+    Data sets and models that are neither ours nor BasicSR's are not tried; a folder that is not there is told elsewhere
+    (`check_files`). To be called where random states and warnings are taken care of (`unnoticed`).
+
+    Args:
+        opt: options that passed `validate` and `complete`.
+        networks: by key (`network_g`, `network_t`), built as the run builds them.
+
+    Raises:
+        UserError: a data set does not suit a network, or a metric cannot be calculated.
+    """
+    model = Model.of(opt)
+    if not _validates_as_known(model):
+        return
+    validates = not opt['is_train'] or bool(opt.get('val'))
+    in_report = [key for key in ('network_t', 'network_g') if key in networks and opt['is_train']]
+    for phase, options in opt['datasets'].items():
+        build = find_registered('data set', options['type'])
+        if phase.split('_')[0] == 'train' or build is None or not _roots_are_there(options):
+            continue
+        place = f'datasets, {phase}'
+        trials = {key: Trial(place, options, key, networks[key], opt[key]) for key in ('network_g', *in_report)}
+        if model.is_video:
+            if clips := clips_of(build, options, place):
+                for trial in trials.values():
+                    try_clips(trial, clips)
+        elif images := images_of(build, options, place):
+            if validates:
+                try_validation(trials['network_g'], images, model.name != _STOCK_MODEL)
+            for key in in_report:
+                try_report(trials[key], images)
+    if validates:
+        _check_metrics(opt, model)
+
+
+def _validates_as_known(model: Model) -> bool:
+    """Whether the model is one of ours, stock SRModel, or a user's that inherits how one of ours validates."""
+    known = find_registered('model', model.kind)
+    if known is None or not (model.ours or model.name == _STOCK_MODEL):
+        return False
+    return all(getattr(model.cls, name) is getattr(known, name) for name in ('feed_data', 'test', 'nondist_validation'))
+
+
+def _roots_are_there(options: dict[str, Any]) -> bool:
+    """Whether the data set's folders are there and not empty."""
+    roots: list[Any] = []
+    for key, value in options.items():
+        if key.startswith('dataroot') and value is not None:
+            roots += value if isinstance(value, list) else [value]
+    folders = [Path(root).expanduser() for root in roots if root != BUNDLED]
+    return all(folder.is_dir() and any(True for _ in folder.iterdir()) for folder in folders)
+
+
+def _check_metrics(opt: dict[str, Any], model: Model) -> None:
+    """Calculate BasicSR's PSNR and SSIM as the options say; other metrics may load a network."""
+    metrics = (opt.get('val') or {}).get('metrics') or {}
+    filled_in = {} if model.name == _STOCK_MODEL else {'crop_border': BORDER}
+    image = np.arange(48 * 48 * 3).reshape(48, 48, 3).astype(np.uint8)
+    for name, options in metrics.items():
+        metric = find_registered('metric', options['type'])
+        if inspect.isfunction(metric) and metric.__module__ == 'basicsr.metrics.psnr_ssim':
+            try:
+                measure(image, image[::-1].copy(), {**filled_in, **options})
+            except Exception as error:  # whatever a metric raises of its options, validation would meet it
+                text = f'val, metrics, {name}: {options["type"]} cannot be calculated: {described(error)}'
+                raise UserError(text) from error
