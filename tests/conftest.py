@@ -1,5 +1,6 @@
 """What several tests need: the project's shared data, where it is there, and small pictures made on the spot."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def make_images() -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _log_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BasicSR turns the propagation of its log off, for good; then `caplog` hears nothing."""
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
 
 
 @pytest.fixture

@@ -10,29 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from basicsr.models import sr_model
-from basicsr.models.base_model import BaseModel
 from torch import Tensor
 
-from vsrkd_plugin.basicsr_patches.validation import mend_validation
+from vsrkd_plugin.basicsr_patches import loop
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 
 METRICS = {name: {'type': f'calculate_{name}', 'crop_border': 2, 'test_y_channel': True} for name in ('psnr', 'ssim')}
 
 
 @pytest.fixture
-def mended() -> Iterator[None]:
-    """The patches, for a test."""
-    patched = {
-        sr_model: ('calculate_metric',),
-        sr_model.SRModel: ('feed_data', 'nondist_validation', '_log_validation_metric_values'),
-        BaseModel: ('_update_best_metric_result',),
-    }
-    stock = [(owner, name, vars(owner)[name]) for owner, names in patched.items() for name in names]
-    mend_validation()
-    yield
-    for owner, name, value in stock:
-        setattr(owner, name, value)
+def mended() -> None:
+    """The patches: once in a process, whichever test comes first."""
+    loop.apply()
 
 
 class Images:

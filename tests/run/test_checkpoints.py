@@ -1,6 +1,5 @@
 """Checkpoints of any origin are read without being run; ours are written whole or not at all."""
 
-import logging
 import os
 import pickle
 import subprocess
@@ -49,7 +48,7 @@ def test_usual_wrappings(tmp_path: Path, wrap: Callable[[dict], dict], zipped: b
 
 
 def test_the_entry_that_was_validated_is_loaded_unless_another_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     raw, average = {'w': torch.ones(1)}, {'w': torch.zeros(1)}
     torch.save({'params': raw, 'params_ema': average}, tmp_path / 'net.pth')
@@ -62,7 +61,6 @@ def test_the_entry_that_was_validated_is_loaded_unless_another_is_named(
 
     network = nn.Module()
     network.w = nn.Parameter(torch.full((1,), 3.0))
-    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)  # BasicSR turns it off
     caplog.set_level('INFO', 'basicsr')
     for key, entry, value in ((None, 'params_ema', 0), ('params', 'params', 1)):
         load_weights(network, tmp_path / 'net.pth', key)
