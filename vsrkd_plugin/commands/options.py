@@ -4,10 +4,10 @@ import argparse
 import os
 from typing import Any
 
-from vsrkd_plugin.basicsr_patches.registries import Model
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.plan import DistillationPlan
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.preflight.networks import check_networks

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 
-from vsrkd_plugin.basicsr_patches.registries import Model, check_arguments, registered
 from vsrkd_plugin.config import values as v
+from vsrkd_plugin.config.registries import Model, check_arguments, registered
 from vsrkd_plugin.config.section import Reading, Section, option
 from vsrkd_plugin.errors import Flaw, nearest, one_of, show, unexpected
 

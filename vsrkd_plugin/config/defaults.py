@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from vsrkd_plugin.basicsr_patches.registries import Model
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.schema import LoaderOptions, LoggerOptions, RunOptions, ValOptions
 from vsrkd_plugin.config.section import Section
 from vsrkd_plugin.errors import UserError

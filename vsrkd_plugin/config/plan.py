@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vsrkd_plugin.basicsr_patches.registries import Model
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.schema import BankOptions, ClipsOptions, DistillationOptions, SourceOptions, options_model
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
-from vsrkd_plugin.basicsr_patches.registries import VIDEO, Model
 from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.components import Built, Generator, Loss, Metric, Network, Optimizer, Scheduler
+from vsrkd_plugin.config.registries import VIDEO, Model
 from vsrkd_plugin.config.section import Section, missing, option
 from vsrkd_plugin.errors import one_of, unexpected
 

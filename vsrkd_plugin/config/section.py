@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
-from vsrkd_plugin.basicsr_patches.registries import Model
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.values import expected
 from vsrkd_plugin.errors import Flaw, nearest, one_of, unexpected
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vsrkd_plugin.basicsr_patches.registries import VIDEO, Model, find_registered, registered
 from vsrkd_plugin.config import schema
 from vsrkd_plugin.config.plan import picture_size
+from vsrkd_plugin.config.registries import VIDEO, Model, find_registered, registered
 from vsrkd_plugin.config.section import TOP, Reading, Section, first_flaw, missing, place_of, sections
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import Flaw, UserError, one_of, unexpected

@@ -12,8 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from vsrkd_plugin.basicsr_patches.registries import find_registered
+from vsrkd_plugin.config.registries import find_registered
+from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.optim.factory import OPTIMIZERS
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 
@@ -43,14 +46,12 @@ def check_files(opt: dict[str, Any]) -> None:
 
 def _check_training_parts(train: dict[str, Any]) -> None:
     """Losses and optimisers whose arguments may be wrong in value."""
-    from vsrkd_plugin.optim.factory import OPTIMIZERS
-
     for key, options in train.items():
         if not isinstance(options, dict) or 'type' not in options:
             continue
         if key.endswith('_opt'):
             build, arguments = split_type(options, 'loss')
-            if build and (build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES):
+            if build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES:
                 build_or_tell(build, arguments, f'train, {key}')
         elif key.startswith('optim_') and options['type'] in OPTIMIZERS:
             arguments = {name: value for name, value in options.items() if name != 'type'}
@@ -59,16 +60,13 @@ def _check_training_parts(train: dict[str, Any]) -> None:
 
 
 def _check_datasets(opt: dict[str, Any]) -> None:
-    from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
-    from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
-
     seen: set[str] = set()  # a folder that several sets use alike is decoded once
     for phase, options in opt['datasets'].items():
         place = f'datasets, {phase}'
         if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
             raise UserError(f'{place}, prefetch_mode: cuda needs a GPU; expected cpu, or leave it out')
         build = find_registered('data set', options['type'])
-        if not issubclass(build, (BicubicImageDataset, DegradedClipDataset)):
+        if build is None or not issubclass(build, (BicubicImageDataset, DegradedClipDataset)):
             _check_roots(options, place)
             continue
         dataset = build(deepcopy(options))

@@ -11,8 +11,8 @@ from torch import nn
 from vsrkd_plugin.adapters.contract import Grows, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
-from vsrkd_plugin.basicsr_patches.registries import Model
 from vsrkd_plugin.config.plan import DistillationPlan
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vsrkd_plugin.basicsr_patches.registries import find_registered
+from vsrkd_plugin.config.registries import registered
 from vsrkd_plugin.errors import UserError, first_line
 
 
@@ -55,7 +55,8 @@ def build_or_tell(build: Callable[..., Any], arguments: dict[str, Any], place: s
 
 def split_type(options: dict[str, Any], what: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """What is registered as the `type` of `options` among the networks, losses or data sets; and the other options."""
-    return find_registered(what, options['type']), {key: value for key, value in options.items() if key != 'type'}
+    arguments = {key: value for key, value in options.items() if key != 'type'}
+    return registered(what, options['type'], f'{what}, type'), arguments
 
 
 def resumes(opt: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from vsrkd_plugin.config.components import Model, find_registered
+from vsrkd_plugin.config.registries import Model, find_registered
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.clips import BORDER

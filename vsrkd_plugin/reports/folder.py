@@ -16,8 +16,8 @@ import torch
 from vsrkd_plugin.adapters.contract import input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.basicsr_patches.registries import Model
 from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.clips import evaluate_clips
