@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -142,29 +144,32 @@ def _hint(keys: list[str]) -> str:
     return "check the network's options against the checkpoint"
 
 
-def save_atomically(content: Any, path: str | os.PathLike) -> None:
-    """`torch.save` to a temporary file beside `path`, synced, then renamed: `path` is the old file or the whole new."""
+@contextmanager
+def _whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A file to write: under `path` is the old one or the whole new one, whenever the process ends.
+
+    Its folder is made if it is gone: a run that goes on from a state must not be lost for it.
+    """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
         with open(temporary, 'wb') as file:
-            torch.save(content, file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_atomically(content: Any, path: str | os.PathLike) -> None:
+    """`torch.save` to a temporary file beside `path`, synced, then renamed: `path` is the old file or the whole new."""
+    with _whole_file(path) as file:
+        torch.save(content, file)
 
 
 def write_text_atomically(text: str, path: str | os.PathLike) -> None:
     """As `save_atomically`, for a text file (UTF-8)."""
-    path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _whole_file(path) as file:
+        file.write(text.encode())
