@@ -38,7 +38,7 @@ def _set(opt: dict[str, Any], where: str, value: Any) -> dict[str, Any]:
     if value is GONE:
         del target[key]
     else:
-        target[key] = value
+        target[int(key) if isinstance(target, list) else key] = value
     return opt
 
 

@@ -167,10 +167,10 @@ def _rules_of_training(options: schema.TrainingOptions, model: Model) -> Rules:
 
 def _ends_early(scheduler: Mapping[str, Any] | None, total_iter: int, key: str) -> tuple[bool, str]:
     """Past the last period BasicSR's scheduler has no rate and crashes; it is stepped total_iter - 1 times."""
-    ends = sum((scheduler or {}).get('periods', [total_iter]))
-    return ends < total_iter - 1, (
-        f'train, {key}, periods: end at iteration {ends}, expected at least total_iter {total_iter}'
-    )
+    cosine = scheduler if scheduler and scheduler.get('type') == 'CosineAnnealingRestartLR' else {}
+    ends = sum(cosine.get('periods', [total_iter]))
+    late = f'end at iteration {ends}, expected at least total_iter {total_iter}'
+    return ends < total_iter - 1, f'train, {key}, periods: {late}'
 
 
 def _rules_of_distillation(options: schema.DistillationOptions, model: Model) -> Rules:
@@ -224,10 +224,8 @@ def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions
     """Inputs come from sources or from stored banks, and a bank must bear two batches."""
     train, synthesis = options.train, options.synthesis
     found = 'both' if bank.path else 'neither'
-    yield (
-        bool(synthesis.sources) == bool(bank.path),
-        f'synthesis: expected sources, or stored banks (bank, path), got {found}',
-    )
+    neither = f'synthesis: expected sources, or stored banks (bank, path), got {found}'
+    yield bool(synthesis.sources) == bool(bank.path), neither
     answered = 'is for a teacher that is asked; stored banks have its answers'
     yield bank.path and bank.reuse > 1, f'synthesis, bank: reuse {answered}'
     yield bank.path and train.self_ensemble, f'train: self_ensemble {answered}'
@@ -237,8 +235,9 @@ def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions
         ('temporal_z_opt', _FLOW, 'TemporalConsistencyLoss'),
     ):
         loss = getattr(train, key)
-        unfit = loss and not _takes(find_registered('loss', loss['type']), *argument)
-        yield unfit, f'train, {key}, type: expected {fit}, or a loss called alike, got {(loss or {}).get("type")}'
+        kind = (loss or {}).get('type')
+        unfit = kind and not _takes(find_registered('loss', kind), *argument)
+        yield unfit, f'train, {key}, type: expected {fit}, or a loss called alike, got {kind}'
     # What layers give is not kept, and is of the very input.
     for place, given in (
         ('synthesis, bank, reuse', bank.reuse > 1),
