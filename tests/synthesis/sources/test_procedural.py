@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import threading
 import time
 
@@ -164,6 +166,33 @@ def test_dropped_source_ends_its_thread(monkeypatch):
     gc.collect()
     thread.join(10)
     assert not thread.is_alive()
+
+
+_ENDS_WHILE_RENDERING = """
+import sys, time, torch
+from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
+
+sources = [ProceduralSource(channels=3, lr_sizes={2: 48}, seed=seed, num_images=20_000) for seed in range(4)]
+x, weight, end = torch.rand(16, 64, 48, 48), torch.rand(64, 64, 3, 3), time.monotonic() + 0.3
+while time.monotonic() < end:  # a training: both threads come and go in native code
+    torch.nn.functional.conv2d(x, weight)
+print(time.time(), flush=True)
+if sys.argv[1] == 'dropped':
+    del sources
+if sys.argv[1] == 'raises':
+    raise ValueError('broken')
+"""
+
+
+@pytest.mark.parametrize(('how', 'code'), [('ends', 0), ('raises', 1), ('dropped', 0)])
+def test_a_process_ends_at_once_while_images_are_rendered(how, code):
+    """A thread in native code would abort it (134), in most cases, if nobody waited for it."""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, '-c', _ENDS_WHILE_RENDERING, how], capture_output=True, text=True)
+        ended = time.time()
+        assert done.returncode == code, done.stderr[-2000:]
+        assert 'terminate' not in done.stderr
+        assert ended - float(done.stdout) < 3
 
 
 def test_cache_gives_the_same_pool_without_rendering(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The procedural source of training inputs: random crops from a pool of dead leaves, rendered while training runs."""
 
+import atexit
 import os
 import tempfile
 import threading
@@ -36,6 +37,8 @@ class _Pool:
         if not self._load():
             self.thread = threading.Thread(target=self._fill, name='procedural images', daemon=True)
             self.thread.start()
+            _threads[:] = [(thread, pool) for thread, pool in _threads if thread.is_alive()]
+            _threads.append((self.thread, weakref.ref(self)))
 
     def wait_for(self, count: int) -> None:
         """Return once the first `count` images are there; raise `RuntimeError` if the thread failed before."""
@@ -100,6 +103,28 @@ class _Pool:
                 Path(temporary).unlink(missing_ok=True)
 
 
+_threads: list[tuple[threading.Thread, weakref.ref[_Pool]]] = []  # that may still run
+
+
+@atexit.register
+def _end_threads() -> None:
+    """A thread that comes back from native code while the interpreter ends aborts the process ('terminate called …').
+
+    The threads are daemons all the same: others would be waited for until they have rendered everything. Those of pools
+    that are gone were told to end, but may not have come to it.
+    """
+    for _, reference in _threads:
+        pool = reference()
+        if pool is not None:
+            pool.close()
+    for thread, _ in _threads:
+        thread.join()
+
+
+# A forked child has no such threads, and must not wait for them.
+os.register_at_fork(after_in_child=_threads.clear)
+
+
 class ProceduralSource(SeededSource):
     """Inputs from procedural images; it does not learn.
 
@@ -148,7 +173,7 @@ class ProceduralSource(SeededSource):
         self.device = torch.device(device)
         self._drawn = 0
         self._pool = _Pool(seed, num_images, image_size, channels, cache_dir)
-        weakref.finalize(self, self._pool.close)  # a source that is dropped, or the end of the process, ends the thread
+        weakref.finalize(self, self._pool.close)  # a source that is dropped ends its thread
         # On the CPU the pool itself. Elsewhere a copy that grows in `sample`, in the order of the caller's own stream.
         on_cpu = self.device.type == 'cpu'
         self._images = self._pool.levels if on_cpu else torch.zeros_like(self._pool.levels, device=self.device)
