@@ -12,7 +12,8 @@ from functools import partial
 import torch
 from measuring import now
 
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, keep_tail_in_fp32
+from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.distillation.steps import TeacherStudent, student_step
 from vsrkd_plugin.losses.distillation_loss import DistillationLoss
 from vsrkd_plugin.ops.precision import autocast, describe_device, resolve_precision

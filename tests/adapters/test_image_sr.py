@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel
 
 from vsrkd_plugin.adapters.contract import input_channels
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, keep_tail_in_fp32, probe
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze, probe
 from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr
@@ -142,24 +142,3 @@ def test_input_channels() -> None:
     assert input_channels(ProgressiveStudent(network=VDSR(num_feat=4, num_block=1)), {'num_feat': 4}) == 1
     assert input_channels(_Post(5), {}) == 5
     assert input_channels(DataParallel(_Pre(2)), {}) == 2
-
-
-def test_tail_in_fp32() -> None:
-    network = _Post().eval()
-    reference = copy.deepcopy(network)
-    keys = list(network.state_dict())
-    assert keep_tail_in_fp32(keep_tail_in_fp32(network)) is network
-    assert list(network.state_dict()) == keys
-    x = torch.rand(1, 3, 8, 8)
-    torch.testing.assert_close(network(x), reference(x))
-    duplicate = copy.deepcopy(network)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.zero_()
-        with torch.autocast('cpu', dtype=torch.bfloat16):
-            output = duplicate(x)
-            assert reference(x).dtype == torch.bfloat16
-    assert output.dtype == torch.float32 and output.abs().sum() > 0  # the copy has its own weights
-    assert ImageSRAdapter(reference, 3)(x, 2).dtype == torch.float32
-    vdsr = keep_tail_in_fp32(VDSR(num_feat=4, num_block=1))
-    assert all(type(module) is nn.Conv2d for module in vdsr.modules() if isinstance(module, nn.Conv2d))

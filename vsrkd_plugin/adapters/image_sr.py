@@ -108,30 +108,6 @@ def freeze(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-class _Fp32Conv2d(nn.Conv2d):
-    """A convolution that autocast leaves alone."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
-
-
-def keep_tail_in_fp32(network: nn.Module) -> nn.Module:
-    """Have the last convolution run in fp32 under autocast, and give the network.
-
-    Teacher and student differ by less than what bf16 can tell apart near 1, so their outputs must not be rounded to it.
-    Networks with `pre_upsampling` add their detail to the bicubic image in fp32 themselves. The state dict stays as it
-    is, and so does a deep copy's.
-    """
-    inner = bare(network)
-    if not NetworkContract.of(network).pre_upsampling:
-        plain = [module for module in inner.modules() if type(module) is nn.Conv2d]
-        fixed = any(isinstance(module, _Fp32Conv2d) for module in inner.modules())
-        if plain and not fixed:
-            plain[-1].__class__ = _Fp32Conv2d
-    return network
-
-
 @contextmanager
 def in_eval_mode(network: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while: batch norm must not learn from a probe."""

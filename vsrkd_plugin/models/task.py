@@ -10,7 +10,8 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from vsrkd_plugin.adapters.contract import Grows, NetworkContract
-from vsrkd_plugin.adapters.image_sr import freeze, keep_tail_in_fp32
+from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
+from vsrkd_plugin.adapters.image_sr import freeze
 from vsrkd_plugin.adapters.video_sr import on_luma
 from vsrkd_plugin.config.plan import DistillationPlan, Options
 from vsrkd_plugin.distillation.features import FeatureTaps, tap_pair

@@ -4,7 +4,8 @@ import torch
 from basicsr.archs import build_network
 from torch import nn
 
-from vsrkd_plugin.adapters.image_sr import freeze, keep_tail_in_fp32
+from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
+from vsrkd_plugin.adapters.image_sr import freeze
 from vsrkd_plugin.config.plan import NetworkPlan
 from vsrkd_plugin.ops.precision import place
 from vsrkd_plugin.run.checkpoints import load_weights
