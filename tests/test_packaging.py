@@ -18,7 +18,14 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 RELATIVE_LINK = re.compile(
     r'\]\((?!https?:|mailto:|#)|(?:src|href)="(?!https?:|mailto:|#)|^\[[^\]]+\]:\s*(?!https?:)', re.M
 )
-DISTRIBUTIONS = {'cv2': 'opencv-python', 'PIL': 'pillow', 'skimage': 'scikit-image', 'yaml': 'pyyaml'}
+DISTRIBUTIONS = {
+    'annotated_types': 'annotated-types',
+    'cv2': 'opencv-python',
+    'PIL': 'pillow',
+    'pydantic_core': 'pydantic',
+    'skimage': 'scikit-image',
+    'yaml': 'pyyaml',
+}
 
 
 @pytest.fixture(scope='module')
