@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         else:
             command.set_defaults(auto_resume=False)
         command.set_defaults(run=_command('train'), is_train=name == 'train')
-    synthesis = commands.add_parser('synthesize', help='fill a bank with inputs and what the teacher says of them')
+    synthesis = commands.add_parser('synthesize', help="fill a bank with inputs and the teacher's outputs")
     _add_options(synthesis)
     synthesis.add_argument('-n', type=int, required=True, metavar='N', help='pairs in all, shared out among the scales')
     synthesis.add_argument('-o', required=True, metavar='BANK.lmdb', help='the bank; one that is there is gone on with')

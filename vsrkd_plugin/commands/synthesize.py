@@ -1,4 +1,4 @@
-"""`synthesize`: fills a bank with inputs and what the teacher says of them."""
+"""`synthesize`: fills a bank with inputs and the teacher's outputs."""
 
 import argparse
 import hashlib

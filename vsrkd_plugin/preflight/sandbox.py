@@ -49,7 +49,7 @@ def build_or_tell(build: Callable[..., Any], arguments: dict[str, Any], place: s
     """
     try:
         return build(**deepcopy(arguments))
-    except Exception as error:  # whatever a constructor says of its arguments, the options are what is wrong
+    except Exception as error:  # whatever a constructor raises, the options are what is wrong
         raise UserError(f'{place}: {build.__name__} cannot be built: {first_line(error)}') from error
 
 

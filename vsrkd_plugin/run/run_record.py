@@ -41,7 +41,7 @@ clock = Clock()
 
 
 def write_run_record(model: Any) -> None:
-    """`training.json` in the experiment folder: what the report says of a training."""
+    """`training.json` in the experiment folder: the facts of a training that its report tells."""
     opt = model.opt
     facts = {
         'iterations': int(opt['train']['total_iter']),

@@ -1,4 +1,4 @@
-"""The replay bank: inputs are kept with what the teacher said of them, so that it is asked once and used many times."""
+"""The replay bank: inputs are kept with the teacher's outputs, so that it is asked once and used many times."""
 
 from collections.abc import Callable
 from typing import Any

@@ -37,7 +37,7 @@ class MovingSource(SeededSource):
 
     HR frames are rendered and reduced as the teacher expects its LR, or LR is rendered at once (`none`). All randomness
     is of one private generator, drawn for the joint batch of all processes, and of the picture source's. Where that one
-    learns, it learns by the clips that its pictures make: what a teacher says of a clip reaches it through the motion.
+    learns, it learns by the clips that its pictures make: the gradient reaches it through the teacher and the motion.
 
     Args:
         pictures: gives pictures for the scale `PICTURE`; larger than a frame, or they are mirrored at their edges.
