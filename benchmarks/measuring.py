@@ -34,7 +34,7 @@ def load_network(options: dict[str, Any], weights: str) -> ImageSRAdapter:
     from basicsr.archs import build_network
 
     network = build_network({key: value for key, value in options.items() if key != 'precision'})
-    load_weights(network, weights, 'params', True)
+    load_weights(network, weights)
     return ImageSRAdapter(freeze(network), input_channels(network, options))
 
 
@@ -80,7 +80,7 @@ def load_clip_network(options: dict[str, Any], weights: str, scale: int) -> Vide
     from basicsr.archs import build_network
 
     network = build_network(dict(options))
-    load_weights(network, weights, 'params', True)
+    load_weights(network, weights)
     return VideoSRAdapter(freeze(network), scale, options, lr_size=64)
 
 

@@ -3,6 +3,7 @@
 BasicSR's logger and registries are global to a process: whole trainings run in processes of their own.
 """
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_resume_takes_the_newest_readable_state(trained: tuple[Path, dict[str, A
     options = {**options, 'train': {**options['train'], 'total_iter': 6}}
     result = run_stock('train', options, tmp_path, '--auto_resume')
     assert result.returncode == 0, result.stderr[-3000:]
-    assert re.search(r'Skip .*4\.state: not readable', result.stdout)
+    assert re.search(r'Skip .*4\.state: cannot be read', result.stdout)
     assert re.search(r'Resume from .*3\.state, iteration 3', result.stdout)
     assert steps(result.stdout + result.stderr) == [4, 5, 6]
     assert sorted(file.name for file in states.iterdir()) == ['5.state', '6.state']
@@ -40,13 +41,6 @@ def test_resume_takes_the_newest_readable_state(trained: tuple[Path, dict[str, A
     # The optimiser went on, rather than start again.
     state = torch.load(states / '6.state', weights_only=True)
     assert float(state['optimizers'][0]['state'][0]['step']) == 6
-
-
-def test_readable_states_are_ordered_by_number(tmp_path: Path) -> None:
-    for name in ('9.state', '10.state', '100.state', 'latest.state', '.11.state.7.tmp', 'x.pth'):
-        (tmp_path / name).touch()
-    assert [iteration for iteration, _ in checkpoints.readable_states(tmp_path)] == [100, 10, 9]
-    assert checkpoints.readable_states(tmp_path / 'nowhere') == []
 
 
 def test_network_is_saved_and_loaded_by_stock_calls(tmp_path: Path) -> None:
@@ -64,3 +58,64 @@ def test_network_is_saved_and_loaded_by_stock_calls(tmp_path: Path) -> None:
     assert torch.equal(other.weight, first.weight)
     with pytest.raises(UserError, match='net_g_8'):
         model.load_network(other, str(tmp_path / 'net_g_8.pth'))
+
+
+def _resume(tmp_path: Path, auto: bool, **paths: Any) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What a training goes on from, and the paths of its options then."""
+    import basicsr.train
+
+    loop.apply()
+    folders = {key: str(tmp_path / 'new' / key) for key in ('experiments_root', 'models', 'visualization')}
+    paths = {**folders, 'training_states': str(tmp_path), 'ignore_resume_networks': ['network_t'], **paths}
+    opt = {'auto_resume': auto, 'network_g': {}, 'network_t': {}, 'path': paths, 'rank': 0}
+    return basicsr.train.load_resume_state(opt), opt['path']
+
+
+def _state(file: Path, iteration: int = 5) -> Path:
+    torch.save({'epoch': 0, 'iter': iteration, 'optimizers': [], 'schedulers': []}, file)
+    return file
+
+
+def test_auto_resume_skips_what_is_no_state(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / '9.state').touch()
+    torch.save({'params': {}}, tmp_path / '7.state')
+    assert _resume(tmp_path, True)[0] is None  # starts anew
+    state, paths = _resume(tmp_path, True, resume_state=str(_state(tmp_path / 'named', 3)))
+    assert state['iter'] == 3 and paths['resume_state'].endswith('named')  # none of its own yet
+    _state(tmp_path / '5.state')
+    state, paths = _resume(tmp_path, True, resume_state=str(tmp_path / 'named'))
+    assert state['iter'] == 5 and paths['resume_state'] == str(tmp_path / '5.state')
+    told = capsys.readouterr().out
+    assert re.search(r'Skip .*9\.state: cannot be read .*\n', told)
+    assert re.search(r'Skip .*7\.state: is not a training state, it has no epoch', told)
+
+
+def test_a_named_state_that_is_none_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / '9.state').touch()
+    for name, message in (('9.state', 'cannot be read'), ('8.state', 'no such training state')):
+        for auto in (True, False):
+            with pytest.raises(UserError, match=f'path, resume_state: .*{name}: {message}') as caught:
+                _resume(tmp_path, auto, resume_state=str(tmp_path / name))
+            assert '\n' not in str(caught.value)
+
+
+def test_resuming_loads_the_raw_weights_and_leaves_the_teacher_as_it_was(tmp_path: Path) -> None:
+    _state(tmp_path / '5.state')
+    given = {'param_key_t': 'params_ema', 'pretrain_network_t': 'teacher.pth', 'param_key_g': 'params_ema'}
+    for more in ({}, given, {'param_key_g': None}):
+        _, paths = _resume(tmp_path, True, **more)
+        assert paths['pretrain_network_g'] == os.path.join(paths['models'], 'net_g_5.pth')
+        assert paths['param_key_g'] == 'params' and Path(paths['models']).is_dir()
+        assert paths.get('param_key_t') == more.get('param_key_t')
+        assert paths.get('pretrain_network_t') == more.get('pretrain_network_t')
+
+
+def test_what_cannot_be_read_pushes_no_state_out(tmp_path: Path) -> None:
+    opt = {'logger': {'keep_checkpoints': 2}, 'path': {'training_states': str(tmp_path), 'models': str(tmp_path)}}
+    for iteration in (1, 2, 3, 99):
+        (tmp_path / f'{iteration}.state').touch()
+        (tmp_path / f'net_g_{iteration}.pth').touch()
+    checkpoints.prune_checkpoints(opt, 3)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *('2.state', '3.state', '99.state'), *('net_g_2.pth', 'net_g_3.pth', 'net_g_99.pth')
+    }  # fmt: skip

@@ -30,6 +30,7 @@ def test_training(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path['experiments_root'] == path['log'] == '/root_of_runs/experiments/run'
     assert path['models'] == '/root_of_runs/experiments/run/models'
     assert path['pretrain_network_g'] == '/home/someone/g.pth'
+    assert path['param_key_g'] is None  # the entry that was validated; stock would take `params`
     assert path['ignore_resume_networks'] == ['network_d']
     assert opt['is_train'] and opt['auto_resume'] and not opt['dist']
     assert (opt['rank'], opt['world_size']) == (0, 1)

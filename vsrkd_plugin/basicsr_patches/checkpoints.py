@@ -2,60 +2,75 @@
 
 import logging
 import os
-import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from vsrkd_plugin.run.training_states import numbered_states
 
 logger = logging.getLogger('basicsr')
 
 
-def readable_states(folder: Path) -> list[tuple[int, Path]]:
-    """The training states of an experiment, newest first, by the iteration in their name."""
-    states = [(int(file.stem), file) for file in folder.glob('*.state') if file.stem.isdigit()]
-    return sorted(states, reverse=True)
+@dataclass
+class Progress:
+    """Where the training of this process is."""
+
+    epoch: int = 0
+    iteration: int | None = None  # the newest that was begun; None before the first
+
+
+progress = Progress()
+_FOLDERS = ('experiments_root', 'models', 'training_states', 'visualization')
 
 
 def mend_resume() -> None:
-    """Symptoms: resuming without a GPU crashes (`torch.cuda.current_device()`); a truncated newest state is picked for
-    ever; auto-resume looks below the current directory whatever the root."""
+    """Symptoms: resuming without a GPU crashes (`torch.cuda.current_device()`); a newest state that is truncated, empty
+    or something else is picked for ever; auto-resume looks below the current directory whatever the root, and forgets
+    `path, resume_state` where there is no state yet; a state of another experiment is gone on with in folders that are
+    not there; a teacher with `param_key_t: params_ema` becomes another one."""
     import basicsr.train
-    import torch
-    from basicsr.utils import check_resume
 
-    from vsrkd_plugin.errors import UserError, first_line
+    from vsrkd_plugin.errors import UserError
     from vsrkd_plugin.run.run_record import clock
-
-    def load(path: Path) -> dict[str, Any]:
-        # On the CPU: load_state_dict moves what belongs elsewhere.
-        return torch.load(path, map_location='cpu', weights_only=True)
+    from vsrkd_plugin.run.training_states import newest_state, read_state
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
-        unreadable = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError)
-        state = None
+        paths = opt['path']
+        progress.epoch, progress.iteration = 0, None
+        state, file = None, Path(paths['resume_state']) if paths.get('resume_state') else None
         if opt['auto_resume']:
-            for iteration, file in readable_states(Path(opt['path']['training_states'])):
-                try:
-                    state = load(file)
-                except unreadable as error:
-                    print(f'Skip {file}: not readable ({first_line(error)})', flush=True)
-                    continue
-                opt['path']['resume_state'] = str(file)
-                print(f'Resume from {file}, iteration {iteration}', flush=True)
-                break
-        elif opt['path'].get('resume_state'):
-            file = Path(opt['path']['resume_state'])
+            found = newest_state(Path(paths['training_states']), lambda line: print(line, flush=True))
+            file, state = found or (file, None)
+        if file is not None and state is None:
             try:
-                state = load(file)
-            except unreadable as error:
-                raise UserError(f'path, resume_state: {file} cannot be read ({first_line(error)})') from error
-        if state is not None:
-            check_resume(opt, state['iter'])
-            clock.start(state.get('seconds', 0.0))
-        else:
+                state = read_state(file)
+            except UserError as error:
+                raise UserError(f'path, resume_state: {error}') from error
+        if file is None or state is None:
             clock.start(0.0)
+            return None
+        paths['resume_state'] = str(file)
+        print(f'Resume from {file}, iteration {state["iter"]}', flush=True)
+        _load_own_checkpoints(opt, state['iter'])
+        if opt['rank'] == 0:  # stock makes them for new trainings only; the state may be another experiment's
+            for key in _FOLDERS:
+                os.makedirs(paths[key], exist_ok=True)
+        clock.start(state.get('seconds', 0.0))
         return state
 
     basicsr.train.load_resume_state = load_resume_state
+
+
+def _load_own_checkpoints(opt: dict[str, Any], iteration: int) -> None:
+    """Point the networks that resuming loads at their checkpoints, at the raw weights; leave the others alone."""
+    from basicsr.utils import check_resume
+
+    paths = opt['path']
+    labels = {key.removeprefix('network_') for key in opt if key.startswith('network_')}
+    others = {key.removeprefix('network_') for key in paths.get('ignore_resume_networks') or ()}
+    kept = {key: paths[key] for key in (f'param_key_{label}' for label in others) if key in paths}
+    check_resume(opt, iteration)
+    paths.update({f'param_key_{label}': 'params' for label in labels - others}, **kept)
 
 
 def mend_saving() -> None:
@@ -92,22 +107,27 @@ def mend_saving() -> None:
             **getattr(self, 'extra_state', dict)(),
         }
         save_atomically(state, os.path.join(self.opt['path']['training_states'], f'{current_iter}.state'))
-        prune_checkpoints(self.opt)
+        prune_checkpoints(self.opt, current_iter)
 
     BaseModel.save_network = save_network
     BaseModel.save_training_state = save_training_state
 
 
-def prune_checkpoints(opt: dict[str, Any]) -> None:
-    """Keep the newest `logger.keep_checkpoints` states and numbered models of an experiment; all if not set."""
+def prune_checkpoints(opt: dict[str, Any], iteration: int) -> None:
+    """Keep the newest `logger.keep_checkpoints` states and numbered models of an experiment; all if not set.
+
+    Newest up to `iteration`, which was just saved: a file of a higher number is none of this training's, and where it
+    was skipped as unreadable it must not push out those that can be read.
+    """
     keep = opt['logger'].get('keep_checkpoints')
     if not keep:
         return
-    numbered = readable_states(Path(opt['path']['training_states']))
-    old = {iteration for iteration, _ in numbered[keep:]}
-    for iteration, file in numbered[keep:]:
+    states = numbered_states(Path(opt['path']['training_states']))
+    numbered = [(number, file) for number, file in states if number <= iteration]
+    old = {number for number, _ in numbered[keep:]}
+    for number, file in numbered[keep:]:
         file.unlink(missing_ok=True)
-        for model in Path(opt['path']['models']).glob(f'net_*_{iteration}.pth'):
+        for model in Path(opt['path']['models']).glob(f'net_*_{number}.pth'):
             model.unlink(missing_ok=True)
     if old:
         logger.debug('Pruned the checkpoints of iterations %s', sorted(old))
@@ -123,8 +143,6 @@ def mend_loading() -> None:
     def load_network(
         self: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
-        net = self.get_bare_model(net)
-        logger.info('Loading %s from %s.', type(net).__name__, load_path)
-        load_weights(net, load_path, param_key, strict)
+        load_weights(self.get_bare_model(net), load_path, param_key, strict)
 
     BaseModel.load_network = load_network

@@ -63,6 +63,9 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
     for key, value in paths.items():
         if isinstance(value, str) and ('resume_state' in key or 'pretrain_network' in key):
             paths[key] = os.path.expanduser(value)
+    for key in [key for key in paths if key.startswith('pretrain_network_')]:
+        # Stock's own default is `params`, also where the average is there, which was validated.
+        paths.setdefault(key.replace('pretrain_network_', 'param_key_'), None)
     # Without this, check_resume points the teacher and the generator at models/net_<x>_<iter>.pth, never written.
     others = [key for key in opt if key.startswith('network_') and key != 'network_g']
     if Model.of(opt).distils:

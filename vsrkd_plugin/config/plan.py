@@ -21,7 +21,7 @@ class NetworkPlan:
 
     options: Options
     weights: str | None = None
-    param_key: str | None = 'params'
+    param_key: str | None = None
     strict: bool = True
 
 

@@ -99,7 +99,9 @@ class PathOptions(Section):
     """Files."""
 
     pretrain_networks: dict[str, v.Text | None] = option('checkpoint, or zoo:NAME', {}, 'pretrain_network_*')
-    param_keys: dict[str, v.Text | None] = option('its entry with the weights; default params', {}, 'param_key_*')
+    param_keys: dict[str, v.Text | None] = option(
+        'its entry with the weights; default: the validated one', {}, 'param_key_*'
+    )
     strict_loads: dict[str, v.Bool] = option('it holds every weight, and no other; default true', {}, 'strict_load_*')
     resume_state: v.Text | None = option('training state to go on from', None)
     ignore_resume_networks: v.Names | None = option('networks whose checkpoint resuming leaves alone', None)
@@ -108,7 +110,7 @@ class PathOptions(Section):
         """The checkpoint of a network, its entry that holds the weights, and whether every weight must be there."""
         return (
             self.pretrain_networks.get(f'pretrain_network_{label}'),
-            self.param_keys.get(f'param_key_{label}', 'params'),
+            self.param_keys.get(f'param_key_{label}'),
             self.strict_loads.get(f'strict_load_{label}', True),
         )
 

@@ -73,7 +73,7 @@ def _check_weights(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
             raise UserError(f'path, {key}: the options have no network_{label} to load it into')
         if resumes(opt) and f'network_{label}' not in path['ignore_resume_networks']:
             continue  # a resumed run takes its own checkpoint instead
-        param_key, strict = path.get(f'param_key_{label}', 'params'), path.get(f'strict_load_{label}', True)
+        param_key, strict = path.get(f'param_key_{label}'), path.get(f'strict_load_{label}', True)
         try:
             load_weights(network, path[key], param_key, strict)
         except UserError as error:

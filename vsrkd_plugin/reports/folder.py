@@ -206,7 +206,7 @@ def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[
         if not weights:
             raise UserError(f'{experiment.folder / "options.yml"}: network_t, but no path, pretrain_network_t')
         weights = _from_root(weights, opt)
-        param_key, strict = paths.get('param_key_t', 'params'), paths.get('strict_load_t', True)
+        param_key, strict = paths.get('param_key_t'), paths.get('strict_load_t', True)
         networks['teacher'] = _build_network(opt, 'network_t', weights, param_key, strict)
     networks['student'] = _build_network(opt, 'network_g', str(experiment.student_file), 'params_ema', True)
     for role, key in (('teacher', 'network_t'), ('student', 'network_g')):

@@ -21,7 +21,7 @@ def read_torch_file(path: str | os.PathLike) -> Any:
     Raises:
         Exception: of many types, where the file is truncated, forged, or something else.
     """
-    refuse_programs(path)
+    _refuse_programs(path)
     with open(path, 'rb') as file:
         if file.read(4) == _ZIP:
             return _read_zip(torch._C.PyTorchFileReader(str(path)))
@@ -29,18 +29,28 @@ def read_torch_file(path: str | os.PathLike) -> Any:
         return _read_sequence(file)
 
 
-def refuse_programs(path: str | os.PathLike) -> None:
-    """Refuse the formats that `torch.load` would run, or unpack to the disk.
+def refuse_all_but_zip(path: str | os.PathLike) -> None:
+    """Refuse what is not a whole zip file of `torch.save`, before `torch.load` sees it.
 
     Raises:
-        pickle.UnpicklingError: a TorchScript program, or the tar format of the first torch.
+        Exception: of several types, where it is something else, a program, or truncated.
     """
+    with open(path, 'rb') as file:
+        if file.read(4) != _ZIP:
+            raise ValueError('not a file of torch.save')
+    if 'data.pkl' not in torch._C.PyTorchFileReader(str(path)).get_all_records():
+        raise ValueError('a zip file, but not of torch.save')
+    _refuse_programs(path)
+
+
+def _refuse_programs(path: str | os.PathLike) -> None:
+    """Refuse the formats that `torch.load` would run, or unpack to the disk."""
     with open(path, 'rb') as file:
         head = file.read(262)
     if head[257:] == b'ustar':
-        raise pickle.UnpicklingError('the tar format of torch 0.1; load and save it with a later torch')
+        raise ValueError('the tar format of torch 0.1; load and save it with a later torch')
     if head[:4] == _ZIP and 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
-        raise pickle.UnpicklingError('a TorchScript program, not a checkpoint of weights')
+        raise ValueError('a TorchScript program, not a checkpoint of weights')
 
 
 def _dtype(storage_type: Any) -> torch.dtype:
