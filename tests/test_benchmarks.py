@@ -9,8 +9,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.registration import register
 
@@ -97,6 +99,22 @@ def test_a_racer_counts_only_its_own_time(race: ModuleType, monkeypatch: pytest.
     racer.run(60)
     assert steps == [1, 2, 3, 4, 5]  # and no more than there are
     assert racer.seconds == 10
+
+
+def test_a_racer_is_measured_by_what_it_exports_and_trains_on(race: ModuleType, image_folder: Path) -> None:
+    torch.manual_seed(0)
+    student, averaged = VDSR(num_feat=2, num_block=1).train(), VDSR(num_feat=2, num_block=1).eval()
+    found = []
+    for exported in (student, averaged):
+        task = SimpleNamespace(student=student, exported=exported, scales=[2])
+        racer = race.Racer('ours', SimpleNamespace(task=task, device=torch.device('cpu')), total=5)
+        racer.measure(str(image_folder))
+        assert student.training and not averaged.training
+        found.append(racer.curve[0]['psnr'])
+        assert (
+            found[-1] == race.cells({'student': race.ImageSRAdapter(exported, 1)}, [str(image_folder)], [2])['student']
+        )
+    assert found[0] != found[1]
 
 
 def test_the_page_of_the_race_says_who_was_there_when(race: ModuleType) -> None:
