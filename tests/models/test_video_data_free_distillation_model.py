@@ -464,7 +464,7 @@ def test_validation_clips_that_do_not_fit(options: dict, tmp_path: Path) -> None
     }  # fmt: skip
     done = run(['test'], test, tmp_path)
     assert done.returncode == 2
-    assert 'clips, a: not one for network_g: a clip of 4 frames is shorter than the window of 5' in done.stderr
+    assert 'datasets, test: ' in done.stderr and 'has 4 frames, fewer than the window of 5 of network_g' in done.stderr
 
 
 def test_the_command_trains_resumes_and_reports(options: dict, tmp_path: Path) -> None:
