@@ -81,7 +81,7 @@ class BicubicImageDataset(Dataset):
             self._read(index)
 
     def _read(self, index: int) -> np.ndarray:
-        """An image as uint8 RGB `(h, w, 3)`, found to be large enough."""
+        """An image as uint8 RGB `(h, w, 3)`. Raises `UserError` on a corrupt one, or one smaller than is needed."""
         name, read = self.images[index]
         image = np.ascontiguousarray(read()[:, :, ::-1])
         height, width = image.shape[:2]

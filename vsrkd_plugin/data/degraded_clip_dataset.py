@@ -144,11 +144,14 @@ class DegradedClipDataset(Dataset):
         return degrade(gt, self.scale, self.degradation, self.sigma)
 
     def _draw(self, index: int) -> tuple[Tensor, Tensor]:
-        """A random part of a clip, turned. Turned first and reduced then: of a turned clip BD keeps other pixels."""
+        """A random part of a clip, LR and HR, flipped and turned at random.
+
+        HR is turned before it is reduced: BD keeps every scale-th pixel from 0, which in a turned clip are others.
+        """
         s, length = self.scale, len(self.clips[index][1])
         first = randint(length - self.num_frame + 1)
         gt = self._frames(index, slice(first, first + self.num_frame))
-        # With what lies around it, if there is as much: the blur of a patch must not end at its border.
+        # LR is made of a larger part, if the frames are large enough, so that the blur sees what lies around the patch.
         margin = _MARGIN * s if min(gt.shape[2:]) >= self.opt['gt_size'] + 2 * _MARGIN * s else 0
         size = self.opt['gt_size'] + 2 * margin
         top, left = (randint(side - size + 1) for side in gt.shape[2:])

@@ -93,7 +93,7 @@ def evaluate_clips(
 
 
 def _film(clip: str, scale: int, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor) -> Film:
-    """The window in which bicubic's frames change most unlike HR's, in all frames, enlarged to be seen."""
+    """The window where the changes of bicubic's frames differ most from those of HR's: all its frames, enlarged."""
     size = min(_FILM_SIZE, *gt.shape[-2:]) // scale
     change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1))
     over = torch.nn.functional.avg_pool2d(change[None, None], size * scale, stride=scale)[0, 0]
@@ -117,7 +117,7 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
         return to_image(lq[time]), shown, to_image(gt[time])
 
     window = worst_crop(dataset, scale, f'{clip}, frame {middle}', *images(middle))
-    # The line is where bicubic's frames change otherwise than HR's: there time matters most.
+    # The line lies where the changes of bicubic's frames differ most from those of HR's.
     change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1)) if len(gt) > 1 else gt[0, 0] * 0
     width = min(CROP_SIZE, gt.shape[-1]) // scale * scale
     over = torch.nn.functional.avg_pool2d(change.reshape(1, 1, *change.shape[-2:]), (1, width), stride=(1, scale))[0, 0]

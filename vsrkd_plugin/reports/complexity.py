@@ -16,7 +16,7 @@ from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 logger = logging.getLogger('basicsr')
-LR_SIDE = 64  # pixels of the LR image that reports tell complexity for
+LR_SIDE = 64  # pixels: side of the LR image for which reports tell the complexity
 FRAMES = 7  # of the clip that video networks are measured with
 WARM_UP, REPEATS = 2, 7
 PATIENCE = 20.0  # seconds

@@ -288,7 +288,7 @@ def _curve(experiment: Experiment, dataset_opt: dict[str, Any], outcome: Evaluat
 
 
 def _shown_folder(experiment: Experiment) -> str:
-    """The folder as somebody at the training's root would write it."""
+    """The folder's path relative to the training's root, if it lies below it."""
     folder, root = experiment.folder.resolve(), experiment.options.get('root_path')
     if root and folder.is_relative_to(Path(root).resolve()):
         return os.fspath(folder.relative_to(Path(root).resolve()))

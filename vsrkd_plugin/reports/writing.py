@@ -12,7 +12,7 @@ Rows = list[list[str]]
 
 
 def to_json(report: dict[str, Any]) -> str:
-    """The report as JSON. Infinity and nan, which JSON has not, become null."""
+    """The report as strict JSON: infinity and nan become null."""
     return json.dumps(_finite_only(report), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
 
 
@@ -24,7 +24,7 @@ def to_markdown(
     notes: list[str],
     film: str | None = None,
 ) -> str:
-    """The report as a page for a reader who was not there.
+    """The report as a page of Markdown that explains itself.
 
     Args:
         report: as `make_report` returns it.
@@ -178,12 +178,12 @@ def _complexity_note(report: dict[str, Any]) -> str:
 
 
 def _what(report: dict[str, Any]) -> str:
-    """What costs are told for."""
+    """The unit of costs: an image, or, of video networks, a frame."""
     return 'frame' if any('flicker' in result for result in report['results']) else 'image'
 
 
 def _flicker(report: dict[str, Any]) -> list[str]:
-    """Of video alone: how steady it is."""
+    """The lines about flicker; none for single images."""
     values: dict[str, dict[str, float | None]] = {}
     for result in report['results']:
         if 'flicker' in result:
