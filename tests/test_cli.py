@@ -245,6 +245,33 @@ def test_killed_and_resumed_equals_never_killed(options: dict, tmp_path: Path) -
     assert json.loads((tmp_path / 'experiments' / 'tiny' / 'training.json').read_text())['iterations'] == TOTAL
 
 
+def test_a_finished_training_is_gone_on_with_from_its_end(options: dict, tmp_path: Path) -> None:
+    """10 iterations, a checkpoint every 4; then 20: bit for bit the weights of 20 at once."""
+    options['logger']['save_checkpoint_freq'] = 4
+    options['train']['scheduler'] = {'type': 'CosineAnnealingRestartLR', 'periods': [30], 'eta_min': 1e-6}
+    whole = tmp_path / 'whole'
+    whole.mkdir()
+
+    def train(root: Path, total: int) -> str:
+        options['train']['total_iter'] = total
+        line = command_line(['train'], options, tmp_path, '--auto_resume', '--root', str(root))
+        done = subprocess.run(line, env=few_threads(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    train(tmp_path, 10)
+    folder = tmp_path / 'experiments' / 'tiny'
+    assert sorted(file.name for file in (folder / 'training_states').iterdir()) == ['10.state', '4.state', '8.state']
+    assert 'iteration 10' in train(tmp_path, 10)  # nothing is left to do
+    assert 'iteration 10' in train(tmp_path, 20)
+    assert not (folder / 'training_states' / '21.state').exists()
+    train(whole, 20)
+    ours, theirs = _weights(tmp_path), _weights(whole)
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    state = torch.load(folder / 'training_states' / '10.state', weights_only=True)
+    assert (state['epoch'], state['iter']) == (0, 10)  # the epochs are of 10
+
+
 @pytest.mark.slow
 def test_killed_ten_times_at_random(options: dict, tmp_path: Path) -> None:
     """`kill -9` at ten random moments: still the weights of a run that was never interrupted."""

@@ -57,7 +57,7 @@ def test_what_completing_adds_is_left_out(opt: dict[str, Any]) -> None:
     before = schema.options_model(opt)
     complete(opt, '/root_of_runs', is_train=True)
     assert 'root_path' in opt and 'phase' in opt['datasets']['train'] and 'models' in opt['path']
-    after, given = schema.options_model(opt), {'ignore_resume_networks', 'resume_state'}
+    after, given = schema.options_model(opt), {'ignore_resume_networks', 'resume_state', 'param_keys'}
     assert after.model_copy(update={'num_gpu': 'auto', 'path': before.path}) == before
     assert after.path.model_dump(exclude=given) == before.path.model_dump(exclude=given)
 

@@ -15,8 +15,8 @@ logger = logging.getLogger('basicsr')
 class Progress:
     """Where the training of this process is."""
 
-    epoch: int = 0
-    iteration: int | None = None  # the newest that was begun; None before the first
+    epoch: int = 0  # that is being run; stock runs on through empty ones after the last iteration
+    last: tuple[int, int] | None = None  # epoch and number of the newest iteration; None before the first
 
 
 progress = Progress()
@@ -36,7 +36,7 @@ def mend_resume() -> None:
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths = opt['path']
-        progress.epoch, progress.iteration = 0, None
+        progress.epoch, progress.last = 0, None
         state, file = None, Path(paths['resume_state']) if paths.get('resume_state') else None
         if opt['auto_resume']:
             found = newest_state(Path(paths['training_states']), lambda line: print(line, flush=True))
@@ -75,7 +75,8 @@ def _load_own_checkpoints(opt: dict[str, Any], iteration: int) -> None:
 
 def mend_saving() -> None:
     """Symptoms: a kill while saving leaves a truncated file under the final name; a disk that is full is ignored and
-    training goes on without checkpoints; nothing is ever pruned."""
+    training goes on without checkpoints; nothing is ever pruned; a finished training that is to go on, with a larger
+    `total_iter`, goes back to the last multiple of `save_checkpoint_freq`."""
     from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import master_only
 
@@ -93,11 +94,20 @@ def mend_saving() -> None:
         name = 'latest' if current_iter == -1 else current_iter
         save_atomically(content, os.path.join(self.opt['path']['models'], f'{net_label}_{name}.pth'))
 
-    @master_only
     def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
-        if current_iter == -1:
-            write_run_record(self)
+        if current_iter != -1:
+            save_state(self, epoch, current_iter)
             return
+        if progress.last is not None and progress.last[1] % self.opt['logger']['save_checkpoint_freq']:
+            self.save(*progress.last)
+        save_record(self)
+
+    @master_only
+    def save_record(model: Any) -> None:
+        write_run_record(model)
+
+    @master_only
+    def save_state(self: Any, epoch: int, current_iter: int) -> None:
         state = {
             'epoch': epoch,
             'iter': current_iter,

@@ -117,14 +117,14 @@ def _mend_interruption() -> None:
     from vsrkd_plugin.run.interruption import stop_if_asked
 
     stock_epoch, stock_update = EnlargedSampler.set_epoch, BaseModel.update_learning_rate
-    current = {'epoch': 0}
 
     def set_epoch(self: Any, epoch: int) -> None:
-        current['epoch'] = epoch
+        checkpoints.progress.epoch = epoch
         stock_epoch(self, epoch)
 
     def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
-        stop_if_asked(self, current['epoch'], current_iter - 1)
+        stop_if_asked(self, checkpoints.progress.epoch, current_iter - 1)
+        checkpoints.progress.last = checkpoints.progress.epoch, current_iter
         stock_update(self, current_iter, warmup_iter)
 
     EnlargedSampler.set_epoch = set_epoch
