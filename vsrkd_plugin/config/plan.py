@@ -11,6 +11,7 @@ from vsrkd_plugin.config.schema import BankOptions, ClipsOptions, DistillationOp
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.clips.scenes import count_layers
 
 Options = Mapping[str, Any]  # `{type, …}`: what a registered class is built with
 
@@ -64,7 +65,7 @@ class ClipsPlan:
     @property
     def layers(self) -> int:
         """Of a scene: the ground and the objects that may be there."""
-        return 1 + (self.objects if self.motion == 'full' else 0)
+        return count_layers(self.motion, self.objects)
 
     @property
     def made(self) -> str:

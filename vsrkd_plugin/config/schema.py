@@ -1,6 +1,6 @@
-"""The options, section by section: each with its kind, range, default and meaning. A default stands here alone.
+"""The options, section by section: each with its kind, range, default and meaning.
 
-What may be `~`, which is the same as leaving it out, is optional by its type; a default of None alone leaves it out.
+A default stands here, or is taken from the class that it is for. What may be `~`, which is the same as leaving it out, is optional by its type; a default of None alone leaves it out.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,10 @@ from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.components import Built, Generator, Loss, Metric, Network, Optimizer, Scheduler
 from vsrkd_plugin.config.registries import VIDEO, Model
 from vsrkd_plugin.config.section import Section, missing, option
+from vsrkd_plugin.distillation.task import GENERATOR_FREQ
 from vsrkd_plugin.errors import one_of, unexpected
+from vsrkd_plugin.synthesis.bank.memory import ROWS
+from vsrkd_plugin.synthesis.clips.scenes import SPEED
 
 Precision = Literal['auto', 'bf16', 'fp32']
 
@@ -67,7 +70,7 @@ class DegradedClipDatasetOptions(LoaderOptions):
     use_rot: v.Bool = option('training: random quarter turns', True)
     use_reverse: v.Bool = option('training: random reversal of time', True)
     invented: v.Fraction = option('training: share of samples that are invented clips instead', 0)
-    invented_speed: v.Speed = option('of these, from and to, LR pixels a frame', (0.03, 3.0))
+    invented_speed: v.Speed = option('of these, from and to, LR pixels a frame', SPEED)
     enlarge: v.Whole = option('training: samples of a clip in an epoch', 1)
 
 
@@ -191,7 +194,7 @@ class DistillationTrainOptions(AnyTrainOptions):
     temporal_opt: Loss | None = option('video: keeps the student steady along the motion', None)
     temporal_z_opt: Loss | None = option('video: keeps the generator to clips that come out steady', None)
     checkpointed: v.Bool = option("video: compute the student's features anew for the gradient, to save memory", False)
-    generator_freq: v.Count = option('student steps to one step of the generator', 50)
+    generator_freq: v.Count = option('student steps to one step of the generator', GENERATOR_FREQ)
     optim_g: Optimizer = option("the student's optimiser", training=True)
     optim_z: Optimizer | None = option("the generator's optimiser", None)
     scheduler: Scheduler = option("the student's learning rate over time", training=True)
@@ -204,7 +207,7 @@ class BankOptions(Section):
     """Inputs kept with the outputs of the teacher."""
 
     reuse: v.Whole = option('how often each input and its output by the teacher is used', 1)
-    rows: v.Whole2 = option('inputs kept of each scale', 1024)
+    rows: v.Whole2 = option('inputs kept of each scale', ROWS)
     turn: v.Bool = option('flip and rotate what is used again', True)
     numbers: Literal['fp16', 'uint8'] = option('how pairs are kept', 'fp16')
     hr_size: v.Whole | None = option('side of the HR patches that are kept, if larger than those given', None)
@@ -220,7 +223,7 @@ class ClipsOptions(Section):
     sigma: v.Positive = option('of the blur, in HR pixels', 1.5)
     objects: v.Whole0 = option('in front of the ground, at most', 2)
     motion: Literal['full', 'translation', 'still'] = option('how the ground and objects move', 'full')
-    speed: v.Speed = option('of the motion, from and to, LR pixels a frame', (0.03, 3.0))
+    speed: v.Speed = option('of the motion, from and to, LR pixels a frame', SPEED)
     picture_size: v.Whole | None = option('side of the pictures; a quarter more than a frame shows if not given', None)
 
 

@@ -15,6 +15,8 @@ from vsrkd_plugin.ops.averaging import update_ema
 from vsrkd_plugin.ops.dihedral import undo_dihedral
 from vsrkd_plugin.synthesis.source import Batch, Source
 
+GENERATOR_FREQ = 50  # student steps to one step of the generators, as in the paper's code
+
 
 class DistillationTask:
     """Owns what a distillation needs; a training loop only calls `step`, or its parts.
@@ -50,7 +52,7 @@ class DistillationTask:
         optimizer: torch.optim.Optimizer,
         distillation: Loss,
         objective: GeneratorObjective | None = None,
-        generator_freq: int = 50,
+        generator_freq: int = GENERATOR_FREQ,
         grad_clip: float | None = None,
         growth: GrowthSchedule | None = None,
         averaged: nn.Module | None = None,

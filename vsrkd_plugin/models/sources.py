@@ -23,7 +23,6 @@ from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _BANK_SEED = 1000  # apart from the sources' seeds
 _MOTION_SEED = 2000
-_IMAGE_SIZE = 96  # of procedural images, unless patches are larger
 
 
 def build_source(plan: DistillationPlan, channels: int, device: torch.device, autocast: Autocast) -> SharedSource:
@@ -72,8 +71,7 @@ def _build_image_source(
     share: dict[str, Any] = {'rank': plan.rank, 'world_size': plan.world_size, 'seed': seed}
     common: dict[str, Any] = {**share, 'channels': channels, 'lr_sizes': sizes, 'device': device}
     if entry.kind == 'procedural':
-        size = max(_IMAGE_SIZE, max(sizes.values()) * 7 // 6)
-        return ProceduralSource(**{'image_size': size, **entry.settings}, **common)
+        return ProceduralSource(**entry.settings, **common)
     if entry.kind == 'noise':
         return NoiseSource(**common)
     if entry.kind == 'images':

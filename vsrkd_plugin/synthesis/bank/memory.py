@@ -22,6 +22,8 @@ from vsrkd_plugin.synthesis.source import Batch, Objective, Source
 # LR images and their scale → the teacher's SR, without gradient.
 TeacherTarget = Callable[[Tensor, int], Tensor]
 
+ROWS = 1024  # samples that a bank keeps of each scale
+
 
 class _Shelf:
     """The pairs of one scale, and the uses left of each."""
@@ -69,7 +71,7 @@ class ReplayBank(Source):
         *,
         wanted: SampleSpec | None = None,
         reuse: int,
-        rows: int = 1024,
+        rows: int = ROWS,
         numbers: str = 'fp16',
         turn: bool = True,
         seed: int = 0,

@@ -10,7 +10,7 @@ from vsrkd_plugin.ops.degradation import DEGRADATIONS as REDUCTIONS
 from vsrkd_plugin.ops.degradation import degrade
 from vsrkd_plugin.ops.motion import pixel_grid, sample_at
 from vsrkd_plugin.synthesis.clips.motion import Motion
-from vsrkd_plugin.synthesis.clips.scenes import SPEED, Scene, random_scenes
+from vsrkd_plugin.synthesis.clips.scenes import SPEED, Scene, count_layers, random_scenes
 from vsrkd_plugin.synthesis.source import Batch, Objective, SeededSource, Share, SharedSource
 
 DEGRADATIONS = (*REDUCTIONS, 'none')  # none: rendered at LR size
@@ -114,7 +114,7 @@ class MovingSource(SeededSource):
     @property
     def layers(self) -> int:
         """Of a scene: the ground and the objects that may be there."""
-        return 1 + (self.objects if self.motion == 'full' else 0)
+        return count_layers(self.motion, self.objects)
 
     def rows(self, share: Share, scale: int) -> Batch:
         """LR clips of this process, `(n, frames, c, s, s)` in [0, 1], with their motion."""

@@ -15,7 +15,12 @@ from vsrkd_plugin.ops.motion import rotate
 
 KINDS = ('full', 'translation', 'still')
 _WAVES = 3  # in the outline of an object
-SPEED = (0.03, 3.0)  # LR pixels a frame
+SPEED = (0.03, 3.0)  # LR pixels a frame, from and to
+
+
+def count_layers(kind: str, objects: int) -> int:
+    """Layers of a scene: the ground, and the objects that there may be; only `full` motion has objects."""
+    return 1 + (objects if kind == 'full' else 0)
 
 
 @dataclass
@@ -206,7 +211,7 @@ def random_scenes(
         raise ValueError(f'batch, frames and size must be at least 1, got {batch}, {frames} and {size}')
     if not 0 < speed[0] <= speed[1]:
         raise ValueError(f'speed must be two numbers above 0, the lower one first, got {speed}')
-    layers = 1 + (objects if kind == 'full' else 0)
+    layers = count_layers(kind, objects)
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
@@ -217,7 +222,7 @@ def random_scenes(
     def sometimes(share: float, *shape: int) -> Tensor:
         return (uniform(*shape) < share).float()
 
-    # Everything is drawn for every kind, so that kinds differ in nothing else.
+    # Everything is drawn for every kind, so that kinds of as many layers differ in nothing else.
     low, high = map(math.log, speed)
     speeds = torch.exp(low + uniform(batch, layers) * (high - low))
     heading = uniform(batch, layers) * 2 * math.pi
