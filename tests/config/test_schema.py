@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from vsrkd_plugin.config import schema
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.config.section import Section
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.registration import register
@@ -51,6 +52,17 @@ def test_defaults_are_filled(opt: dict[str, Any]) -> None:
     (source,) = options.synthesis.sources or ()
     assert isinstance(source, schema.ProceduralOptions) and (source.num_images, source.weight) == (2000, 1)
     assert options.train.generator_freq == 50
+
+
+@pytest.mark.parametrize(('given', 'hr_size', 'made'), [(None, 48, 96), (None, 192, 112), (120, 48, 120)])
+def test_painted_images_are_as_large_as_patches_need(given: int | None, hr_size: int, made: int) -> None:
+    register()
+    opt = load_options(str(OPTIONS / 'dfkd_vdsr.yml'))
+    opt['synthesis'].update(
+        hr_size=hr_size, sources=[{'type': 'procedural', **({'image_size': given} if given else {})}]
+    )
+    (source,) = DistillationPlan.from_options(opt).sources
+    assert source.settings == {'num_images': 2000, 'image_size': made}
 
 
 def test_what_completing_adds_is_left_out(opt: dict[str, Any]) -> None:
