@@ -15,9 +15,8 @@ from torch import Tensor
 from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
-CHUNK = 16  # images rendered between two looks at the clock: a tenth of a second
-FIRST_IMAGES = 64  # what the first sample draws from
-GROWTH = 2  # images that each further sample has more to draw from
+FIRST_IMAGES = 64  # what the first batch draws from
+GROWTH = 2  # images that each further batch has more to draw from
 
 _DRAWS = 4  # random numbers per row: image, top, left, orientation
 
@@ -50,7 +49,7 @@ class _Pool:
             raise RuntimeError(f'rendering procedural images failed: {reason}') from self.error
 
     def close(self) -> None:
-        """End the thread after its current chunk."""
+        """End the thread after its current image."""
         self.stop.set()
         with self.changed:
             self.changed.notify_all()
@@ -58,16 +57,15 @@ class _Pool:
     def _fill(self) -> None:
         array = self.levels.numpy()  # numpy copies in this thread; torch would wake the cores that training uses
         try:
-            for first in range(0, len(self.levels), CHUNK):
+            for index in range(len(self.levels)):
                 if self.stop.is_set():
                     return
-                last = min(first + CHUNK, len(self.levels))
-                images = render_levels(self.seed, range(first, last), self.levels.shape[-1], self.levels.shape[1])
-                array[first:last] = images.numpy()
+                images = render_levels(self.seed, [index], self.levels.shape[-1], self.levels.shape[1])
+                array[index] = images.numpy()[0]
                 with self.changed:
-                    self.rendered = last
+                    self.rendered = index + 1
                     self.changed.notify_all()
-        except BaseException as error:  # a thread's exception would be lost, and `sample` wait for ever
+        except BaseException as error:  # a thread's exception would be lost, and `next` wait for ever
             with self.changed:
                 self.error = error
                 self.changed.notify_all()
@@ -88,7 +86,7 @@ class _Pool:
         return True
 
     def _save(self) -> None:
-        """Store the pool under its final name in one step, for several processes may do so; a full disk is no error."""
+        """Store the pool under its final name in one step, as several processes may do so; a full disk is no error."""
         if self.file is None:
             return
         temporary = None
@@ -128,10 +126,9 @@ os.register_at_fork(after_in_child=_threads.clear)
 class ProceduralSource(SeededSource):
     """Inputs from procedural images; it does not learn.
 
-    The images are rendered by a thread in the order of their indices. Sample number `k` draws from the first
-    `min(num_images, FIRST_IMAGES + GROWTH * k)`: how fast the thread is decides whether `sample` waits, never what it
-    returns. All randomness is of one private generator, drawn for the joint batch of all processes, of which each takes
-    its rows.
+    The images are rendered by a thread in the order of their indices. Batch number `k` draws from the first
+    `min(num_images, FIRST_IMAGES + GROWTH * k)`: how fast the thread is decides whether `next` waits, never what it
+    returns.
 
     Args:
         channels: 1 or 3.
@@ -139,7 +136,7 @@ class ProceduralSource(SeededSource):
         seed: of the images and of the crops; the same in every process.
         num_images: size of the pool.
         image_size: side of an image, at least the largest patch.
-        device: where samples are made.
+        device: where crops are made.
         rank: this process.
         world_size: number of processes.
         cache_dir: folder that keeps the rendered pool for other runs; nothing is kept if None.
@@ -174,13 +171,13 @@ class ProceduralSource(SeededSource):
         self._drawn = 0
         self._pool = _Pool(seed, num_images, image_size, channels, cache_dir)
         weakref.finalize(self, self._pool.close)  # a source that is dropped ends its thread
-        # On the CPU the pool itself. Elsewhere a copy that grows in `sample`, in the order of the caller's own stream.
+        # On the CPU the pool itself. Elsewhere a copy that grows in `next`, in the order of the caller's own stream.
         on_cpu = self.device.type == 'cpu'
         self._images = self._pool.levels if on_cpu else torch.zeros_like(self._pool.levels, device=self.device)
         self._uploaded = num_images if on_cpu else 0
 
     def available(self, drawn: int) -> int:
-        """Number of images that sample number `drawn` (from 0) draws from."""
+        """Number of images that batch number `drawn` (from 0) draws from."""
         return min(self.num_images, FIRST_IMAGES + GROWTH * drawn)
 
     def rows(self, share: Share, scale: int) -> Batch:
@@ -206,7 +203,7 @@ class ProceduralSource(SeededSource):
         return Batch(self._crop(torch.rand(count, _DRAWS, generator=generator, dtype=torch.float64), size, images))
 
     def state_dict(self) -> dict[str, Any]:
-        """`rng`: state of the generator (uint8); `drawn`: number of samples so far. The same in every process."""
+        """`rng`: state of the generator (uint8); `drawn`: number of batches so far. The same in every process."""
         return {**super().state_dict(), 'drawn': self._drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
