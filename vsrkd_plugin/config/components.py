@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 
 from vsrkd_plugin.config import values as v
-from vsrkd_plugin.config.registries import Model, check_arguments, registered
+from vsrkd_plugin.config.registries import Model, check_arguments, registered, schedulers
 from vsrkd_plugin.config.section import Reading, Section, option
 from vsrkd_plugin.errors import Flaw, nearest, one_of, show, unexpected
 
@@ -104,14 +104,11 @@ def _check_optimizer(options: Mapping[str, Any], model: Model) -> None:
 
 
 def _check_scheduler(options: Mapping[str, Any], model: Model) -> None:
-    from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
-
-    steps, cosine = MultiStepRestartLR, CosineAnnealingRestartLR
-    schedulers = {'MultiStepLR': steps, 'MultiStepRestartLR': steps, 'CosineAnnealingRestartLR': cosine}
-    if _is_known(options, tuple(schedulers), model.foreign and not model.uses_stock('setup_schedulers')):
+    known = schedulers()
+    if _is_known(options, tuple(known), model.foreign and not model.uses_stock('setup_schedulers')):
         # Ours last for the whole training.
         supplied = ('periods',) if model.distils and 'periods' not in options else ()
-        _check_keywords(schedulers[options['type']], options, ('optimizer', 'last_epoch', *supplied))
+        _check_keywords(known[options['type']], options, ('optimizer', 'last_epoch', *supplied))
         key = 'periods' if options['type'].startswith('Cosine') else 'restarts'
         parts, weights = options.get(key, [0]), options.get('restart_weights', [1])
         if len(parts) != len(weights):

@@ -27,6 +27,17 @@ def registries() -> dict[str, Any]:
     }
 
 
+def schedulers() -> dict[str, Any]:
+    """BasicSR's learning rates over time, by the names that options use."""
+    from basicsr.models.lr_scheduler import CosineAnnealingRestartLR, MultiStepRestartLR
+
+    return {
+        'MultiStepLR': MultiStepRestartLR,
+        'MultiStepRestartLR': MultiStepRestartLR,
+        'CosineAnnealingRestartLR': CosineAnnealingRestartLR,
+    }
+
+
 def find_registered(what: str, name: Any) -> Any | None:
     """As the registry's `get`, which prints and raises; `what` as in `registries`."""
     found = {key: value for key, value in registries()[what]}  # a Registry is no mapping

@@ -1,5 +1,7 @@
 """The options, section by section: each with its kind, range, default and meaning. A default stands here alone.
 
+A default stands here, or is taken from the class that it is for.
+
 What may be `~`, which is the same as leaving it out, is optional by its type; where only the default is None, it may be
 left out, but not be `~`.
 """

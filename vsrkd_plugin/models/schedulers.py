@@ -4,13 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from basicsr.models import lr_scheduler
 
-SCHEDULERS = {
-    'MultiStepLR': lr_scheduler.MultiStepRestartLR,
-    'MultiStepRestartLR': lr_scheduler.MultiStepRestartLR,
-    'CosineAnnealingRestartLR': lr_scheduler.CosineAnnealingRestartLR,
-}
+from vsrkd_plugin.config.registries import schedulers
 
 
 def make_scheduler(
@@ -24,4 +19,4 @@ def make_scheduler(
     kind = arguments.pop('type')
     if kind.startswith('Cosine'):
         arguments.setdefault('periods', [total_iter])
-    return SCHEDULERS[kind](optimizer, **arguments)
+    return schedulers()[kind](optimizer, **arguments)
