@@ -1,4 +1,4 @@
-"""The options, section by section: each with its kind, range, default and meaning. A default stands here alone.
+"""The options, section by section: each with its kind, range, default and meaning.
 
 A default stands here, or is taken from the class that it is for.
 
