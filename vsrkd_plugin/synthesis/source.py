@@ -56,7 +56,7 @@ class Share:
 class Objective(Protocol):
     """What a source that learns minimises."""
 
-    def __call__(self, lr: Tensor, scale: int, motion: Motion | None = None) -> dict[str, Tensor]:
+    def __call__(self, lr: Tensor, scale: int, motion: Motion | None = None, /) -> dict[str, Tensor]:
         """LR images or clips with their scale (and their motion) → named losses, with gradient; their sum counts."""
 
 

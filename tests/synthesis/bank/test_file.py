@@ -124,10 +124,10 @@ def test_the_teacher_sees_the_inputs_as_they_are_kept(tmp_path: Path, numbers: s
         assert any(torch.equal(lr, image) for image in seen)
 
 
-def test_a_bank_of_other_pairs_is_not_added_to(tmp_path: Path) -> None:
+def test_a_bank_of_other_samples_is_not_added_to(tmp_path: Path) -> None:
     path = _make(tmp_path / 'a.lmdb')
     before = (path / 'data.mdb').read_bytes()
-    with pytest.raises(UserError, match='of other pairs \\(teacher'):
+    with pytest.raises(UserError, match='with other samples \\(teacher'):
         _make(path, teacher='another')
     assert (path / 'data.mdb').read_bytes() == before
 
@@ -184,9 +184,9 @@ def test_clips_are_drawn_in_parts_with_their_motion(tmp_path: Path) -> None:
     assert whole.next(2, 2).target.shape == (2, 4, 3, 24, 24)
 
 
-def test_the_same_pairs_twice_are_refused(tmp_path: Path) -> None:
+def test_the_same_samples_twice_are_refused(tmp_path: Path) -> None:
     banks = [_clips(tmp_path / 'a.lmdb', 3), _clips(tmp_path / 'b.lmdb', 3)]
-    with pytest.raises(UserError, match=r'b\.lmdb: holds the pairs of .*a\.lmdb'):
+    with pytest.raises(UserError, match=r'b\.lmdb: holds the samples of .*a\.lmdb'):
         BankFile(banks, SampleSpec(3, {2: 6}, 3, 'blur 1.5'))
     with pytest.raises(UserError, match=r'blur 1\.5; expected clips .* LR by bicubic'):
         BankFile(banks[:1], SampleSpec(3, {2: 6}, 3, 'bicubic'))

@@ -1,4 +1,4 @@
-"""The replay bank: every pair is used as often as asked for, is one the teacher gave, and survives a resume."""
+"""The replay bank: every sample is used as often as asked for, is one the teacher gave, and survives a resume."""
 
 from collections import Counter
 
@@ -51,7 +51,7 @@ def _bank(reuse: int = 4, rows: int = 64, **settings: object) -> ReplayBank:
     return ReplayBank(_Counting(), _label, _KIND, reuse=reuse, rows=rows, **settings)
 
 
-def test_pairs_are_the_teachers_and_used_so_often() -> None:
+def test_samples_are_the_teachers_and_used_so_often() -> None:
     bank = _bank()
     uses: Counter[float] = Counter()
     for _ in range(400):
@@ -60,7 +60,7 @@ def test_pairs_are_the_teachers_and_used_so_often() -> None:
         assert lr.shape == (8, 1, 4, 4) and target.shape == (8, 1, 8, 8)
         torch.testing.assert_close(target, _label(lr, 2), rtol=0, atol=1e-3)
         drawn = lr[:, 0, 0, 0].tolist()
-        assert len(set(drawn)) == 8  # no pair twice in a batch
+        assert len(set(drawn)) == 8  # no sample twice in a batch
         uses.update(drawn)
     assert max(uses.values()) == 4
     assert sum(count == 4 for count in uses.values()) >= len(uses) - 64  # all but those still there
@@ -155,7 +155,7 @@ def test_source_learns_and_previews_through_the_bank() -> None:
     assert bank.source.given == 0
 
 
-def test_bytes_of_pair() -> None:
+def test_bytes_of_sample() -> None:
     shelf = _bank(rows=10)._shelves[2]
     assert _KIND.bytes(2) * 10 == shelf.lr.nbytes + shelf.target.nbytes
 

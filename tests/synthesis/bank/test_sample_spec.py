@@ -1,9 +1,19 @@
-"""Kinds of pairs: what can be cut from what, how numbers are kept."""
+"""Kinds of samples: what can be cropped from what, how numbers are kept."""
 
 import pytest
 import torch
 
-from vsrkd_plugin.synthesis.bank.sample_spec import NUMBERS, SampleSpec, crop, decode, draw_windows, encode
+from vsrkd_plugin.synthesis.bank.sample_spec import (
+    NUMBERS,
+    SampleSpec,
+    crop,
+    decode,
+    draw_windows,
+    encode,
+    motion_of,
+    packed_motion,
+)
+from vsrkd_plugin.synthesis.source import Batch
 
 _CLIPS = SampleSpec(3, {2: 8}, frames=5, made='blur 1.5')
 
@@ -27,7 +37,7 @@ def test_shapes_and_bytes() -> None:
         (SampleSpec(3, {3: 4}, 2, 'blur 1.5'), False),
     ],
 )
-def test_what_can_be_cut(other: SampleSpec, holds: bool) -> None:
+def test_what_can_be_cropped(other: SampleSpec, holds: bool) -> None:
     assert _CLIPS.holds(other) == holds
 
 
@@ -45,7 +55,7 @@ def test_parts_are_the_same_in_lr_and_sr() -> None:
     assert len({float(crop(lr, window, wanted, 2)[0, 0, 0, 0]) for window in windows}) > 90
 
 
-def test_whole_pairs_draw_nothing_at_random() -> None:
+def test_whole_samples_draw_nothing_at_random() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     assert not draw_windows(_CLIPS, _CLIPS, 2, 4, generator).any()
@@ -61,3 +71,14 @@ def test_numbers(numbers: str, error: float) -> None:
     assert torch.equal(encode(decode(kept), numbers), kept)
     levels = torch.arange(256) / 255
     assert torch.equal(decode(encode(levels, 'uint8')), levels)
+
+
+def test_motion_that_nobody_knows_is_refused() -> None:
+    moving = SampleSpec(3, {2: 8}, 5, layers=2)
+    with pytest.raises(ValueError, match='from a source that knows it'):
+        packed_motion(Batch(torch.zeros(4, 5, 3, 8, 8)), moving)
+    assert packed_motion(Batch(torch.zeros(4, 3, 8, 8)), SampleSpec(3, {2: 8})).shape == (4, 0)
+    with pytest.raises(ValueError, match='expected clips with their motion'):
+        motion_of(torch.zeros(4, 0), _CLIPS, torch.zeros(4, 3), _CLIPS, 2, 0)
+    with pytest.raises(ValueError, match='only clips have layers'):
+        SampleSpec(3, {2: 8}, layers=2)

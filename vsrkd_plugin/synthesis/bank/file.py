@@ -1,4 +1,4 @@
-"""A bank in LMDB: inputs with the teacher's outputs, to be shared in place of the teacher."""
+"""A bank on disk (LMDB): inputs with the teacher's outputs, which can be shared in place of the teacher."""
 
 import json
 import math
@@ -29,10 +29,11 @@ from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share, Source
 
 _META = b'meta'
 _FORMAT = 1
-_SPARE = 64 << 20  # map size beyond the pairs: LMDB's own pages
+_DTYPES: dict[str, np.dtype] = {'fp16': np.dtype(np.float16), 'uint8': np.dtype(np.uint8)}
+_SPARE = 64 << 20  # map size beyond the samples: LMDB's own pages
 
 
-# LMDB refuses to open a folder twice in a process: those that are open, by path, as long as somebody holds them.
+# LMDB refuses to open a folder twice in a process: the open ones by path, as long as they are in use.
 _OPEN: weakref.WeakValueDictionary[str, lmdb.Environment] = weakref.WeakValueDictionary()
 
 
@@ -60,7 +61,7 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         raise UserError(f'{path}: no such bank; expected a folder made by `basicsr synthesize`')
     try:
         with _open(path).begin() as transaction:
-            meta = json.loads(bytes(transaction.get(_META)))
+            meta = json.loads(bytes(transaction.get(_META, b'')))
         if meta['format'] != _FORMAT:
             raise UserError(f'{path}: a bank of format {meta["format"]}, expected {_FORMAT}')
         for name in ('lr_sizes', 'counts'):
@@ -77,10 +78,10 @@ class BankWriter:
     """Fills a bank; every `add` is on the disk when it returns, so that filling goes on after an interruption.
 
     Args:
-        path: the folder, `*.lmdb`. One that is there already is added to if it holds pairs of the same kind.
-        kind: of the pairs.
-        teacher: who labels, in words; must be the same in each addition.
-        capacity: pairs of each scale that there will be.
+        path: the folder, `*.lmdb`. One that is there already is added to if it holds samples of the same kind.
+        kind: of the samples.
+        teacher: describes the teacher; must be the same in each addition.
+        capacity: samples of each scale that there will be.
         numbers: how they are kept, `fp16` or `uint8`.
 
     Raises:
@@ -93,7 +94,7 @@ class BankWriter:
         self.path, self.kind, self.numbers = Path(path), kind, numbers
         self.counts = dict.fromkeys(kind.lr_sizes, 0)
         self.teacher = teacher
-        self.additions: list[str] = []  # what each holds, in a word: banks that share one hold the same pairs
+        self.additions: list[str] = []  # a hash of what each was made of: banks that share one hold the same samples
         self._meta = {
             'format': _FORMAT, 'channels': kind.channels, 'lr_sizes': dict(kind.lr_sizes), 'frames': kind.frames,
             'made': kind.made, 'layers': kind.layers, 'numbers': numbers, 'teacher': teacher,
@@ -103,7 +104,7 @@ class BankWriter:
             for name in ('channels', 'lr_sizes', 'frames', 'made', 'layers', 'numbers', 'teacher'):
                 if stored.get(name) != self._meta[name]:
                     raise UserError(
-                        f'{path}: is there already, of other pairs ({name}: {stored.get(name)}, not '
+                        f'{path}: is there already, with other samples ({name}: {stored.get(name)}, not '
                         f'{self._meta[name]}); name another folder'
                     )
             self.counts, self.additions = stored['counts'], stored['additions']
@@ -119,7 +120,7 @@ class BankWriter:
             raise UserError(f'{path}: cannot be written ({error})') from error
 
     def add(self, lr: Tensor, target: Tensor, scale: int, motion: Tensor | None = None) -> None:
-        """Append pairs, batches of `kind.lr_shape` and `kind.target_shape`, of clips with `kind.motion_numbers`."""
+        """Append samples, batches of `kind.lr_shape` and `kind.target_shape`, of clips with `kind.motion_numbers`."""
         moving = np.zeros((len(lr), 0), np.float32) if motion is None else motion.cpu().numpy()
         if moving.shape[1] != self.kind.motion_numbers:
             raise ValueError(f'expected {self.kind.motion_numbers} numbers of motion, got {moving.shape[1]}')
@@ -138,19 +139,19 @@ class BankWriter:
 
 
 class BankFile(SeededSource):
-    """Pairs at random from one bank or several; needs no teacher.
+    """Random samples of one stored bank or several; needs no teacher.
 
     Args:
         paths: folders made by `BankWriter`.
-        wanted: kind of the pairs that are given; every bank must hold such, or larger ones, of which parts are cut at
+        wanted: kind of the samples that are given; every bank must hold such, or larger ones, which are cropped at
             random in space and time.
-        turn: flip and rotate the pairs at random.
+        turn: flip and rotate the samples at random.
         seed: of the choice.
-        device: where pairs are wanted.
+        device: where samples are wanted.
         rank, world_size: this process's place in a distributed training.
 
     Raises:
-        UserError: a bank that is missing, broken, empty or of other images; two that hold the same pairs.
+        UserError: a bank that is missing, broken, empty or of another kind; two that hold the same samples.
     """
 
     def __init__(
@@ -168,7 +169,7 @@ class BankFile(SeededSource):
         self.wanted, self.turn, self.device = wanted, turn, torch.device(device)
         metas = check_banks(paths, wanted)
         self._kinds = [meta['kind'] for meta in metas]
-        self._numbers = [{'fp16': np.float16, 'uint8': np.uint8}[meta['numbers']] for meta in metas]
+        self._numbers = [_DTYPES[meta['numbers']] for meta in metas]
         self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in wanted.lr_sizes}
         self._banks = [_open(path).begin(buffers=True) for path in paths]
 
@@ -179,11 +180,11 @@ class BankFile(SeededSource):
         turn = int(torch.randint(NUM_DIHEDRAL, (), generator=self._rng)) if self.turn else 0
         banks = torch.searchsorted(ends, joint, right=True)
         within = joint - (ends - self._counts[scale])[banks]
-        # The windows of all processes, so that each knows what the others drew.
-        windows = [draw_windows(self._kinds[bank], self.wanted, scale, 1, self._rng) for bank in banks.tolist()]
+        # Drawn for the rows of all processes, so that their random states stay alike.
+        all_windows = [draw_windows(self._kinds[bank], self.wanted, scale, 1, self._rng) for bank in banks.tolist()]
         if not len(share):
             return Batch(torch.zeros(0), torch.zeros(0))
-        own, windows = share.of(banks).tolist(), share.of(windows)
+        own, windows = share.of(banks).tolist(), share.of(all_windows)
         rows = [self._read(*place, scale) for place in zip(own, share.of(within).tolist(), windows, strict=True)]
         lr, target = (
             apply_dihedral(torch.stack([row[part] for row in rows]).to(self.device, non_blocking=True), turn)
@@ -192,21 +193,25 @@ class BankFile(SeededSource):
         return Batch(lr, target, self._motion(rows, own, windows, turn, scale))
 
     def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
-        """One pair, cropped, and its motion; of the file only what is cropped is read."""
-        kind, buffer = self._kinds[bank], self._banks[bank].get(_key(scale, index))
+        """LR, target and packed motion of one sample, cropped; only what the crop shows is read from the file."""
+        kind, buffer = self._kinds[bank], self._banks[bank].get(_key(scale, index), b'')
         shapes = kind.lr_shape(scale), kind.target_shape(scale)
         motion = np.frombuffer(buffer, np.float32, kind.motion_numbers)
-        lr, target = np.split(np.frombuffer(buffer, self._numbers[bank], offset=motion.nbytes), [math.prod(shapes[0])])
-        parts = (
-            crop(lr.reshape(shapes[0]), window[0], self.wanted, scale),
-            crop(target.reshape(shapes[1]), window[0], self.wanted, scale, scale),
-        )
-        return (*(decode(torch.from_numpy(np.array(part))) for part in parts), torch.from_numpy(motion.copy()))
+        numbers: np.ndarray = np.frombuffer(buffer, self._numbers[bank], offset=motion.nbytes)
+        lr, target = np.split(numbers, [math.prod(shapes[0])])
+        lr = crop(lr.reshape(shapes[0]), window[0], self.wanted, scale)
+        target = crop(target.reshape(shapes[1]), window[0], self.wanted, scale, scale)
+        return _decoded(lr), _decoded(target), torch.from_numpy(motion.copy())
 
     def _motion(
-        self, rows: list[tuple[Tensor, ...]], banks: list[int], windows: list[Tensor], turn: int, scale: int
+        self,
+        rows: list[tuple[Tensor, Tensor, Tensor]],
+        banks: list[int],
+        windows: Sequence[Tensor],
+        turn: int,
+        scale: int,
     ) -> Motion | None:
-        """The rows' motion together."""
+        """The motion of all rows; None for images, and where a bank does not keep it."""
         if self.wanted.frames is None or not all(self._kinds[bank].layers for bank in banks):
             return None
         each = [
@@ -216,11 +221,15 @@ class BankFile(SeededSource):
         return Motion.together(each).to(self.device)
 
 
+def _decoded(numbers: np.ndarray) -> Tensor:
+    return decode(torch.from_numpy(numbers.copy()))
+
+
 def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[str, Any]]:
-    """`read_meta` of each, for banks that must have such pairs, or larger ones.
+    """`read_meta` of each bank; all must hold samples of a kind, or larger ones.
 
     Raises:
-        UserError: one has not, or is empty; two hold the same pairs.
+        UserError: a bank that is empty or of another kind; two that hold the same samples.
     """
     metas = [read_meta(path) for path in paths]
     by_addition: dict[str, str | Path] = {}
@@ -232,7 +241,7 @@ def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[st
                 raise UserError(f'{path}: an empty bank for x{scale}')
         for addition in meta['additions']:
             if by_addition.setdefault(addition, path) != path:
-                raise UserError(f'{path}: holds the pairs of {by_addition[addition]}; expected banks that differ')
+                raise UserError(f'{path}: holds the samples of {by_addition[addition]}; expected banks that differ')
     return metas
 
 
@@ -244,15 +253,15 @@ def fill(
     batch: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Add pairs until every scale has `goal`.
+    """Add samples until every scale has `goal`.
 
     Args:
         writer: the bank.
         source: of the inputs.
         teacher_target: LR images and scale → the teacher's SR.
-        goal: pairs of each scale.
-        batch: pairs made at a time.
-        progress: told how many pairs there are, of how many, after each addition.
+        goal: samples of each scale.
+        batch: samples made at a time.
+        progress: called after each addition with the number of samples so far, and in the end.
     """
     total = goal * len(writer.counts)
     for scale in writer.counts:

@@ -1,4 +1,4 @@
-"""The replay bank: inputs are kept with the teacher's outputs, so that it is asked once and used many times."""
+"""The replay bank: inputs are kept with the teacher's outputs, so that it runs once for an input used many times."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,41 +26,43 @@ ROWS = 1024  # samples that a bank keeps of each scale
 
 
 class _Shelf:
-    """The pairs of one scale, and the uses left of each."""
+    """The samples of one scale, and how often each will still be given."""
 
     def __init__(self, rows: int, kind: SampleSpec, scale: int, numbers: str, device: torch.device) -> None:
-        kept = {'dtype': NUMBERS[numbers], 'device': device}
-        self.lr = torch.zeros(rows, *kind.lr_shape(scale), **kept)
-        self.target = torch.zeros(rows, *kind.target_shape(scale), **kept)
+        dtype = NUMBERS[numbers]
+        self.lr = torch.zeros(rows, *kind.lr_shape(scale), dtype=dtype, device=device)
+        self.target = torch.zeros(rows, *kind.target_shape(scale), dtype=dtype, device=device)
         self.motion = torch.zeros(rows, kind.motion_numbers)
         self.left = torch.zeros(rows, dtype=torch.int64)  # on the CPU, as motion: choosing rows must not wait for a GPU
 
 
 class ReplayBank(Source):
-    """Gives every input `reuse` times, with the teacher's output, which it asks for once.
+    """Gives every input `reuse` times with the teacher's output, which is computed once.
 
-    At most `rows` pairs of each scale are kept. A batch is drawn at random from them; a pair that was drawn `reuse`
-    times goes, and a fresh batch from the source takes the place of as many. Until all places are taken every draw asks
-    the teacher: `rows / batch` draws of a scale. Pairs are turned and flipped at random, input and output alike, which
-    a super-resolver's output follows nearly; on average over the turns the target is the teacher's self-ensemble.
-    Larger pairs than wanted are given in parts, cropped at random in space and time.
+    At most `rows` samples of each scale are kept. A batch is drawn at random from them; a sample that was drawn `reuse`
+    times is dropped, and a fresh batch from the source takes the place of as many. Until all places are taken, every
+    batch needs the teacher: the first `rows / batch` of a scale. Samples are flipped and rotated at random, input and
+    output alike, which a super-resolver's output nearly follows; on average over the eight the target is the teacher's
+    self-ensemble. Samples that are larger than wanted are cropped at random in space and time.
+
+    Each process keeps a bank of its own, of its own share of the source's batches.
 
     Args:
         source: where fresh inputs come from.
         teacher_target: LR images and their scale → the teacher's SR.
-        kind: of the pairs that the source makes and the bank keeps.
-        wanted: kind of the pairs that are given; those kept, if None.
-        reuse: how often each pair is given; 1 keeps nothing.
-        rows: pairs kept of each scale.
+        kind: of the samples that the source makes and the bank keeps.
+        wanted: kind of the samples that are given; those kept, if None.
+        reuse: how often each sample is given; 1 keeps nothing.
+        rows: samples kept of each scale.
         numbers: how they are kept, `fp16` or `uint8`.
-        turn: whether pairs are turned.
+        turn: whether samples are flipped and rotated.
         seed: of the choice.
-        device: where pairs are kept.
-        keep: whether `state_dict` holds the pairs. Without them a bank that goes on fills anew; several processes, of
-            which one writes the state, must not go on with the pairs of that one.
+        device: where samples are kept.
+        keep: whether `state_dict` holds the samples. If not, a bank that goes on is filled anew: so it must be where
+            several processes train, as only the first one's state is saved.
 
     Raises:
-        ValueError: `reuse` or `rows` below 1; the wanted pairs are larger than those kept.
+        ValueError: `reuse` or `rows` below 1; the wanted samples are larger than those kept.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class ReplayBank(Source):
         self.source, self.teacher_target = source, teacher_target
         self.reuse, self.numbers, self.turn, self.keep = reuse, numbers, turn, keep
         self.optimizers = source.optimizers
-        self.asked = 0  # inputs that the teacher was asked about
+        self.asked = 0  # inputs that the teacher has seen
         self._rng = torch.Generator().manual_seed(seed)
         place = torch.device(device)
         self._shelves = {scale: _Shelf(rows, kind, scale, numbers, place) for scale in kind.lr_sizes if reuse > 1}
@@ -116,18 +118,19 @@ class ReplayBank(Source):
         return self._given(shelf.lr, shelf.target, shelf.motion, rows, scale, turn)
 
     def _given(self, lr: Tensor, target: Tensor, motion: Tensor, rows: Tensor, scale: int, turn: int) -> Batch:
-        """Some rows, cropped to the wanted size, and turned."""
+        """Some rows, cropped to the wanted size, flipped and rotated."""
         windows = draw_windows(self.kind, self.wanted, scale, len(rows), self._rng)
-        pairs = [
+        crops = [
             (crop(lr[row], window, self.wanted, scale), crop(target[row], window, self.wanted, scale, scale))
             for row, window in zip(rows, windows, strict=True)
         ]
-        lr, target = (apply_dihedral(decode(torch.stack(part)), turn) for part in zip(*pairs, strict=True))
+        lr, target = (apply_dihedral(decode(torch.stack(part)), turn) for part in zip(*crops, strict=True))
         if not self.kind.layers:
             return Batch(lr, target)
         return Batch(lr, target, motion_of(motion[rows], self.kind, windows, self.wanted, scale, turn).to(lr.device))
 
     def _ask(self, batch: int, scale: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Fresh inputs, the teacher's outputs, and the motion as it is kept."""
         inputs = self.source.next(batch, scale)
         # The teacher must see the input as it will be given to the student: rounded.
         lr = decode(encode(inputs.lr, self.numbers))
@@ -143,7 +146,7 @@ class ReplayBank(Source):
         return self.source.preview(scale, count)
 
     def state_dict(self) -> dict[str, Any]:
-        """The source's state, the random state and every pair kept."""
+        """The source's state, the random state and every sample kept."""
         return {
             'source': self.source.state_dict(),
             'rng': self._rng.get_state(),

@@ -1,4 +1,4 @@
-"""What is known of the motion of invented clips, for losses."""
+"""The motion of synthetic clips, known exactly: flow and visibility for losses."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,14 @@ _SAME_MOTION = 0.5  # LR pixels, among neighbours
 
 @dataclass
 class Motion:
-    """How clips move, or parts of clips.
+    """How clips, or crops of clips, move.
 
     Attributes:
         scene: of these frames, in LR pixels from the middle of the whole frame.
         corner: where the middle of LR pixel 0 is, `(b, 2)`, in the scene's coordinates: of the HR pixels in its place.
         size: side of the LR frames.
-        turn: how the clips were turned afterwards (`ops.turns`).
-        phase: from there to where LR is taken, in LR pixels, on either axis: a blur keeps the first HR pixel.
+        turn: how the clips were flipped and rotated afterwards (`ops.dihedral`); the motion is that before.
+        phase: from there to where LR is sampled, in LR pixels, on either axis: a blur keeps the first HR pixel.
         drawn: the scene as a source drew it, on the CPU, where a source made these clips.
     """
 
@@ -35,21 +35,21 @@ class Motion:
 
     @classmethod
     def of_parts(cls, scene: Scene, windows: Tensor, whole: int, size: int, frames: int) -> 'Motion':
-        """Of parts of clips that were cut from larger and longer ones.
+        """The motion of crops of larger and longer clips.
 
         Args:
             scene: of whole clips.
             windows: first frame, top and left, `(b, 3)`.
             whole: side of the LR frames of whole clips.
-            size: side of the parts.
-            frames: of the parts.
+            size: side of the crops.
+            frames: of the crops.
         """
         windows = windows.to(scene.cut)
         return cls(scene.during(windows[:, 0], frames), windows[:, [2, 1]] - (whole - 1) / 2, size)
 
     @classmethod
     def together(cls, motions: 'list[Motion]') -> 'Motion':
-        """Those of a batch, of as many frames and layers, turned alike."""
+        """The motion of a batch, from those of its rows: as many frames in each, the same size, turn and phase."""
         first = motions[0]
         scene = Scene.together([motion.scene for motion in motions])
         return cls(scene, torch.cat([motion.corner for motion in motions]), first.size, first.turn, first.phase)
@@ -88,7 +88,7 @@ class Motion:
         return flow, visible & ((there >= 0) & (there <= side - 1)).all(-1)[:, None]
 
     def steps(self, scale: int) -> tuple[Tensor, Tensor]:
-        """The flow of SR frames from each to the next, and where it can be relied on.
+        """The flow of SR frames from each to the next, and where it is reliable.
 
         It is known at LR size and enlarged, which costs `scale²` times less than asking at SR size; around the edges of
         objects, where that is wrong, nothing counts as visible, nor does anything between frames of another brightness.

@@ -83,11 +83,11 @@ class MovingSource(SeededSource):
         super().__init__(seed, rank, world_size)
         self.pictures, self.frames, self.lr_sizes = pictures, frames, dict(lr_sizes)
         self.degradation, self.sigma, self.objects, self.motion = degradation, sigma, objects, motion
-        self.speed = tuple(speed)
+        self.speed = (speed[0], speed[1])
         self.interpolation = interpolation or ('bicubic' if degradation == 'none' else 'bilinear')
         self.seed, self.device = seed, torch.device(device)
         self.optimizers = pictures.optimizers
-        self._draw(torch.Generator(), 1, min(lr_sizes.values()))  # what is wrong is told here
+        self._draw(torch.Generator(), 1, min(lr_sizes.values()))  # a wrong setting is refused here, not when training
 
     def clips(self, batch: int, scale: int) -> Clips:
         """The next clips, with their motion.
@@ -166,7 +166,7 @@ class MovingSource(SeededSource):
         places = hr_places.expand(batch, -1, -1, -1)
         rendered = []
         for time in range(frames):
-            image = None
+            image = torch.zeros(())
             for layer in range(layers):
                 # After a cut the layers show one another's pictures, or the other half of their own.
                 cut = scenes.cut <= time
@@ -176,16 +176,14 @@ class MovingSource(SeededSource):
                     own = own + cut.view(-1, 1, 1, 1) * (side / 2)
                 picture = pictures[torch.arange(batch, device=self.device), index]
                 seen = sample_at(picture, own, self.interpolation, 'reflection')
-                if image is None:
-                    image = seen
-                else:
-                    image = torch.lerp(image, seen, scenes.cover(layer, time, places, factor)[:, None])
+                cover = scenes.cover(layer, time, places, factor)[:, None]
+                image = torch.lerp(image, seen, cover) if layer else seen  # layer 0 covers everything
             rendered.append((image * scenes.gain[:, time].view(-1, 1, 1, 1)).clamp(0, 1))
         hr = torch.stack(rendered, 1)
         flat = hr.flatten(0, 1)
         lr = flat if self.degradation == 'none' else degrade(flat, scale, self.degradation, self.sigma)
         lr = lr.clamp(0, 1)
-        # As the frames of a video; where pictures learn, their gradient passes the rounding as if there were none.
+        # Rounded as the frames of a video are; the gradient passes as if there were no rounding.
         lr = lr + ((lr * 255).round() / 255 - lr).detach()
         whole = torch.zeros(batch, 3, device=self.device)
         motion = Motion.of_parts(scenes, whole, size, size, frames)

@@ -109,7 +109,8 @@ class Scene:
         shapes = Scene._shapes(layers, frames)
         parts = rows.split([math.prod(shape) for shape in shapes], 1)
         values = [part.reshape(len(rows), *shape) for part, shape in zip(parts, shapes, strict=True)]
-        return Scene(*values[:-1], cut=values[-1].long())
+        values[-1] = values[-1].long()  # cut
+        return Scene(*values)
 
     def _values(self) -> list[Tensor]:
         return [getattr(self, field.name) for field in fields(self)]

@@ -1,4 +1,4 @@
-"""Sources to compare with: noise, the least that one can do, and crops of real images, what one would do with data."""
+"""Sources to compare with: noise as the lower bound, crops of real images as what training with data would give."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 
 
 class PlainSource(SeededSource):
-    """What sources have in common that draw from one generator and learn nothing.
+    """Base of the sources of images that learn nothing and draw a whole joint batch at once.
 
     Args:
         channels: of the images.
         lr_sizes: scale → side of the LR patches.
         seed: of the randomness; the same in every process.
-        device: where samples are wanted.
+        device: where images are wanted.
         rank, world_size: this process's place in a distributed training.
     """
 

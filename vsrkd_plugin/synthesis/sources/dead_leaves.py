@@ -7,6 +7,7 @@ of every length, flat regions. Gratings, lattices, script and 1/f noise add the 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import overload
 
 import cv2
 import numpy as np
@@ -28,7 +29,12 @@ _SOFT_BLURS = (1.8, 2.4)  # a photograph that is not sharp
 _DEFOCUS = (2.0, 3.0, 5.0)  # what lies behind
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> np.ndarray:
+@overload
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float: ...
+@overload
+def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int) -> np.ndarray: ...
+def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> float | np.ndarray:
+    """As many below the geometric mean of `low` and `high` as above it."""
     return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
@@ -145,7 +151,11 @@ def _paint(rng: np.random.Generator, labels: np.ndarray, leaves: _Leaves, channe
     """Fill the labels with colours, gradients and textures: `(channels, side, side)`, about [0, 1], not clipped."""
     side, count = labels.shape[0], len(leaves.radius) + 3  # background, leaves, script, twigs
     # Colours vary along one line of the picture's own, and a little around it: channels are correlated.
-    grey = rng.random(count) if dense else rng.beta(*rng.uniform(0.5, 2, 2), count)
+    if dense:
+        grey = rng.random(count)
+    else:
+        a, b = rng.uniform(0.5, 2, 2)
+        grey = rng.beta(a, b, count)
     chroma = rng.normal(0, 0.15, channels) * rng.normal(0, 1, (count, 1)) + rng.normal(0, 0.06, (count, channels))
     chroma *= rng.choice([0.3, 0.8, 1.4]) * (channels > 1)
     # A gradient across a leaf, about its centre: offset + slope . position.

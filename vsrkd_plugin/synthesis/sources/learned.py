@@ -1,7 +1,7 @@
-"""The paper's source: generators that look for inputs on which student and teacher disagree."""
+"""The paper's source: generators that learn to make inputs on which student and teacher disagree."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,7 @@ class LearnedSource(SeededSource):
 
     def _noise(self, share: Share, scale: int) -> Tensor:
         generator = self.generators[scale]
-        joint = torch.randn(share.total, int(generator.num_latent), generator=self._rng)
+        joint = torch.randn(share.total, cast(int, generator.num_latent), generator=self._rng)
         return share.of(joint).to(next(generator.parameters()).device, non_blocking=True)
 
     @torch.no_grad()
