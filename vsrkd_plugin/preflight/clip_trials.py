@@ -14,7 +14,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import LR_SIDE, validation_adapter
 from vsrkd_plugin.preflight.trial import UNFIT, Trial, cropped, described
 
-_FRAMES = 9  # that a recurrent network is tried with: some (IconVSR) want more than a few
+_FRAMES = 9  # at least as many as a window is looked for with; clips that are shorter are tried as they are
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ def try_clips(trial: Trial, clips: Clips) -> None:
             found = f'{clip} has {frames} frames'
             raise UserError(f'{trial.place}: {found}, fewer than the window of {adapter.window} of {trial.key}')
     length = adapter.window or min(_FRAMES, *clips.lengths.values())
+    height, width = map(cropped, clips.lq_size)
+    if height == width and length in (adapter.window, _FRAMES):
+        return  # the window was found with frames like these
     try:
         trial.run(adapter, (length, CLIP_CHANNELS, *clips.lq_size))
     except UNFIT as error:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 from vsrkd_plugin.errors import first_line
 
-_SIDE, _GRID = 16, 8  # a crop keeps what is left of a side by 8: some networks want sides of a multiple of 4 or 8
+SMALL, LARGE = 16, 64  # pixels: sides that most networks take, and that all of BasicSR's take
+_GRID = 8  # a crop keeps what is left of a side by 8: some networks want sides of a multiple of 4 or 8
 # What a network raises that is given what it does not take.
 UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 
@@ -35,7 +36,7 @@ class Trial:
 
     @torch.no_grad()
     def run(self, call: Callable[[Tensor], Any], shape: Sequence[int]) -> tuple[Tensor, Any]:
-        """Call with black LR of a shape `(…, h, w)`, a batch of one: cropped, and, if it cannot take that, whole.
+        """Call with black LR of a shape `(…, h, w)`, a batch of one: cropped, or, if it cannot take that, larger.
 
         Returns:
             The LR that did, and what the call gave.
@@ -53,9 +54,9 @@ class Trial:
             return whole, call(whole)
 
 
-def cropped(side: int) -> int:
+def cropped(side: int, to: int = SMALL) -> int:
     """A side to try with in the place of a larger one, pixels."""
-    return min(_SIDE + side % _GRID, side)
+    return min(to + side % _GRID, side)
 
 
 def described(error: BaseException) -> str:
@@ -65,5 +66,6 @@ def described(error: BaseException) -> str:
 
 def _crops(shape: Sequence[int]) -> Iterator[Tensor]:
     *others, height, width = shape
-    for size in dict.fromkeys(((cropped(height), cropped(width)), (height, width))):
+    crops = [(cropped(height, to), cropped(width, to)) for to in (SMALL, LARGE)]
+    for size in dict.fromkeys([*crops, (height, width)]):
         yield torch.zeros(1, *others, *size)
