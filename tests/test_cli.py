@@ -245,6 +245,35 @@ def test_killed_and_resumed_equals_never_killed(options: dict, tmp_path: Path) -
     assert json.loads((tmp_path / 'experiments' / 'tiny' / 'training.json').read_text())['iterations'] == TOTAL
 
 
+def test_a_second_run_of_a_name_is_refused(options: dict, tmp_path: Path) -> None:
+    """It changes nothing, a report may be made meanwhile, and after `kill -9` the next start works."""
+    options['train']['total_iter'] = 1_000_000
+    line = command_line(['train'], options, tmp_path, '--auto_resume')
+    folder, log = tmp_path / 'experiments' / 'tiny', tmp_path / 'first.log'
+    with open(log, 'w') as output:
+        first = subprocess.Popen(line, stdout=output, stderr=output, cwd=tmp_path, env=few_threads())
+    try:
+        while 'iter:      12' not in log.read_text():
+            assert first.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.2)
+        for arguments in ((), ('--auto_resume',)):
+            second = run(['train'], options, tmp_path, *arguments)
+            assert second.returncode == 2
+            told = second.stderr.strip().splitlines()[-1]
+            assert f'experiments/tiny is in use by process {first.pid} on ' in told
+        assert not list(folder.parent.glob('tiny_archived_*'))
+        assert run(['report', str(folder)], None, tmp_path).returncode == 0
+        assert (folder / 'report.md').is_file() and first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    newest = max(int(file.stem) for file in (folder / 'training_states').glob('*.state'))
+    options['train']['total_iter'] = newest + 2
+    third = run(['train'], options, tmp_path, '--auto_resume')
+    assert third.returncode == 0, third.stderr[-3000:]
+    assert not list(folder.parent.glob('.*'))
+
+
 def test_a_finished_training_is_gone_on_with_from_its_end(options: dict, tmp_path: Path) -> None:
     """10 iterations, a checkpoint every 4; then 20: bit for bit the weights of 20 at once."""
     options['logger']['save_checkpoint_freq'] = 4

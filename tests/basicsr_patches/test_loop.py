@@ -73,6 +73,25 @@ def test_apply_twice_patches_once() -> None:
     assert before == (BaseModel.save_network, BaseModel.model_to_device, basicsr.train.create_train_val_dataloader)
 
 
+def test_a_folder_is_archived_where_its_link_leads(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    import basicsr.train
+    from basicsr.utils import misc
+
+    loop.apply()
+    link, disk = tmp_path / 'run', tmp_path / 'disk' / 'run'
+    disk.parent.mkdir()
+    link.symlink_to(disk)
+    for make in (misc.mkdir_and_rename, basicsr.train.mkdir_and_rename, misc.mkdir_and_rename):
+        make(str(link))
+        assert link.is_symlink() and disk.is_dir() and list(disk.iterdir()) == []
+        (disk / 'weights').touch()
+    archived = [folder for folder in disk.parent.iterdir() if folder.name.startswith('run_archived_')]
+    assert len(archived) == 2  # two within a second, too
+    assert all((folder / 'weights').is_file() for folder in archived)
+    assert f'Rename it to {disk}_archived_' in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['disk', 'run']
+
+
 def test_training_set_shorter_than_a_batch(image_folder: Path) -> None:
     import logging
 

@@ -22,6 +22,7 @@ from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.run.folder_lock import owned
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options'
 TEACHER = {'type': 'VDSR', 'num_in_ch': 1, 'num_feat': 6, 'num_block': 3}
@@ -333,6 +334,42 @@ def test_folders_that_cannot_be_written(opt: dict[str, Any], tmp_path: Path, mon
 
     monkeypatch.setattr('tempfile.mkdtemp', read_only)
     _fails(opt, tmp_path, r'^name: cannot write into .*experiments/run: .*: Read-only file system; expected a folder')
+
+
+@pytest.mark.parametrize('is_train', [True, False])
+def test_a_folder_that_another_run_writes_into(
+    opt: dict[str, Any], weights: Path, tmp_path: Path, is_train: bool
+) -> None:
+    kind = 'experiments' if is_train else 'results'
+    if not is_train:
+        sets = {f'test_{scale}': opt['datasets'][f'val_x{scale}'] for scale in (2, 3, 4)}
+        opt = {'name': 'run', 'model_type': 'SRModel', 'num_gpu': 0, 'network_g': dict(TEACHER), 'datasets': sets}
+        opt['path'] = {'pretrain_network_g': str(weights)}
+    with owned(tmp_path / kind / 'run'):
+        message = rf'^name: .*{kind}/run is in use by process {os.getpid()} on \S+, since '
+        _fails(opt, tmp_path, message, is_train)
+        opt['name'] = 'other'
+        _check(opt, tmp_path, is_train)
+
+
+def test_folders_that_are_links(opt: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'experiments').mkdir()
+    link = tmp_path / 'experiments' / 'run'
+    link.symlink_to(tmp_path / 'disk')
+    _check(opt, tmp_path)  # the folder will be made where the link leads
+    (tmp_path / 'disk').mkdir()
+    _check(opt, tmp_path)
+    with owned(tmp_path / 'disk'):
+        _fails(opt, tmp_path, 'run is in use by process')
+    with monkeypatch.context() as patch:
+        patch.setattr('os.path.ismount', lambda path: str(path) == str(tmp_path / 'disk'))
+        _fails(opt, tmp_path, r'^name: .*/run is a mount point')
+    (tmp_path / 'disk').rmdir()
+    (tmp_path / 'disk').touch()
+    _fails(opt, tmp_path, r'^name: cannot write into .*experiments/run: it is a file; expected a folder')
+    link.unlink()
+    link.symlink_to(link)
+    _fails(opt, tmp_path, r'^name: cannot write into .*experiments/run: it is no folder')
 
 
 def test_a_test_of_weights(weights: Path, image_folder: Path, tmp_path: Path) -> None:

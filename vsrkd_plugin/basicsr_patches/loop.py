@@ -4,7 +4,9 @@
 symptom; 1.4.2 is the newest one on PyPI today.
 """
 
+import itertools
 import logging
+import os
 import queue
 import sys
 import types
@@ -27,6 +29,7 @@ def apply() -> None:
     checkpoints.mend_saving()
     checkpoints.mend_loading()
     distributed.mend_distributed()
+    _mend_folders()
     _mend_loaders()
     validation.mend_validation()
     _mend_interruption()
@@ -56,6 +59,26 @@ def set_copy_options(write: Callable[[str, str], None]) -> None:
     import basicsr.train
 
     basicsr.train.copy_opt_file = write
+
+
+def _mend_folders() -> None:
+    """Symptoms: where an experiment's folder is a link, to a larger disk say, the link is renamed and the new run fills
+    the disk that the link led away from; two runs within a second end in a traceback."""
+    import basicsr.train
+    from basicsr.utils import misc
+
+    def mkdir_and_rename(path: str) -> None:
+        path = os.path.realpath(path)
+        if os.path.exists(path):
+            archived = f'{path}_archived_{misc.get_time_str()}'
+            others = (f'{archived}_{number}' for number in itertools.count(2))
+            while os.path.lexists(archived):
+                archived = next(others)
+            print(f'Path already exists. Rename it to {archived}', flush=True)
+            os.rename(path, archived)
+        os.makedirs(path, exist_ok=True)
+
+    misc.mkdir_and_rename = basicsr.train.mkdir_and_rename = mkdir_and_rename
 
 
 def _mend_loaders() -> None:

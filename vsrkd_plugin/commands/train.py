@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.reports.folder import make_report
 from vsrkd_plugin.run.checkpoints import write_text_atomically
+from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.interruption import graceful
 
 
@@ -30,20 +32,26 @@ def run(args: argparse.Namespace) -> int:
     root = os.path.abspath(args.root)
     complete(opt, root, args.is_train, args.auto_resume, args.debug)
     check_files(opt)
+    folder = Path(opt['path']['experiments_root' if args.is_train else 'results_root'])
+    with owned(folder) if opt['rank'] == 0 else nullcontext():  # of several processes the first writes
+        _run(args, opt, root)
+        if args.is_train and opt['rank'] == 0:
+            make_report(folder)
+    return 0
 
+
+def _run(args: argparse.Namespace, opt: dict[str, Any], root: str) -> None:
+    """The pipeline itself."""
     set_random_seed(opt['manual_seed'] + opt['rank'])
     if not args.is_train:
         loop.run_with_options(test_pipeline, opt, args.opt, root)
         distributed.close_distributed()
-        return 0
+        return
 
     loop.set_copy_options(lambda _file, folder: _write_options(opt, folder))
     with graceful():
         loop.run_with_options(train_pipeline, opt, args.opt, root)
     distributed.close_distributed()
-    if opt['rank'] == 0:
-        make_report(Path(opt['path']['experiments_root']))
-    return 0
 
 
 def _write_options(opt: dict[str, Any], folder: str) -> None:

@@ -19,6 +19,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.optim.factory import OPTIMIZERS
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
+from vsrkd_plugin.run.folder_lock import check_free
 
 # Losses of BasicSR that are cheap to build; others may load a network, or download one.
 _PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss')
@@ -33,14 +34,15 @@ def check_files(opt: dict[str, Any]) -> None:
     Raises:
         UserError: a network that cannot be built, a checkpoint that cannot be read or does not fit, a teacher and a
             student that do not match, a data folder that is missing or empty, a corrupt image, a folder that cannot be
-            written.
+            written, or that another run is writing into.
     """
+    if opt['rank'] == 0:
+        _check_folders(opt)
     check_networks(opt)
     if opt['is_train']:
         with unnoticed():
             _check_training_parts(opt['train'])
     if opt['rank'] == 0:  # the others need not decode every image again
-        _check_folders(opt)
         _check_datasets(opt)
 
 
@@ -99,23 +101,37 @@ def _check_roots(options: dict[str, Any], place: str) -> None:
 
 
 def _check_folders(opt: dict[str, Any]) -> None:
-    """Where the run writes."""
-    folders = [opt['path']['experiments_root' if opt['is_train'] else 'results_root']]
+    """Where the run writes. A link counts as the folder that it leads to, there it is archived too."""
+    own = opt['path']['experiments_root' if opt['is_train'] else 'results_root']
+    check_free(Path(own))
+    folders = [own]
     if opt['is_train'] and opt['logger'].get('use_tb_logger') and 'debug' not in opt['name']:
         folders.append(os.path.join(opt['root_path'], 'tb_logger', opt['name']))
-    for folder in map(Path, folders):
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise UserError(f'name: cannot write into {folder}: it is a file; expected a folder')
-        # A new run renames an old folder, for which the one above it must be writable.
-        place = folder if resumes(opt) else folder.parent
-        while not os.path.lexists(place):
-            place = place.parent
-        if not place.is_dir():
-            raise UserError(f'name: cannot write into {folder}: {place} is not a folder')
-        try:
-            os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
-        except OSError as error:
+    for folder in folders:
+        real = Path(os.path.realpath(folder))
+        if os.path.lexists(real) and not real.is_dir():
+            what = 'a file' if real.is_file() else 'no folder'
+            raise UserError(f'name: cannot write into {folder}: it is {what}; expected a folder')
+        anew = not resumes(opt)
+        if anew and os.path.ismount(real):
             raise UserError(
-                f'name: cannot write into {folder}: {place}: {error.strerror}; expected a folder that can be written '
-                '(--root names another)'
-            ) from error
+                f'name: {folder} is a mount point, which a new run cannot rename; give the run another name'
+            )
+        # A new run renames an old folder, for which the one above it must be writable; the lock is made there, too.
+        for place in {real.parent, *(() if anew else (real,))}:
+            _check_writable(place, folder)
+
+
+def _check_writable(place: Path, folder: str) -> None:
+    """`place`, or what there is of it, can be written; `folder` is what the error names."""
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f'name: cannot write into {folder}: {place} is not a folder')
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
+    except OSError as error:
+        raise UserError(
+            f'name: cannot write into {folder}: {place}: {error.strerror}; expected a folder that can be written '
+            '(--root names another)'
+        ) from error
