@@ -22,6 +22,6 @@ def install_import_shim() -> None:
         return functional.rgb_to_grayscale(*args, **kwargs)
 
     module = types.ModuleType(name)
-    module.rgb_to_grayscale = rgb_to_grayscale
+    vars(module)['rgb_to_grayscale'] = rgb_to_grayscale
     module.__spec__ = importlib.machinery.ModuleSpec(name, None)
     sys.modules[name] = module

@@ -41,7 +41,7 @@ def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_f
 
     Symptom: the stock parser loads YAML unsafely, takes `1e-4` for a string and runs `--force_yml` through `exec`.
     """
-    module = sys.modules[pipeline.__module__]
+    module: Any = sys.modules[pipeline.__module__]
     args = types.SimpleNamespace(opt=opt_file)
     stock = module.parse_options
     module.parse_options = lambda *_args, **_kwargs: (opt, args)

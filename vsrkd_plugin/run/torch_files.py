@@ -139,7 +139,7 @@ def _fill(storage: Storage, file: io.BufferedReader) -> None:
         raise pickle.UnpicklingError('a storage of another length than said')
     if not storage.length:
         return
-    raw = torch.empty(0, dtype=torch.uint8).set_(storage.untyped)  # type: ignore[call-overload]
+    raw = torch.empty(0, dtype=torch.uint8).set_(storage.untyped)
     if file.readinto(raw.numpy().data) != len(raw):
         raise pickle.UnpicklingError('the file ends within a storage')
     if sys.byteorder == 'big':
