@@ -52,8 +52,8 @@ def fill_bank(
     Args:
         opt: validated and completed options of a DataFreeDistillationModel, or of its video sibling.
         path: the bank, a folder `*.lmdb`.
-        number: pairs in all, shared out among the scales and shards; rounded up.
-        batch: pairs made at a time; 16 images or 2 clips if None.
+        number: samples in all, shared out among the scales and shards; rounded up.
+        batch: samples made at a time; 16 images or 2 clips if None.
         shard: which of how many: each is made by itself, on any machine, in a folder of its own (`a.1-of-4.lmdb`).
 
     Raises:
@@ -97,4 +97,4 @@ def fill_bank(
         fill(writer, source, networks.teacher_target, goal, batch, lambda done, total: bar.update(done - bar.n))
     writer.close()
     megabytes = (path / 'data.mdb').stat().st_size / 1e6
-    print(f'{path}: {sum(writer.counts.values()):,} pairs, {megabytes:.0f} MB; {there:,} of them were there before')
+    print(f'{path}: {sum(writer.counts.values()):,} samples, {megabytes:.0f} MB; {there:,} of them were there before')

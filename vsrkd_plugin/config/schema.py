@@ -212,7 +212,7 @@ class BankOptions(Section):
     reuse: v.Whole = option('how often each input and its output by the teacher is used', 1)
     rows: v.Whole2 = option('inputs kept of each scale', ROWS)
     turn: v.Bool = option('flip and rotate what is used again', True)
-    numbers: Literal['fp16', 'uint8'] = option('how pairs are kept', 'fp16')
+    numbers: Literal['fp16', 'uint8'] = option('how samples are kept', 'fp16')
     hr_size: v.Whole | None = option('side of the HR patches that are kept, if larger than those given', None)
     frames: v.Whole2 | None = option('video: frames of the clips that are kept, if more than those given', None)
     path: v.Roots | None = option('stored banks (patterns as a*.lmdb too), instead of sources and teacher', None)
