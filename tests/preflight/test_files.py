@@ -343,8 +343,8 @@ def test_a_folder_that_another_run_writes_into(
     kind = 'experiments' if is_train else 'results'
     if not is_train:
         sets = {f'test_{scale}': opt['datasets'][f'val_x{scale}'] for scale in (2, 3, 4)}
-        opt = {'name': 'run', 'model_type': 'SRModel', 'num_gpu': 0, 'network_g': dict(TEACHER), 'datasets': sets}
-        opt['path'] = {'pretrain_network_g': str(weights)}
+        opt = {'name': 'run', 'model_type': 'MultiScaleSRModel', 'num_gpu': 0, 'datasets': sets}
+        opt |= {'network_g': dict(TEACHER), 'path': {'pretrain_network_g': str(weights)}}
     with owned(tmp_path / kind / 'run'):
         message = rf'^name: .*{kind}/run is in use by process {os.getpid()} on \S+, since '
         _fails(opt, tmp_path, message, is_train)
