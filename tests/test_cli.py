@@ -412,8 +412,10 @@ def test_import_option_registers_a_users_module(options: dict, tmp_path: Path) -
 
 
 def test_an_uncaught_error_ends_with_status_1(options: dict, tmp_path: Path) -> None:
-    """Not with 134: threads that render and load ahead end before the interpreter does. The log is written out."""
+    """Not with 134, as where a thread comes back from native code while the interpreter ends: it is joined before."""
     (tmp_path / 'my_losses.py').write_text(
+        'from vsrkd_plugin.synthesis.sources import procedural\n\n'
+        'procedural.FIRST_IMAGES = 1  # of many large ones: they are being painted when the error comes\n'
         'from basicsr.utils.registry import LOSS_REGISTRY\nfrom torch import nn\n\n\n'
         '@LOSS_REGISTRY.register()\nclass Raising(nn.Module):\n    calls = 0\n\n'
         '    def forward(self, output, target):\n        self.calls += 1\n'
@@ -421,16 +423,13 @@ def test_an_uncaught_error_ends_with_status_1(options: dict, tmp_path: Path) -> 
         '        return (output - target).abs().mean()\n',
         encoding='utf-8',
     )
-    options['synthesis']['sources'] = [{'type': 'procedural', 'num_images': 20_000, 'image_size': 96}]
+    options['synthesis']['sources'] = [{'type': 'procedural', 'num_images': 2000, 'image_size': 256}]
     options['datasets']['train'].update(prefetch_mode='cpu', num_prefetch_queue=1)
     options['train']['distill_opt'] = {'type': 'Raising'}
     for key in ('adversarial_opt', 'reconstruction_opt', 'optim_z', 'generator_freq'):
         del options['train'][key]
     del options['network_z']
-    options['logger'].update(print_freq=1, use_tb_logger=True)
     done = _type(['train'], options, tmp_path, '--import', 'my_losses')
     assert 'ZeroDivisionError: of my loss' in done.stderr, done.stderr[-3000:]
     assert done.returncode == 1
     assert 'terminate called' not in done.stderr
-    (log,) = (tmp_path / 'tb_logger' / 'tiny').glob('events.*')
-    assert b'it_per_s' in log.read_bytes()  # of the second iteration, the last one that was logged

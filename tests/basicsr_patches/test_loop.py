@@ -4,6 +4,8 @@ BasicSR's logger and registries are global to a process: whole trainings run in 
 """
 
 import re
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +88,21 @@ def test_a_folder_is_archived_where_its_link_leads(tmp_path: Path, capsys: pytes
     assert all((folder / 'weights').is_file() for folder in archived)
     assert f'Rename it to {disk}_archived_' in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ['disk', 'run']
+
+
+def test_the_log_for_tensorboard_is_closed_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import basicsr.train
+
+    loop.apply()
+    writers = []
+
+    def pipeline(root: str) -> None:
+        opt = {'name': 'run', 'root_path': root, 'logger': {'use_tb_logger': True}}
+        writers.append(basicsr.train.init_tb_loggers(opt))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules[__name__], 'parse_options', None, raising=False)  # stock ones are in its module
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        loop.run_with_options(pipeline, {}, '', str(tmp_path))
+    assert writers[0].file_writer is None and threading.active_count() == before
