@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -377,6 +378,23 @@ def test_both_commands_are_installed() -> None:
     assert any(entry.value.startswith('vsrkd_plugin') for entry in entry_points(group='basicsr.plugins'))
 
 
+def _installed(name: str) -> str:
+    """The console script as a user calls it: beside the interpreter, not `python -m`, which looks here for modules."""
+    script = Path(sys.executable).with_name(name)
+    assert script.is_file(), f'{name} is not installed: pip install -e .'
+    return str(script)
+
+
+def _type(command: list[str], options: dict, root: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run an installed command in `root`, whose modules are on no path."""
+    line = command_line(command, options, root, *arguments)
+    assert line[1:3] == ['-m', 'vsrkd_plugin']
+    assert str(root) not in os.environ.get('PYTHONPATH', '')
+    return subprocess.run(
+        [_installed('vsrkd'), *line[3:]], cwd=root, env=few_threads(), capture_output=True, text=True, timeout=300
+    )
+
+
 def test_import_option_registers_a_users_module(options: dict, tmp_path: Path) -> None:
     (tmp_path / 'my_archs.py').write_text(
         'from basicsr.utils.registry import ARCH_REGISTRY\nfrom torch import nn\n\n\n'
@@ -389,8 +407,29 @@ def test_import_option_registers_a_users_module(options: dict, tmp_path: Path) -
     options.update(scales=[2], network_g={'type': 'Shuffle'})
     options['train'].update(init='random', total_iter=2)
     del options['train']['growth'], options['datasets']['val_x3']
-    line = command_line(['train'], options, tmp_path, '--import', 'my_archs')
-    done = subprocess.run(
-        line, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(tmp_path)}, capture_output=True, text=True
-    )
+    done = _type(['train'], options, tmp_path, '--import', 'my_archs')
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_an_uncaught_error_ends_with_status_1(options: dict, tmp_path: Path) -> None:
+    """Not with 134, as where a thread comes back from native code while the interpreter ends: it is joined before."""
+    (tmp_path / 'my_losses.py').write_text(
+        'from vsrkd_plugin.synthesis.sources import procedural\n\n'
+        'procedural.FIRST_IMAGES = 1  # of many large ones: they are being painted when the error comes\n'
+        'from basicsr.utils.registry import LOSS_REGISTRY\nfrom torch import nn\n\n\n'
+        '@LOSS_REGISTRY.register()\nclass Raising(nn.Module):\n    calls = 0\n\n'
+        '    def forward(self, output, target):\n        self.calls += 1\n'
+        '        if self.calls == 3:\n            raise ZeroDivisionError("of my loss")\n'
+        '        return (output - target).abs().mean()\n',
+        encoding='utf-8',
+    )
+    options['synthesis']['sources'] = [{'type': 'procedural', 'num_images': 2000, 'image_size': 256}]
+    options['datasets']['train'].update(prefetch_mode='cpu', num_prefetch_queue=1)
+    options['train']['distill_opt'] = {'type': 'Raising'}
+    for key in ('adversarial_opt', 'reconstruction_opt', 'optim_z', 'generator_freq'):
+        del options['train'][key]
+    del options['network_z']
+    done = _type(['train'], options, tmp_path, '--import', 'my_losses')
+    assert 'ZeroDivisionError: of my loss' in done.stderr, done.stderr[-3000:]
+    assert done.returncode == 1
+    assert 'terminate called' not in done.stderr

@@ -53,6 +53,28 @@ def test_import_registers_a_users_network(tmp_path: Path, monkeypatch: pytest.Mo
     assert 'NetOfAUser' in ARCH_REGISTRY
 
 
+def test_a_module_is_found_beside_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of the path: what lies there by chance stands in for no other module."""
+    (tmp_path / 'archs_beside').mkdir()
+    (tmp_path / 'archs_beside' / '__init__.py').write_text('from archs_beside import part\n')
+    (tmp_path / 'archs_beside' / 'part.py').touch()
+    (tmp_path / 'colorsys.py').write_text('raise AssertionError\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [folder for folder in sys.path if folder])
+    monkeypatch.delitem(sys.modules, 'colorsys', raising=False)
+    registration.register_all(['archs_beside'])
+    registration.register_all(['colorsys'])
+    assert sys.path[-1] == str(tmp_path) and sys.path.count(str(tmp_path)) == 1
+
+
+def test_a_module_that_is_no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'broken_archs.py').write_text('class Net(\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    with pytest.raises(UserError, match=r'--import broken_archs: cannot be imported: .*broken_archs\.py, line 1'):
+        registration.register_all(['broken_archs'])
+
+
 def test_missing_module() -> None:
     with pytest.raises(UserError, match="--import no_such_archs: cannot be imported: No module named 'no_such_archs'"):
         registration.register_all(['no_such_archs'])

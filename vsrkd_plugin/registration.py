@@ -1,9 +1,11 @@
 """Registers everything of ours in BasicSR's registries: an explicit list of imports."""
 
 import importlib
+import os
+import sys
 from importlib.metadata import entry_points
 
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 
 GROUP = 'basicsr.plugins'
 MODULES = (
@@ -41,7 +43,7 @@ def register_all(extra: list[str] | None = None) -> None:
     """Register ours, every installed plugin of the entry-point group `basicsr.plugins`, and modules named by the user.
 
     Args:
-        extra: names of modules to import (`--import my_archs`).
+        extra: names of modules to import (`--import my_archs`), which are found beside the current directory too.
 
     Raises:
         UserError: a module that cannot be imported.
@@ -52,8 +54,12 @@ def register_all(extra: list[str] | None = None) -> None:
             entry.load()()
         except ImportError as error:
             raise UserError(f'plugin {entry.name} ({entry.value}) cannot be imported: {error}') from error
+    if extra and not {'', os.getcwd()} & set(sys.path):
+        # A console script does not look here. At the end: a file here must not stand in for a module of Python's. It
+        # stays, for what the modules import later, and for worker processes.
+        sys.path.append(os.getcwd())
     for name in extra or []:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise UserError(f'--import {name}: cannot be imported: {error}') from error
+        except (ImportError, SyntaxError) as error:
+            raise UserError(f'--import {name}: cannot be imported: {first_line(error)}') from error

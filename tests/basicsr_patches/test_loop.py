@@ -4,18 +4,16 @@ BasicSR's logger and registries are global to a process: whole trainings run in 
 """
 
 import re
+import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from stock_training import run_stock, steps, stock_options
-from torch.utils.data import Dataset
+from stock_training import run_stock, steps
 
 from vsrkd_plugin.basicsr_patches import loop
-from vsrkd_plugin.errors import UserError
 
 
 def test_stock_model_trains_and_validates(trained: tuple[Path, dict[str, Any], str]) -> None:
@@ -92,61 +90,19 @@ def test_a_folder_is_archived_where_its_link_leads(tmp_path: Path, capsys: pytes
     assert sorted(path.name for path in tmp_path.iterdir()) == ['disk', 'run']
 
 
-def test_training_set_shorter_than_a_batch(image_folder: Path) -> None:
-    import logging
-
+def test_the_log_for_tensorboard_is_closed_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import basicsr.train
 
-    from vsrkd_plugin.registration import register
-
-    register()
-    opt = stock_options(image_folder)
-    opt.update(dist=False, world_size=1, rank=0)
-    opt['datasets'] = {'train': {**opt['datasets']['train'], 'phase': 'train', 'enlarge': 1, 'batch_size_per_gpu': 4}}
-    with pytest.raises(UserError, match='3 images make no batch of 4'):
-        basicsr.train.create_train_val_dataloader(opt, logging.getLogger('test'))
-    opt['datasets']['train']['batch_size_per_gpu'] = 3
-    assert len(basicsr.train.create_train_val_dataloader(opt, logging.getLogger('test'))[0]) == 1
-
-
-class _Broken(Dataset):
-    """Two samples, then an error."""
-
-    def __len__(self) -> int:
-        return 4
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        if index == 2:
-            raise UserError('2.png: not a readable image')
-        return torch.tensor(index)
-
-
-def _within(seconds: float, function: Callable[[], Any]) -> Any:
-    """The result of `function`, or the exception it raised; fails where it hangs."""
-    result: list[Any] = []
-
-    def run() -> None:
-        try:
-            result.append(function())
-        except BaseException as error:
-            result.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    assert result, f'hangs: no answer within {seconds} s'
-    return result[0]
-
-
-def test_prefetching_hands_on_errors() -> None:
-    from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
-
     loop.apply()
-    loader = PrefetchDataLoader(num_prefetch_queue=1, dataset=_Broken(), batch_size=1)
-    prefetcher = CPUPrefetcher(loader)
-    assert [int(_within(20, prefetcher.next)) for _ in range(2)] == [0, 1]
-    error = _within(20, prefetcher.next)
-    assert isinstance(error, UserError) and '2.png' in str(error)
+    writers = []
 
-    good = PrefetchDataLoader(num_prefetch_queue=1, dataset=[1, 2, 3], batch_size=1)
-    assert _within(20, lambda: [int(item) for item in good]) == [1, 2, 3]
+    def pipeline(root: str) -> None:
+        opt = {'name': 'run', 'root_path': root, 'logger': {'use_tb_logger': True}}
+        writers.append(basicsr.train.init_tb_loggers(opt))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules[__name__], 'parse_options', None, raising=False)  # stock ones are in its module
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        loop.run_with_options(pipeline, {}, '', str(tmp_path))
+    assert writers[0].file_writer is None and threading.active_count() == before

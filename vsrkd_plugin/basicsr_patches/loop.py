@@ -7,16 +7,16 @@ symptom; 1.4.2 is the newest one on PyPI today.
 import itertools
 import logging
 import os
-import queue
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
-from vsrkd_plugin.basicsr_patches import checkpoints, distributed, validation
+from vsrkd_plugin.basicsr_patches import checkpoints, distributed, loaders, validation
 
 logger = logging.getLogger('basicsr')
 _applied = False
+_writers: list[Any] = []  # TensorBoard's, of the run in this process
 
 
 def apply() -> None:
@@ -30,16 +30,18 @@ def apply() -> None:
     checkpoints.mend_loading()
     distributed.mend_distributed()
     _mend_folders()
-    _mend_loaders()
+    loaders.mend_loaders()
     validation.mend_validation()
     _mend_interruption()
+    _mend_writers()
     _mend_messages()
 
 
 def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_file: str, root: str) -> None:
     """Run stock `train_pipeline` or `test_pipeline` on options that are loaded and validated already.
 
-    Symptom: the stock parser loads YAML unsafely, takes `1e-4` for a string and runs `--force_yml` through `exec`.
+    Symptoms: the stock parser loads YAML unsafely, takes `1e-4` for a string and runs `--force_yml` through `exec`; a
+    run that ends with an error leaves threads behind, and TensorBoard without what was logged last.
     """
     module: Any = sys.modules[pipeline.__module__]
     args = types.SimpleNamespace(opt=opt_file)
@@ -49,6 +51,9 @@ def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_f
         pipeline(root)
     finally:
         module.parse_options = stock
+        loaders.end_threads()
+        while _writers:
+            _writers.pop().close()
 
 
 def set_copy_options(write: Callable[[str, str], None]) -> None:
@@ -81,54 +86,6 @@ def _mend_folders() -> None:
     misc.mkdir_and_rename = basicsr.train.mkdir_and_rename = mkdir_and_rename
 
 
-def _mend_loaders() -> None:
-    """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises; a training set shorter than a batch trains
-    zero iterations and says 'End of training'."""
-    import basicsr.train
-    from basicsr.data.prefetch_dataloader import PrefetchGenerator
-
-    from vsrkd_plugin.errors import UserError
-
-    def run(self: Any) -> None:
-        try:
-            for item in self.generator:
-                self.queue.put(item)
-            self.queue.put(None)
-        except Exception as error:  # handed to the reader, which raises it
-            self.queue.put(error)
-
-    def read(self: Any) -> Any:
-        while True:
-            try:
-                item = self.queue.get(timeout=5)
-            except queue.Empty:
-                if self.is_alive():
-                    continue
-                raise RuntimeError('the thread that loads data ended without a word') from None
-            if item is None:
-                raise StopIteration
-            if isinstance(item, Exception):
-                raise item
-            return item
-
-    PrefetchGenerator.run = run
-    PrefetchGenerator.__next__ = read
-
-    stock = basicsr.train.create_train_val_dataloader
-
-    def create_train_val_dataloader(opt: dict[str, Any], log: logging.Logger) -> tuple:
-        result = stock(opt, log)
-        if len(result[0]) == 0:
-            raise UserError(
-                f'datasets, train: {len(result[0].dataset)} images make no batch of '
-                f'{opt["datasets"]["train"]["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise '
-                'dataset_enlarge_ratio'
-            )
-        return result
-
-    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
-
-
 def _mend_interruption() -> None:
     """Symptom: Ctrl+C and SIGTERM lose everything since the last checkpoint.
 
@@ -152,6 +109,21 @@ def _mend_interruption() -> None:
 
     EnlargedSampler.set_epoch = set_epoch
     BaseModel.update_learning_rate = update_learning_rate
+
+
+def _mend_writers() -> None:
+    """Symptom: see `run_with_options`; stock closes TensorBoard's writer only where all went well."""
+    import basicsr.train
+
+    stock = basicsr.train.init_tb_loggers
+
+    def init_tb_loggers(opt: dict[str, Any]) -> Any:
+        writer = stock(opt)
+        if writer is not None:
+            _writers.append(writer)
+        return writer
+
+    basicsr.train.init_tb_loggers = init_tb_loggers
 
 
 def _mend_messages() -> None:

@@ -1,0 +1,98 @@
+"""Loading of training data: errors reach the reader, threads end with the run, a set without a batch is told."""
+
+import multiprocessing
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from stock_training import stock_options
+from torch.utils.data import Dataset
+
+from vsrkd_plugin.basicsr_patches import loop
+from vsrkd_plugin.errors import UserError
+
+
+def test_training_set_shorter_than_a_batch(image_folder: Path) -> None:
+    import logging
+
+    import basicsr.train
+
+    from vsrkd_plugin.registration import register
+
+    register()
+    opt = stock_options(image_folder)
+    opt.update(dist=False, world_size=1, rank=0)
+    opt['datasets'] = {'train': {**opt['datasets']['train'], 'phase': 'train', 'enlarge': 1, 'batch_size_per_gpu': 4}}
+    with pytest.raises(UserError, match='3 images make no batch of 4'):
+        basicsr.train.create_train_val_dataloader(opt, logging.getLogger('test'))
+    opt['datasets']['train']['batch_size_per_gpu'] = 3
+    assert len(basicsr.train.create_train_val_dataloader(opt, logging.getLogger('test'))[0]) == 1
+
+
+class _Broken(Dataset):
+    """Two samples, then an error."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index == 2:
+            raise UserError('2.png: not a readable image')
+        return torch.tensor(index)
+
+
+def _within(seconds: float, function: Callable[[], Any]) -> Any:
+    """The result of `function`, or the exception it raised; fails where it hangs."""
+    result: list[Any] = []
+
+    def run() -> None:
+        try:
+            result.append(function())
+        except BaseException as error:
+            result.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert result, f'hangs: no answer within {seconds} s'
+    return result[0]
+
+
+def test_prefetching_hands_on_errors() -> None:
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
+
+    loop.apply()
+    loader = PrefetchDataLoader(num_prefetch_queue=1, dataset=_Broken(), batch_size=1)
+    prefetcher = CPUPrefetcher(loader)
+    assert [int(_within(20, prefetcher.next)) for _ in range(2)] == [0, 1]
+    error = _within(20, prefetcher.next)
+    assert isinstance(error, UserError) and '2.png' in str(error)
+
+    good = PrefetchDataLoader(num_prefetch_queue=1, dataset=[1, 2, 3], batch_size=1)
+    assert _within(20, lambda: [int(item) for item in good]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_threads_that_load_ahead_end_with_the_run(workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher, PrefetchDataLoader
+
+    loop.apply()
+    before = threading.active_count()
+    loader = PrefetchDataLoader(num_prefetch_queue=1, dataset=list(range(99)), batch_size=1, num_workers=workers)
+    prefetcher = CPUPrefetcher(loader)
+    assert int(prefetcher.next()) == 0
+    prefetcher.reset()  # as at the start of every epoch: the thread before is left
+    assert int(prefetcher.next()) == 0 and threading.active_count() > before
+
+    def pipeline(_root: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules[__name__], 'parse_options', None, raising=False)  # stock ones are in its module
+    with pytest.raises(ZeroDivisionError):
+        loop.run_with_options(pipeline, {}, '', '')
+    assert threading.active_count() == before
+    assert not multiprocessing.active_children()

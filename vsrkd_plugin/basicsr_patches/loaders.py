@@ -1,0 +1,92 @@
+"""Stock BasicSR's loading of training data; each patch says what goes wrong without it."""
+
+import logging
+import queue
+import threading
+import weakref
+from typing import Any
+
+_PATIENCE = 30.0  # seconds that the end of a run waits for a thread that is loading a sample
+
+_threads: 'weakref.WeakSet[threading.Thread]' = weakref.WeakSet()  # that load ahead, of whatever loader
+
+
+def mend_loaders() -> None:
+    """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises, and its threads never end, which can abort
+    the process at its end; a training set shorter than a batch trains zero iterations and says 'End of training'."""
+    import basicsr.train
+
+    from vsrkd_plugin.errors import UserError
+
+    _mend_prefetching()
+    stock = basicsr.train.create_train_val_dataloader
+
+    def create_train_val_dataloader(opt: dict[str, Any], log: logging.Logger) -> tuple:
+        result = stock(opt, log)
+        if len(result[0]) == 0:
+            raise UserError(
+                f'datasets, train: {len(result[0].dataset)} images make no batch of '
+                f'{opt["datasets"]["train"]["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise '
+                'dataset_enlarge_ratio'
+            )
+        return result
+
+    basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
+def _mend_prefetching() -> None:
+    from basicsr.data.prefetch_dataloader import PrefetchGenerator
+
+    stock = PrefetchGenerator.__init__
+
+    def init(self: Any, generator: Any, num_prefetch_queue: int) -> None:
+        self.ended = threading.Event()  # before stock starts the thread
+        stock(self, generator, num_prefetch_queue)
+        _threads.add(self)
+
+    def put(self: Any, item: Any) -> None:
+        while not self.ended.is_set():
+            try:
+                self.queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def run(self: Any) -> None:
+        try:
+            for item in self.generator:
+                put(self, item)
+                if self.ended.is_set():
+                    return
+            put(self, None)
+        except Exception as error:  # handed to the reader, which raises it
+            put(self, error)
+        finally:
+            self.generator = None  # ends the worker processes, too
+
+    def read(self: Any) -> Any:
+        while True:
+            try:
+                item = self.queue.get(timeout=5)
+            except queue.Empty:
+                if self.is_alive():
+                    continue
+                raise RuntimeError('the thread that loads data ended without a word') from None
+            if item is None:
+                raise StopIteration
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    PrefetchGenerator.__init__ = init
+    PrefetchGenerator.run = run
+    PrefetchGenerator.__next__ = read
+
+
+def end_threads() -> None:
+    """End the threads that load ahead, whatever they have not handed over."""
+    threads = [thread for thread in _threads if thread.is_alive()]
+    for thread in threads:
+        thread.ended.set()  # type: ignore[attr-defined]
+    for thread in threads:
+        thread.join(_PATIENCE)
