@@ -26,8 +26,11 @@ class _ByAttributes(type(Protocol)):  # type: ignore[misc]  # typing's metaclass
 
     def __instancecheck__(cls, instance: object) -> bool:
         protocols = [base for base in cls.__mro__ if isinstance(base, _ByAttributes)]
-        names = {name for base in protocols for name in (*vars(base), *vars(base).get('__annotations__', ()))}
-        return all(hasattr(instance, name) for name in names if not name.startswith('_'))
+        members = {name: value for base in protocols for name, value in vars(base).items() if not name.startswith('_')}
+        attributes = {name for base in protocols for name in vars(base).get('__annotations__', ())} - members.keys()
+        # A method must be one of the class: a submodule of its name (`luma`, `chain`) is something else.
+        has_methods = all(inspect.isroutine(getattr(type(instance), name, None)) for name in members)
+        return has_methods and all(hasattr(instance, name) for name in attributes)
 
 
 @runtime_checkable

@@ -20,6 +20,8 @@ class Progress:
 
 
 progress = Progress()
+# Of a scheduler's state: what options give. A training that was over may be made longer.
+_OF_OPTIONS = ('periods', 'cumulative_period', 'restart_weights', 'eta_min', 'milestones', 'restarts', 'gamma')
 _FOLDERS = ('experiments_root', 'models', 'training_states', 'visualization')
 
 
@@ -27,8 +29,10 @@ def mend_resume() -> None:
     """Symptoms: resuming without a GPU crashes (`torch.cuda.current_device()`); a newest state that is truncated, empty
     or something else is picked for ever; auto-resume looks below the current directory whatever the root, and forgets
     `path, resume_state` where there is no state yet; a state of another experiment is gone on with in folders that are
-    not there; a teacher with `param_key_t: params_ema` becomes another one."""
+    not there; a teacher with `param_key_t: params_ema` becomes another one; a training that is made longer ends in a
+    traceback, since a state's cosines are over."""
     import basicsr.train
+    from basicsr.models.base_model import BaseModel
 
     from vsrkd_plugin.errors import UserError
     from vsrkd_plugin.run.run_record import clock
@@ -58,7 +62,18 @@ def mend_resume() -> None:
         clock.start(state.get('seconds', 0.0))
         return state
 
+    stock = BaseModel.resume_training
+
+    def resume_training(self: Any, resume_state: dict[str, Any]) -> None:
+        """Of its schedulers a state tells where they are; what they are like, the options say."""
+        schedulers = [
+            {key: value for key, value in state.items() if key not in _OF_OPTIONS}
+            for state in resume_state['schedulers']
+        ]
+        stock(self, {**resume_state, 'schedulers': schedulers})
+
     basicsr.train.load_resume_state = load_resume_state
+    BaseModel.resume_training = resume_training
 
 
 def _load_own_checkpoints(opt: dict[str, Any], iteration: int) -> None:
@@ -104,7 +119,11 @@ def mend_saving() -> None:
 
     @master_only
     def save_record(model: Any) -> None:
-        write_run_record(model)
+        opt = model.opt
+        # Models of ours know theirs; of stock ones the network says it, if it can.
+        precision = vars(model).get('precision') or opt['network_g'].get('precision', 'fp32')
+        folder, iterations = Path(opt['path']['experiments_root']), int(opt['train']['total_iter'])
+        write_run_record(folder, iterations, model.device, precision, opt['manual_seed'])
 
     @master_only
     def save_state(self: Any, epoch: int, current_iter: int) -> None:

@@ -9,6 +9,7 @@ from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.schema import LoaderOptions, LoggerOptions, RunOptions, ValOptions
 from vsrkd_plugin.config.section import Section
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.parallel import of_rank_0
 
 
 def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool = False, debug: bool = False) -> None:
@@ -30,7 +31,8 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
     opt['auto_resume'] = auto_resume
     opt['root_path'] = root
     if opt.get('manual_seed') is None:
-        opt['manual_seed'] = random.randint(1, 10000)
+        # One for all processes: each draws what all of them see.
+        opt['manual_seed'] = of_rank_0(random.randint(1, 10000))
     if debug and not opt['name'].startswith('debug'):
         opt['name'] = f'debug_{opt["name"]}'
 

@@ -289,4 +289,4 @@ def _reconstruction(options: Options | None, clips: ClipsOptions | None) -> Opti
     """The reconstruction loss of clips reduces as the clips are made."""
     if not options or not clips or clips.degradation == 'none':
         return options
-    return {**options, **clips.model_dump(include={'degradation', 'sigma'}, exclude_unset=True)}
+    return {**options, **clips.model_dump(include={'degradation', 'sigma'})}

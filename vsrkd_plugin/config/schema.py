@@ -17,8 +17,10 @@ from vsrkd_plugin.config.registries import VIDEO, Model
 from vsrkd_plugin.config.section import Section, missing, option
 from vsrkd_plugin.distillation.task import GENERATOR_FREQ
 from vsrkd_plugin.errors import one_of, unexpected
+from vsrkd_plugin.ops.degradation import SIGMA
 from vsrkd_plugin.synthesis.bank.memory import ROWS
 from vsrkd_plugin.synthesis.clips.scenes import SPEED
+from vsrkd_plugin.synthesis.sources.procedural import IMAGE_SIZE, NUM_IMAGES
 
 Precision = Literal['auto', 'bf16', 'fp32']
 
@@ -66,7 +68,7 @@ class DegradedClipDatasetOptions(LoaderOptions):
     clips: v.Names | None = option('names of clips, to take these alone', None)
     scale: v.Whole = option('the scale')
     degradation: Literal['bicubic', 'blur'] = option('how LR is made', 'bicubic')
-    sigma: v.Positive = option('of the blur, in HR pixels', 1.5)
+    sigma: v.Positive = option('of the blur, in HR pixels', SIGMA)
     num_frame: v.Whole = option('training: frames of a sample; validation: the least that a clip has', 1)
     gt_size: v.Whole = option('side of the HR patches; training needs it', None)
     use_hflip: v.Bool = option('training: random flips', True)
@@ -223,7 +225,7 @@ class ClipsOptions(Section):
 
     frames: v.Whole2 = option('of a clip')
     degradation: Literal['bicubic', 'blur', 'none'] = option("the teacher's; none: rendered at LR size")
-    sigma: v.Positive = option('of the blur, in HR pixels', 1.5)
+    sigma: v.Positive = option('of the blur, in HR pixels', SIGMA)
     objects: v.Whole0 = option('in front of the ground, at most', 2)
     motion: Literal['full', 'translation', 'still'] = option('how the ground and objects move', 'full')
     speed: v.Speed = option('of the motion, from and to, LR pixels a frame', SPEED)
@@ -248,8 +250,8 @@ class ProceduralOptions(SourceOptions):
     """The source procedural, which paints dead leaves and textures."""
 
     type: Literal['procedural'] = option('this source')
-    num_images: v.Whole = option('images painted', 2000)
-    image_size: v.Whole = option('their side; where it is not given, more for large patches', 96)
+    num_images: v.Whole = option('images painted', NUM_IMAGES)
+    image_size: v.Whole = option('their side; where it is not given, more for large patches', IMAGE_SIZE)
     cache_dir: v.Text | None = option('folder that keeps them for other runs', None)
 
 

@@ -15,7 +15,7 @@ from vsrkd_plugin.data.kept_tensors import KeptTensors
 from vsrkd_plugin.data.listing import list_frames
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
+from vsrkd_plugin.ops.degradation import DEGRADATIONS, SIGMA, degrade
 from vsrkd_plugin.synthesis.clips.scenes import SPEED
 
 _KEPT_BYTES = 2 << 30  # of frames, in each process; those of the clips beyond are read anew each time
@@ -54,7 +54,7 @@ class DegradedClipDataset(Dataset):
         self.opt = opt
         self.training = opt.get('phase', 'train') == 'train'
         self.scale, self.num_frame = opt['scale'], opt.get('num_frame', 1)
-        self.degradation, self.sigma = opt.get('degradation', 'bicubic'), opt.get('sigma', 1.5)
+        self.degradation, self.sigma = opt.get('degradation', 'bicubic'), opt.get('sigma', SIGMA)
         name = opt.get('name', '?')
         if self.degradation not in DEGRADATIONS:
             raise UserError(

@@ -3,7 +3,7 @@
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
 
-from vsrkd_plugin.ops.degradation import DEGRADATIONS, degrade
+from vsrkd_plugin.ops.degradation import DEGRADATIONS, SIGMA, degrade
 
 
 @LOSS_REGISTRY.register()
@@ -17,7 +17,7 @@ class ReconstructionLoss(nn.Module):
         loss_weight: factor. Default 1.
     """
 
-    def __init__(self, degradation: str = 'bicubic', sigma: float = 1.5, loss_weight: float = 1.0) -> None:
+    def __init__(self, degradation: str = 'bicubic', sigma: float = SIGMA, loss_weight: float = 1.0) -> None:
         super().__init__()
         if degradation not in DEGRADATIONS:
             raise ValueError(f'degradation must be one of {", ".join(DEGRADATIONS)}, got {degradation!r}')

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from basicsr.models.lr_scheduler import CosineAnnealingRestartLR as Cosine
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
@@ -142,12 +141,8 @@ class DataFreeDistillationModel(MultiScaleSRModel):
             raise UserError(
                 f'{file}: holds no {", ".join(sorted(missing))}; not of this training (another model or other options)'
             )
-        # A state holds its cosines' periods too. The options' stand: a training that was over may be made longer.
-        periods = [(s, s.periods, s.cumulative_period) for s in self.schedulers if isinstance(s, Cosine)]
         try:
             super().resume_training(resume_state)
-            for scheduler, lengths, ends in periods:
-                scheduler.periods, scheduler.cumulative_period = lengths, ends
             self.task.load_state_dict(resume_state)
         except (AssertionError, RuntimeError, KeyError, ValueError) as error:
             raise UserError(f'{file}: does not fit these options ({first_line(error)})') from error

@@ -6,9 +6,10 @@ from vsrkd_plugin.ops.blur import blur_subsample
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 DEGRADATIONS = ('bicubic', 'blur')
+SIGMA = 1.5  # of the blur, in HR pixels, as of most video networks for x4
 
 
-def degrade(x: Tensor, scale: int, degradation: str, sigma: float = 1.5) -> Tensor:
+def degrade(x: Tensor, scale: int, degradation: str, sigma: float = SIGMA) -> Tensor:
     """LR of HR images or clips; differentiable.
 
     Args:

@@ -1,6 +1,7 @@
 """Several processes that act as one with the joint batch; with a single process all of this does nothing."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -10,6 +11,15 @@ from torch import Tensor
 def world_size() -> int:
     """The number of processes, 1 outside torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def of_rank_0(value: Any) -> Any:
+    """Rank 0's value in every process; a number, a text or another plain object."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, 0)
+    return values[0]
 
 
 def average(value: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -40,15 +39,14 @@ class Clock:
 clock = Clock()
 
 
-def write_run_record(model: Any) -> None:
-    """`training.json` in the experiment folder: the facts of a training that its report tells."""
-    opt = model.opt
+def write_run_record(folder: Path, iterations: int, device: torch.device, precision: str, seed: int) -> None:
+    """`training.json` in an experiment's folder: the facts of a training that its report tells."""
     facts = {
-        'iterations': int(opt['train']['total_iter']),
+        'iterations': iterations,
         'seconds': round(clock.seconds(), 1),
-        'device': describe_device(model.device),
-        'precision': getattr(model, 'precision', None) or opt['network_g'].get('precision', 'fp32'),
-        'seed': opt['manual_seed'],
-        'peak_memory_mb': peak_memory_mb(model.device),
+        'device': describe_device(device),
+        'precision': precision,
+        'seed': seed,
+        'peak_memory_mb': peak_memory_mb(device),
     }
-    write_text_atomically(json.dumps(facts) + '\n', Path(opt['path']['experiments_root'], 'training.json'))
+    write_text_atomically(json.dumps(facts, allow_nan=False) + '\n', folder / 'training.json')

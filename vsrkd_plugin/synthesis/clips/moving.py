@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.degradation import DEGRADATIONS as REDUCTIONS
-from vsrkd_plugin.ops.degradation import degrade
+from vsrkd_plugin.ops.degradation import SIGMA, degrade
 from vsrkd_plugin.ops.motion import pixel_grid, sample_at
 from vsrkd_plugin.synthesis.clips.motion import Motion
 from vsrkd_plugin.synthesis.clips.scenes import SPEED, Scene, count_layers, random_scenes
@@ -66,7 +66,7 @@ class MovingSource(SeededSource):
         frames: int,
         lr_sizes: dict[int, int],
         degradation: str = 'bicubic',
-        sigma: float = 1.5,
+        sigma: float = SIGMA,
         objects: int = 2,
         motion: str = 'full',
         speed: tuple[float, float] = SPEED,

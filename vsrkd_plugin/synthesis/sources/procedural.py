@@ -15,6 +15,7 @@ from torch import Tensor
 from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
+NUM_IMAGES, IMAGE_SIZE = 2000, 96  # painted, and their side
 FIRST_IMAGES = 64  # what the first batch draws from
 GROWTH = 2  # images that each further batch has more to draw from
 
@@ -151,8 +152,8 @@ class ProceduralSource(SeededSource):
         channels: int,
         lr_sizes: dict[int, int],
         seed: int,
-        num_images: int = 2000,
-        image_size: int = 96,
+        num_images: int = NUM_IMAGES,
+        image_size: int = IMAGE_SIZE,
         device: torch.device | str = 'cpu',
         rank: int = 0,
         world_size: int = 1,
