@@ -46,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=_command('train'), is_train=name == 'train')
     synthesis = commands.add_parser('synthesize', help="fill a bank with inputs and the teacher's outputs")
     _add_options(synthesis)
-    synthesis.add_argument(
-        '-n', type=int, required=True, metavar='N', help='samples in all, shared out among the scales'
-    )
+    synthesis.add_argument('-n', type=int, required=True, metavar='N', help='samples in all, over all scales')
     synthesis.add_argument('-o', required=True, metavar='BANK.lmdb', help='the bank; one that is there is gone on with')
     synthesis.add_argument('--batch', type=int, help='samples made at a time; default: 16 images, 2 clips')
     synthesis.add_argument(

@@ -104,3 +104,21 @@ def test_channels_by_options_then_word_then_default_then_first_convolution() -> 
     assert input_channels(network) == 6
     assert input_channels(nn.Sequential(nn.Conv2d(2, 1, 1))) == 2
     assert input_channels(nn.Identity()) == 3
+
+
+class _Submodules(nn.Module):
+    """Has layers whose names are those of the contract's methods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.luma = nn.Conv2d(1, 1, 3)
+        self.chain = nn.Sequential(nn.Conv2d(1, 1, 3))
+        self.reset_block_to_identity = nn.Identity()
+
+
+def test_a_layer_is_no_method() -> None:
+    """It may bear its name: a network with a layer `luma` does not super-resolve Y alone."""
+    network = _Submodules()
+    assert not NetworkContract.of(network).luma_only
+    assert not isinstance(network, (ResolvesLuma, Chained, StartsBlocks))
+    assert isinstance(_vdsr(), Chained) and isinstance(_vdsr(), StartsBlocks)

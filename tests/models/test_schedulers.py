@@ -42,6 +42,39 @@ def test_milestones() -> None:
     assert rates == [TOP, TOP, TOP, TOP / 2, TOP / 2, TOP / 2]
 
 
+@pytest.mark.parametrize('with_data', [False, True])
+def test_a_training_that_is_over_is_made_longer(tmp_path: Path, image_folder: Path, with_data: bool) -> None:
+    """Of its cosine a state tells where it is; what it is like, the options say."""
+    cosine = {'type': 'CosineAnnealingRestartLR', 'eta_min': LOW, 'periods': [4]}
+    options = tiny_options(tmp_path, image_folder, scheduler=cosine, total_iter=4)
+    options['train']['optim_g']['lr'] = TOP
+    if with_data:  # a model that is trained with data, by stock's own resuming
+        options.update(model_type='MultiScaleSRModel', train={**options['train'], 'pixel_opt': {'type': 'L1Loss'}})
+    first = build(options, tmp_path)
+    for iteration in range(1, 5):
+        first.update_learning_rate(iteration)
+    state = {
+        'iter': 4,
+        'epoch': 0,
+        'optimizers': [optimizer.state_dict() for optimizer in first.optimizers],
+        'schedulers': [scheduler.state_dict() for scheduler in first.schedulers],
+        **({} if with_data else first.extra_state()),
+    }
+    options['train'].update(
+        scheduler={**cosine, 'periods': [4, 4], 'restart_weights': [1, 0.5], 'eta_min': LOW / 2}, total_iter=8
+    )
+    second = build(options, tmp_path)
+    second.resume_training(state)
+    rates = []
+    for iteration in range(5, 9):
+        second.update_learning_rate(iteration)
+        rates.append(second.optimizers[0].param_groups[0]['lr'])
+    low = LOW / 2
+    # BasicSR counts the place where two periods meet to the first of them.
+    expected = [low, *(low + 0.5 * (TOP - low) * (1 + math.cos(math.pi * i / 4)) / 2 for i in range(1, 4))]
+    assert rates == pytest.approx(expected)
+
+
 def test_the_rates_of_a_training_fall_to_their_end(tmp_path: Path, image_folder: Path) -> None:
     """Of the student and of every generator, each by its own schedule."""
     options = tiny_options(tmp_path, image_folder, scheduler_z={'type': 'CosineAnnealingRestartLR', 'eta_min': 5e-4})
