@@ -1,6 +1,9 @@
 """README's promises: its commands, files and options exist, and its results name what made them."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from vsrkd_plugin.cli import _parser
@@ -25,11 +28,29 @@ def test_every_file_it_names_is_there() -> None:
         assert (ROOT / name).is_file(), name
 
 
-def test_every_command_parses() -> None:
-    commands = re.findall(r'`(basicsr [^`]+)`', TEXT)
+def _typed(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """A command as a user types it: the installed script, in a folder whose modules are on no path."""
+    name, *arguments = shlex.split(command)
+    script = Path(sys.executable).with_name(name)
+    assert script.is_file(), f'{name} is not installed: pip install -e .'
+    return subprocess.run([str(script), *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_every_command_parses(tmp_path: Path) -> None:
+    commands = re.findall(r'`((?:basicsr|vsrkd) [^`]+)`', TEXT)
     assert len(commands) > 5
     for command in commands:
         _parser().parse_args(command.split()[1:])
+    for command in {' '.join(command.split()[:2]) for command in commands}:
+        assert _typed(f'{command} --help', tmp_path).returncode == 0
+
+
+def test_modules_of_a_user_are_found_as_the_command_is_typed(tmp_path: Path) -> None:
+    (command,) = set(re.findall(r'`(\w+ train [^`]*--import my_archs)`', TEXT))
+    (tmp_path / 'my_archs.py').write_text('print("my networks")\n')
+    done = _typed(command, tmp_path)
+    assert done.stdout == 'my networks\n'
+    assert done.returncode == 2 and 'my.yml: no such options file' in done.stderr
 
 
 def test_ci_finds_the_test_command() -> None:

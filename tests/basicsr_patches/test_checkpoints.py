@@ -60,15 +60,20 @@ def test_network_is_saved_and_loaded_by_stock_calls(tmp_path: Path) -> None:
         model.load_network(other, str(tmp_path / 'net_g_8.pth'))
 
 
-def _resume(tmp_path: Path, auto: bool, **paths: Any) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def _resume(tmp_path: Path, auto: bool, **more: Any) -> tuple[Any, dict[str, Any]]:
     """What a training goes on from, and the paths of its options then."""
     import basicsr.train
 
     loop.apply()
     folders = {key: str(tmp_path / 'new' / key) for key in ('experiments_root', 'models', 'visualization')}
-    paths = {**folders, 'training_states': str(tmp_path), 'ignore_resume_networks': ['network_t'], **paths}
+    paths: dict[str, Any] = {
+        **folders,
+        'training_states': str(tmp_path),
+        'ignore_resume_networks': ['network_t'],
+        **more,
+    }
     opt = {'auto_resume': auto, 'network_g': {}, 'network_t': {}, 'path': paths, 'rank': 0}
-    return basicsr.train.load_resume_state(opt), opt['path']
+    return basicsr.train.load_resume_state(opt), paths
 
 
 def _state(file: Path, iteration: int = 5) -> Path:

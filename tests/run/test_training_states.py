@@ -64,7 +64,8 @@ WRONG: dict[str, tuple[Any, str]] = {
 @pytest.mark.filterwarnings('ignore')
 def test_what_is_no_state_is_told_in_one_line_and_skipped(tmp_path: Path, case: str) -> None:
     make, message = WRONG[case]
-    file, told = tmp_path / '9.state', []
+    file = tmp_path / '9.state'
+    told: list[str] = []
     make(file)
     with pytest.raises(UserError, match=f'9.state: .*{message}') as caught:
         read_state(file)
