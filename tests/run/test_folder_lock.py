@@ -24,7 +24,7 @@ from pathlib import Path
 from vsrkd_plugin.run.folder_lock import owned
 with owned(Path(sys.argv[1])):
     worker = os.fork() if sys.argv[2:] == ['fork'] else -1
-    if worker:
+    if worker <= 0:  # of a forked worker, that it lives
         print('owned', flush=True)
     time.sleep(60)
 """
@@ -155,3 +155,25 @@ def test_without_locks_what_cannot_be_asked_is_told(
         pass
     told = 'was in use by process 1 on elsewhere' in capsys.readouterr().out
     assert told == ('elsewhere' in content)
+
+
+@pytest.mark.skipif(not Path('/proc/self/fd').is_dir(), reason='lists the open files of this process there')
+def test_on_windows_an_open_file_is_not_removed_and_a_lock_that_was_left_is_taken_over(
+    tmp_path: Path, owner: subprocess.Popen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Windows has no `fcntl`, removes no file that is open, and cannot be asked which processes run."""
+    unlink = Path.unlink
+
+    def of_windows(file: Path, missing_ok: bool = False) -> None:
+        for descriptor in Path('/proc/self/fd').iterdir():
+            if os.path.realpath(descriptor) == os.path.realpath(file):
+                raise PermissionError(errno.EACCES, 'is in use', str(file))
+        unlink(file, missing_ok)
+
+    monkeypatch.setattr(folder_lock, 'fcntl', None)
+    monkeypatch.setattr(Path, 'unlink', of_windows)
+    told = f'was in use by process {owner.pid} on {socket.gethostname()}'
+    with owned(tmp_path / 'run'):
+        assert told in capsys.readouterr().out
+        assert json.loads(lock_file(tmp_path / 'run').read_text())['pid'] == os.getpid()
+    assert not lock_file(tmp_path / 'run').exists()

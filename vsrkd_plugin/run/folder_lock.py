@@ -71,9 +71,13 @@ def owned(folder: Path) -> Iterator[None]:
         os.write(descriptor, json.dumps(_ourselves()).encode())
         yield
     finally:
-        if open_here:
+        if open_here and fcntl is not None:
             file.unlink(missing_ok=True)  # before it is let go: nobody else can have taken it
             forget()
+        elif open_here:
+            forget()
+            with suppress(PermissionError):  # Windows removes no file that is open, here or in a process that asks
+                file.unlink(missing_ok=True)
 
 
 def _open(file: Path, folder: Path) -> int:
@@ -112,7 +116,8 @@ def _take_by_process(folder: Path, owner: dict[str, Any]) -> None:
     print(
         f'{folder}: its file system knows no locks; that nobody else writes there is seen by process only.', flush=True
     )
-    if owner.get('host') == socket.gethostname():
+    # Without `fcntl` (Windows) there is nothing to ask either; a lock that a kill left must not block for ever.
+    if owner.get('host') == socket.gethostname() and fcntl is not None:
         started = _started(owner.get('pid'))
         if owner.get('pid') != os.getpid() and started is not None and started == owner.get('clock'):
             raise UserError(_refusal(folder, owner))

@@ -200,6 +200,21 @@ def test_a_process_ends_at_once_while_images_are_rendered():
             assert joined - began < 3
 
 
+def test_every_module_is_imported_without_what_only_unix_has():
+    code = (
+        'import os, sys, pkgutil, importlib, torch, torchvision, tqdm, yaml\n'
+        'del os.register_at_fork, os.fork\n'
+        'for name in ("fcntl", "resource", "termios", "pwd"):\n'
+        '    sys.modules[name] = None\n'
+        'import vsrkd_plugin\n'
+        'for module in pkgutil.walk_packages(vsrkd_plugin.__path__, "vsrkd_plugin."):\n'
+        '    if not module.name.endswith("__main__"):\n'
+        '        importlib.import_module(module.name)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_cache_gives_the_same_pool_without_rendering(tmp_path, monkeypatch):
     first = _source(cache_dir=tmp_path / 'new')
     first._pool.thread.join()

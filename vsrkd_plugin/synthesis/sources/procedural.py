@@ -121,7 +121,8 @@ def _end_threads() -> None:
 
 
 # A forked child has no such threads, and must not wait for them.
-os.register_at_fork(after_in_child=_threads.clear)
+if hasattr(os, 'register_at_fork'):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_threads.clear)
 
 
 class ProceduralSource(SeededSource):
