@@ -1,6 +1,7 @@
 """`basicsr synthesize` and a training from its bank, without the teacher."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,28 @@ def test_bank_holds_the_teachers_answers_and_goes_on(
     assert main(['synthesize', '-opt', file, '-n', '30', '-o', str(bank)]) == 0
     assert read_meta(bank)['counts'] == {2: 15, 3: 15}
     assert not (tmp_path / 'experiments').exists()
+
+
+def test_a_bank_that_another_process_fills_is_refused(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = ['synthesize', '-opt', _write(tmp_path, options), '-n', '8', '-o', 'bank.lmdb']
+    own = (
+        'from pathlib import Path; from vsrkd_plugin.run.folder_lock import owned\n'
+        'with owned(Path("bank.lmdb")):\n'
+        '    print("owned", flush=True)\n'
+        '    input()\n'
+    )
+    process = subprocess.Popen([sys.executable, '-c', own], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b'owned\n'
+        assert main(line) == 2
+        assert f'-o: bank.lmdb is in use by process {process.pid} on ' in capsys.readouterr().err
+        assert not (tmp_path / 'bank.lmdb').exists()
+    finally:
+        process.communicate(b'\n', timeout=60)
+    assert main(line) == 0
+    assert not (tmp_path / '.bank.lmdb.lock').exists()
 
 
 def _inputs(*banks: Path) -> list[list[float]]:

@@ -13,12 +13,14 @@ import torch
 from tqdm import tqdm
 
 from vsrkd_plugin.commands.options import checked_options, distillation_plan
+from vsrkd_plugin.config.plan import DistillationPlan, NetworkPlan
 from vsrkd_plugin.distillation.steps import TeacherStudent
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
 
 _SHARD_SEEDS = 1_000_003  # apart, so that those of a shard that is added to do not reach the next one's
@@ -57,7 +59,8 @@ def fill_bank(
         shard: which of how many: each is made by itself, on any machine, in a folder of its own (`a.1-of-4.lmdb`).
 
     Raises:
-        UserError: options of another model, no source left, a count below 1, a bank that cannot be written.
+        UserError: options of another model, no source left, a count below 1, a bank that cannot be written, or
+            that another process writes.
     """
     plan = distillation_plan(opt, 'synthesize')
     batch = batch if batch is not None else 2 if plan.clips else 16
@@ -66,19 +69,29 @@ def fill_bank(
     plan = sources_that_need_not_learn(plan, 'synthesize')
     if plan.teacher is None or plan.teacher.weights is None:
         raise UserError('synthesize: expected a teacher (network_t, path, pretrain_network_t)')
+    which, of = shard
+    if of > 1:
+        path = path.with_name(f'{path.stem}.{which}-of-{of}{path.suffix}')
+    with owned(path, '-o'):
+        _fill_owned(plan, plan.teacher, path, number, batch, shard)
+
+
+def _fill_owned(
+    plan: DistillationPlan, trained: NetworkPlan, path: Path, number: int, batch: int, shard: tuple[int, int]
+) -> None:
+    """`fill_bank` of the bank at `path` itself, which nobody else writes meanwhile; `trained` is the teacher."""
+    which, of = shard
     device = torch.device('cuda' if plan.on_gpu else 'cpu')
     within = partial(autocast, device, resolve_precision(plan.precision, device))
-    teacher = build_teacher(plan.teacher, device)
+    teacher = build_teacher(trained, device)
     kind = plan.kept_spec(channels_of(plan, teacher, teacher))
     adapter = adapt_teacher(plan, teacher, kind.channels)
     # Only `teacher_target` is called, which asks the teacher alone; no student takes part.
     networks = TeacherStudent(adapter, adapter, within, plan.self_ensemble)
-    which, of = shard
-    if of > 1:
-        path = path.with_name(f'{path.stem}.{which}-of-{of}{path.suffix}')
     goal = -(-number // (len(kind.lr_sizes) * of))
     said = 'the mean over flips and rotations of ' if plan.self_ensemble else ''
-    writer = BankWriter(path, kind, teacher=f'{said}{plan.teacher.weights}', capacity=goal, numbers=plan.bank.numbers)
+    teacher_text = f'{said}{trained.weights}'
+    writer = BankWriter(path, kind, teacher=teacher_text, capacity=goal, numbers=plan.bank.numbers)
     there = sum(writer.counts.values())
     # Another seed for each shard and each addition, or it would bring the first samples once more.
     plan = replace(plan, seed=plan.seed + there + (which - 1) * _SHARD_SEEDS)

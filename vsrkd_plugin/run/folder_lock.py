@@ -41,13 +41,19 @@ def check_free(folder: Path) -> None:
         return
     try:
         _take(descriptor, folder)
+    except UserError as error:
+        raise UserError(f'name: {error}') from error
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def owned(folder: Path, key: str = 'name') -> Iterator[None]:
     """Own a folder meanwhile. What a killed process left of its lock is taken over.
+
+    Args:
+        folder: need not exist; the one above it is made.
+        key: what names the folder, of the options or the command line; stands before the error.
 
     Raises:
         UserError: another process owns it; with its host, its number and since when.
@@ -57,7 +63,9 @@ def owned(folder: Path) -> Iterator[None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _open(file, folder)
     except OSError as error:
-        raise UserError(f'name: cannot lock {folder}: {file}: {error.strerror}') from error
+        raise UserError(f'{key}: cannot lock {folder}: {file}: {error.strerror}') from error
+    except UserError as error:
+        raise UserError(f'{key}: {error}') from error
     open_here = {descriptor}
 
     def forget() -> None:  # a copy of the lock in a worker process would outlive this one
@@ -143,7 +151,7 @@ def _owner(descriptor: int) -> dict[str, Any]:
 
 
 def _refusal(folder: Path, owner: dict[str, Any]) -> str:
-    return f'name: {folder} is in use by {_told(owner)}; wait for it, end it, or give this run another name'
+    return f'{folder} is in use by {_told(owner)}; wait for it, end it, or take another name'
 
 
 def _told(owner: dict[str, Any]) -> str:

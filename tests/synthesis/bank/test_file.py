@@ -1,9 +1,12 @@
 """Banks in LMDB: what was written is drawn, evenly and of all shards; wrong ones are refused by name."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import pytest
 import torch
 from torch import Tensor
@@ -106,6 +109,58 @@ def test_filling_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again.close()
     assert seen == [(36, 40), (40, 40)]
     assert read_meta(path)['counts'] == {2: 20, 3: 20}
+
+
+def test_what_another_process_added_meanwhile_stays(tmp_path: Path) -> None:
+    path = tmp_path / 'a.lmdb'
+    writer = BankWriter(path, _KIND, teacher='T', capacity=20)
+    writer.additions.append('first')
+    add = (
+        'import sys; from tests.synthesis.bank.test_file import *; from tests.synthesis.bank.test_file import _Counting'
+        ', _KIND, _label\n'
+        'writer = BankWriter(sys.argv[1], _KIND, teacher="T", capacity=20)\n'
+        'writer.additions.append("second")\n'
+        'fill(writer, _Counting(500), _label, 12, 8)\n'
+    )
+    subprocess.run([sys.executable, '-c', add, str(path)], check=True, cwd=Path(__file__).parents[3])
+    lr = torch.zeros(4, 1, 6, 6)
+    writer.add(lr, _label(lr, 2), 2)
+    assert writer.counts == {2: 16, 3: 12}
+    writer.close()
+    meta = read_meta(path)
+    assert meta['counts'] == {2: 16, 3: 12} and meta['additions'] == ['second', 'first']
+    levels = BankFile([path], _KIND).next(400, 2).lr[:, 0, 0, 0]
+    assert {round(1024 * level) for level in levels.tolist()} == {0, *range(500, 512)}
+
+
+def _killed_before_its_first_samples(path: Path) -> None:
+    BankWriter(path, _KIND, teacher='T', capacity=20).close()
+
+
+def _killed_while_it_began(path: Path) -> None:
+    path.mkdir()
+    (path / 'lock.mdb').touch()
+    (path / 'data.mdb').touch()
+
+
+@pytest.mark.parametrize('killed', [_killed_before_its_first_samples, _killed_while_it_began])
+def test_a_bank_without_samples_is_filled(tmp_path: Path, killed: Callable[[Path], None]) -> None:
+    killed(tmp_path / 'a.lmdb')
+    with pytest.raises(UserError, match=r'a\.lmdb: an empty bank; '):
+        BankFile([tmp_path / 'a.lmdb'], _KIND)
+    assert read_meta(_make(tmp_path / 'a.lmdb'))['counts'] == {2: 20, 3: 20}
+
+
+def test_an_lmdb_of_something_else_is_not_written_into(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path / 'a.lmdb')) as pictures, pictures.begin(write=True) as transaction:
+        transaction.put(b'0001', b'a picture')
+    (tmp_path / 'b.lmdb').mkdir()
+    (tmp_path / 'b.lmdb' / 'mine.txt').touch()
+    before = (tmp_path / 'a.lmdb' / 'data.mdb').read_bytes()
+    for name, message in (('a', 'not a readable bank'), ('b', 'no such bank')):
+        with pytest.raises(UserError, match=rf'{name}\.lmdb: {message}'):
+            _make(tmp_path / f'{name}.lmdb')
+    assert (tmp_path / 'a.lmdb' / 'data.mdb').read_bytes() == before
 
 
 @pytest.mark.parametrize('numbers', ['fp16', 'uint8'])

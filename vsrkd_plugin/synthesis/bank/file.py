@@ -56,12 +56,25 @@ def read_meta(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: there is no bank, or it cannot be read.
     """
-    path = Path(path)
+    meta = _read_meta(Path(path))
+    if meta is None:
+        raise UserError(f'{path}: an empty bank; `basicsr synthesize` goes on with filling it')
+    return meta
+
+
+def _read_meta(path: Path) -> dict[str, Any] | None:
+    """As `read_meta`; None where its writer ended before the first samples."""
+    if _unmade(path):
+        return None
     if not (path / 'data.mdb').is_file():
         raise UserError(f'{path}: no such bank; expected a folder made by `basicsr synthesize`')
     try:
-        with _open(path).begin() as transaction:
-            meta = json.loads(bytes(transaction.get(_META, b'')))
+        environment = _open(path)
+        with environment.begin() as transaction:
+            stored = transaction.get(_META)
+        if stored is None and not environment.stat()['entries']:  # with entries it is an LMDB of something else
+            return None
+        meta = json.loads(stored or b'')
         if meta['format'] != _FORMAT:
             raise UserError(f'{path}: a bank of format {meta["format"]}, expected {_FORMAT}')
         for name in ('lr_sizes', 'counts'):
@@ -74,8 +87,19 @@ def read_meta(path: str | Path) -> dict[str, Any]:
         raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
 
 
+def _unmade(path: Path) -> bool:
+    """Whether a folder has no more than the empty files that LMDB begins with."""
+    try:
+        sizes = {file.name: file.stat().st_size for file in path.iterdir()}
+    except OSError:
+        return False
+    return sizes.keys() <= {'data.mdb', 'lock.mdb'} and not sizes.get('data.mdb')
+
+
 class BankWriter:
     """Fills a bank; every `add` is on the disk when it returns, so that filling goes on after an interruption.
+
+    Another process that adds meanwhile loses nothing, but may bring the same samples: `synthesize` owns the folder.
 
     Args:
         path: the folder, `*.lmdb`. One that is there already is added to if it holds samples of the same kind.
@@ -99,8 +123,8 @@ class BankWriter:
             'format': _FORMAT, 'channels': kind.channels, 'lr_sizes': dict(kind.lr_sizes), 'frames': kind.frames,
             'made': kind.made, 'layers': kind.layers, 'numbers': numbers, 'teacher': teacher,
         }  # fmt: skip
-        if self.path.exists():
-            stored = read_meta(self.path)
+        stored = _read_meta(self.path) if self.path.exists() else None
+        if stored is not None:
             for name in ('channels', 'lr_sizes', 'frames', 'made', 'layers', 'numbers', 'teacher'):
                 if stored.get(name) != self._meta[name]:
                     raise UserError(
@@ -125,13 +149,16 @@ class BankWriter:
         if moving.shape[1] != self.kind.motion_numbers:
             raise ValueError(f'expected {self.kind.motion_numbers} numbers of motion, got {moving.shape[1]}')
         rows = encode(torch.cat([lr.flatten(1), target.flatten(1)], 1), self.numbers).cpu().numpy()
-        counts = {**self.counts, scale: self.counts[scale] + len(rows)}
         with self._env.begin(write=True) as transaction:
-            for index, row in enumerate(rows, self.counts[scale]):
-                transaction.put(_key(scale, index), moving[index - self.counts[scale]].tobytes() + row.tobytes())
-            meta = {**self._meta, 'counts': counts, 'additions': self.additions}
+            stored = json.loads(transaction.get(_META, b'{}'))
+            counts = {each: stored.get('counts', {}).get(str(each), 0) for each in self.counts}
+            for index, (motions, row) in enumerate(zip(moving, rows, strict=True), counts[scale]):
+                transaction.put(_key(scale, index), motions.tobytes() + row.tobytes())
+            counts[scale] += len(rows)
+            additions = list(dict.fromkeys([*stored.get('additions', []), *self.additions]))
+            meta = {**self._meta, 'counts': counts, 'additions': additions}
             transaction.put(_META, json.dumps(meta).encode())
-        self.counts = counts
+        self.counts, self.additions = counts, additions
 
     def close(self) -> None:
         """Close the file."""
