@@ -28,7 +28,8 @@ def test_student_has_every_block_and_is_nearer_than_a_fresh_one(
     options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert _compress(options, tmp_path) == 0
-    assert 'times fewer' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'times fewer' in told and f'The teacher is params of {tmp_path / "teacher.pth"}\n' in told
     assert not (tmp_path / 'experiments').exists()
     teacher, student, fresh = (
         VDSR(num_feat=8, num_block=4),

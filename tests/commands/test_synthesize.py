@@ -69,6 +69,27 @@ def test_a_bank_that_another_process_fills_is_refused(
     assert not (tmp_path / '.bank.lmdb.lock').exists()
 
 
+def test_a_bank_of_the_raw_weights_is_not_gone_on_with_by_the_average(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The default entry once was `params`; a bank does not mix the answers of two networks."""
+    networks = {key: VDSR(num_feat=8, num_block=4).state_dict() for key in ('params', 'params_ema')}
+    torch.save(networks, tmp_path / 'teacher.pth')
+    line = ['synthesize', '-opt', str(tmp_path / 'options.yml'), '-o', str(tmp_path / 'bank.lmdb')]
+    for key, entry, status in (('params', 'params', 0), (None, 'params_ema', 2), ('params', 'params', 0)):
+        options['path']['param_key_t'] = key
+        _write(tmp_path, options)
+        assert main([*line, '-n', '8' if status else '16']) == status
+        told = capsys.readouterr()
+        assert f'The teacher is {entry} of {tmp_path / "teacher.pth"}\n' in told.out
+        assert ('with other samples (teacher: ' in told.err) == bool(status)
+        assert read_meta(tmp_path / 'bank.lmdb')['teacher'] == str(tmp_path / 'teacher.pth')
+    options['path']['param_key_t'] = None
+    _write(tmp_path, options)
+    assert main([*line[:-1], str(tmp_path / 'another.lmdb'), '-n', '8']) == 0
+    assert read_meta(tmp_path / 'another.lmdb')['teacher'] == f'{tmp_path / "teacher.pth"}, params_ema'
+
+
 def _inputs(*banks: Path) -> list[list[float]]:
     """The mean of every LR image of scale 2 in each bank."""
     kept = SampleSpec(1, {2: 6})

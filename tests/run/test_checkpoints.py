@@ -56,16 +56,52 @@ def test_the_entry_that_was_validated_is_loaded_unless_another_is_named(
     _assert_same(read_weights(tmp_path / 'net.pth', None), average)
     _assert_same(read_weights(tmp_path / 'net.pth', 'params'), raw)
     _assert_same(read_weights(tmp_path / 'net.pth', 'params_ema'), average)
-    torch.save({'params': raw}, tmp_path / 'raw.pth')
-    _assert_same(read_weights(tmp_path / 'raw.pth', 'params_ema'), raw)
-
     network = nn.Module()
     network.w = nn.Parameter(torch.full((1,), 3.0))
     caplog.set_level('INFO', 'basicsr')
     for key, entry, value in ((None, 'params_ema', 0), ('params', 'params', 1)):
-        load_weights(network, tmp_path / 'net.pth', key)
+        assert load_weights(network, tmp_path / 'net.pth', key) == entry
         assert network.w.item() == value
         assert caplog.messages[-1] == f'Module: loaded {entry} of {tmp_path / "net.pth"}.'
+
+
+@pytest.mark.parametrize(
+    ('content', 'key', 'there'),
+    [
+        ({'params': 1, 'params_ema': 1, 'iter': 3}, 'parms', 'params, params_ema'),
+        ({'params': 1}, 'params_ema', 'params'),
+        ({'params': {}, 'state_dict': 1}, 'params', 'state_dict'),
+        ({'teacher': 1, 'epoch': 2}, 'params', 'teacher'),
+        ({'model': {'params_ema': 1}}, 'params', 'model'),
+    ],
+)
+def test_a_named_entry_that_is_not_there_is_no_other_one(
+    tmp_path: Path, content: dict[str, Any], key: str, there: str
+) -> None:
+    state = _network().state_dict()
+
+    def filled(value: Any) -> Any:  # 1 stands for a state dict
+        return {name: filled(each) for name, each in value.items()} if isinstance(value, dict) else state
+
+    torch.save(
+        {name: value if name in ('iter', 'epoch') else filled(value) for name, value in content.items()},
+        tmp_path / 'net.pth',
+    )
+    with pytest.raises(
+        UserError, match=rf"net\.pth: has no weights under '{key}' .*; expected one of {there}$"
+    ) as caught:
+        read_weights(tmp_path / 'net.pth', key)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_named_entry_of_a_file_without_entries_is_the_file(tmp_path: Path) -> None:
+    """As users of BasicSR write `param_key_g: params` for any file."""
+    network = _network()
+    torch.save(network.state_dict(), tmp_path / 'net.pth')
+    _assert_same(read_weights(tmp_path / 'net.pth', 'params'), network.state_dict())
+    torch.save({'model': {'params': network.state_dict()}}, tmp_path / 'net.pth')
+    for key in ('params', 'model', 'model/params'):
+        assert load_weights(_network(), tmp_path / 'net.pth', key) == 'model/params'
 
 
 @pytest.mark.parametrize('zipped', [True, False])

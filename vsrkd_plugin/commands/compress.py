@@ -14,7 +14,7 @@ from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_P
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
-from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.models.teacher import build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast
 from vsrkd_plugin.run.checkpoints import save_atomically
 
@@ -46,7 +46,8 @@ def compress(opt: dict[str, Any], path: Path) -> None:
         raise UserError('compress: expected a teacher (network_t, path, pretrain_network_t)')
     started = time.monotonic()
     device = torch.device('cuda' if plan.on_gpu else 'cpu')
-    teacher = build_teacher(plan.teacher, device)
+    teacher, entry = build_teacher_and_entry(plan.teacher, device)
+    print(f'The teacher is {entry or "the weights"} of {plan.teacher.weights}')
     student = build_network(dict(plan.student.options)).to(device)
     source = build_source(plan, channels_of(plan, teacher, student), device, partial(autocast, device, torch.float32))
     count = (INIT_CLIPS if plan.clips else INIT_PATCHES) // len(plan.scales)

@@ -18,7 +18,7 @@ from vsrkd_plugin.distillation.steps import TeacherStudent
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
-from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.models.teacher import build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
@@ -83,15 +83,18 @@ def _fill_owned(
     which, of = shard
     device = torch.device('cuda' if plan.on_gpu else 'cpu')
     within = partial(autocast, device, resolve_precision(plan.precision, device))
-    teacher = build_teacher(trained, device)
+    teacher, entry = build_teacher_and_entry(trained, device)
+    print(f'The teacher is {entry or "the weights"} of {trained.weights}')
     kind = plan.kept_spec(channels_of(plan, teacher, teacher))
     adapter = adapt_teacher(plan, teacher, kind.channels)
     # Only `teacher_target` is called, which asks the teacher alone; no student takes part.
     networks = TeacherStudent(adapter, adapter, within, plan.self_ensemble)
     goal = -(-number // (len(kind.lr_sizes) * of))
     said = 'the mean over flips and rotations of ' if plan.self_ensemble else ''
-    teacher_text = f'{said}{trained.weights}'
-    writer = BankWriter(path, kind, teacher=teacher_text, capacity=goal, numbers=plan.bank.numbers)
+    # Banks of 0.1.0, which loaded `params` unless told, do not name the entry.
+    of_entry = '' if entry in ('', 'params') else f', {entry}'
+    said += f'{trained.weights}{of_entry}'
+    writer = BankWriter(path, kind, teacher=said, capacity=goal, numbers=plan.bank.numbers)
     there = sum(writer.counts.values())
     # Another seed for each shard and each addition, or it would bring the first samples once more.
     plan = replace(plan, seed=plan.seed + there + (which - 1) * _SHARD_SEEDS)

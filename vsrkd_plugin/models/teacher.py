@@ -17,7 +17,12 @@ def build_teacher(plan: NetworkPlan, device: torch.device) -> nn.Module:
     Raises:
         UserError: a checkpoint that cannot be read or does not fit.
     """
-    teacher = place(build_network(dict(plan.options)), device)
+    return build_teacher_and_entry(plan, device)[0]
+
+
+def build_teacher_and_entry(plan: NetworkPlan, device: torch.device) -> tuple[nn.Module, str]:
+    """As `build_teacher`, with the entry of the file that was loaded; empty where the file has none."""
+    teacher, entry = place(build_network(dict(plan.options)), device), ''
     if plan.weights is not None:
-        load_weights(teacher, plan.weights, plan.param_key, plan.strict)
-    return keep_tail_in_fp32(freeze(teacher))
+        entry = load_weights(teacher, plan.weights, plan.param_key, plan.strict)
+    return keep_tail_in_fp32(freeze(teacher)), entry

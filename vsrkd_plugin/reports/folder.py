@@ -208,7 +208,7 @@ def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[
         weights = _from_root(weights, opt)
         param_key, strict = paths.get('param_key_t'), paths.get('strict_load_t', True)
         networks['teacher'] = _build_network(opt, 'network_t', weights, param_key, strict)
-    networks['student'] = _build_network(opt, 'network_g', str(experiment.student_file), 'params_ema', True)
+    networks['student'] = _build_network(opt, 'network_g', str(experiment.student_file), None, True)
     for role, key in (('teacher', 'network_t'), ('student', 'network_g')):
         if role in networks:
             settings = ', '.join(f'{k}={v}' for k, v in opt[key].items() if k not in ('type', 'precision', 'start'))

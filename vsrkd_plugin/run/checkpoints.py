@@ -65,6 +65,14 @@ def _find_weights(content: Any, param_key: str | None, seen: set[int]) -> tuple[
     return None
 
 
+def _entries(content: Any) -> list[str]:
+    """The entries of a file that hold weights; none where the file is the weights."""
+    if type(content) is Inert or not isinstance(content, dict):
+        return []
+    inner = {str(key): value for key, value in content.items() if not isinstance(value, Tensor)}
+    return [key for key, value in inner.items() if _find_weights(value, None, {id(content)}) is not None]
+
+
 def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str, Tensor]]:
     """As `read_weights`, with the entry that holds the weights in front."""
     file = resolve_weights(path)
@@ -78,6 +86,7 @@ def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str
         ) from error
     try:
         found = _find_weights(content, param_key, set())
+        entries = _entries(content)
     except (
         AttributeError,
         TypeError,
@@ -85,6 +94,9 @@ def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str
         RecursionError,
     ) as error:  # a forged module, or one that holds itself
         raise UserError(f'{path}: holds no well-formed module ({first_line(error)})') from error
+    # Another network than the one that was named is none; a file without entries has the one.
+    if param_key is not None and entries and (found is None or param_key not in (found[0], *found[0].split('/'))):
+        raise UserError(f'{path}: has no weights under {param_key!r} (param_key); expected one of {", ".join(entries)}')
     if found is None:
         raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
     return found[0], {key.removeprefix('module.'): value for key, value in found[1].items()}
@@ -98,21 +110,22 @@ def read_weights(path: str | os.PathLike, param_key: str | None = None) -> dict[
 
     Args:
         path: a file, or `zoo:NAME` for weights that come with this package.
-        param_key: the entry to prefer; the usual ones are tried after it. None: the one that was validated, which is
-            the moving average `params_ema` where there is one.
+        param_key: the entry that holds them; of no account where the file has no entries. None: the one that was
+            validated, which is the moving average `params_ema` where there is one; else the usual ones.
 
     Raises:
-        UserError: no such file, unreadable or truncated, or no weights in it.
+        UserError: no such file, unreadable or truncated, no weights in it, or not under `param_key`.
     """
     return _read(path, param_key)[1]
 
 
 def load_weights(
     network: torch.nn.Module, path: str | os.PathLike, param_key: str | None = None, strict: bool = True
-) -> None:
+) -> str:
     """Load a checkpoint into `network`, with one error that names the file and the first mismatch.
 
-    Logs which entry of the file was loaded; `param_key` as in `read_weights`.
+    Logs and gives which entry of the file was loaded, empty for a file without entries; `param_key` as in
+    `read_weights`.
 
     Raises:
         UserError: as `read_weights`; or keys are missing, unexpected, or of another shape.
@@ -136,6 +149,7 @@ def load_weights(
             raise UserError(f'{path}: {told}; {_hint(extra)}')
     network.load_state_dict(weights, strict=strict)
     logger.info('%s: loaded %s of %s.', name, entry or 'the weights', path)
+    return entry
 
 
 def _hint(keys: list[str]) -> str:
