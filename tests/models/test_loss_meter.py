@@ -33,6 +33,8 @@ def test_the_first_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
         meter.add({'l_kd': torch.tensor(value), 'l_adv': torch.tensor(0.0)}, iteration)
     with pytest.raises(TrainingStopped, match=r'iteration 8: loss l_kd .*optim_g.*no state had been saved'):
         meter.check(opt)
-    (tmp_path / '5.state').touch()
+    torch.save({'epoch': 0, 'iter': 5, 'optimizers': [], 'schedulers': []}, tmp_path / '5.state')
+    (tmp_path / '6.state').write_bytes((tmp_path / '5.state').read_bytes()[:-50])  # cut short: not a good one
+    torch.save({'params': {}}, tmp_path / '7.state')
     with pytest.raises(TrainingStopped, match=r'the last good state is .*5\.state'):
         meter.check(opt)

@@ -222,11 +222,15 @@ def test_resuming_does_not_want_the_old_checkpoint(weights: Path, image_folder: 
     _fails(opt, tmp_path, r'^path, pretrain_network_g: .*gone\.pth: no such checkpoint file')
     states = tmp_path / 'experiments' / 'run' / 'training_states'
     states.mkdir(parents=True)
-    torch.save({'iter': 10}, states / '10.state')
+    torch.save({'epoch': 0, 'iter': 10, 'optimizers': [], 'schedulers': []}, states / '10.state')
     _check(opt, tmp_path, auto_resume=True)
-    (states / '10.state').write_bytes((states / '10.state').read_bytes()[:-50])  # the training will start anew
-    with pytest.raises(UserError, match=r'gone\.pth: no such checkpoint file'):
-        _check(opt, tmp_path, auto_resume=True)
+    whole = (states / '10.state').read_bytes()
+    torch.save({'params': {}}, states / '12.state')  # no state: it is skipped
+    _check(opt, tmp_path, auto_resume=True)
+    for what in (whole[:-50], (states / '12.state').read_bytes()):  # the training will start anew
+        (states / '10.state').write_bytes(what)
+        with pytest.raises(UserError, match=r'gone\.pth: no such checkpoint file'):
+            _check(opt, tmp_path, auto_resume=True)
 
 
 def _edsr(opt: dict[str, Any], tmp_path: Path, **student: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.run.training_states import looks_whole, newest_state, numbered_states, read_state
+from vsrkd_plugin.run.training_states import newest_state, numbered_states, read_state
 
 STATE = {'epoch': 1, 'iter': 5, 'optimizers': [{'state': {0: {'step': torch.tensor(5.0)}}}], 'schedulers': []}
 
@@ -93,14 +93,3 @@ def test_states_are_ordered_by_number(tmp_path: Path) -> None:
     told: list[str] = []
     assert newest_state(tmp_path, told.append) is None
     assert sum('not named <iteration>.state' in line for line in told) == 2 and len(told) == 5
-
-
-def test_a_whole_file_is_told_from_a_cut_one(tmp_path: Path) -> None:
-    file = tmp_path / '1.state'
-    assert not looks_whole(file)
-    file.touch()
-    assert not looks_whole(file)
-    _cut(file)
-    assert not looks_whole(file)
-    torch.save(STATE, file)
-    assert looks_whole(file)

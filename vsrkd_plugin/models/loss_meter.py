@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vsrkd_plugin.errors import TrainingStopped
 from vsrkd_plugin.ops.parallel import average
+from vsrkd_plugin.run.training_states import newest_state
 
 _ADVICE = {
     'l_kd': 'lower train, optim_g, lr, set train, grad_clip, or precision: fp32',
@@ -57,9 +58,8 @@ class LossMeter:
         for name, first in self._first_bad.items():
             iteration = float(first)
             if iteration != float('inf'):
-                states = Path(opt['path']['training_states'])
-                good = max((int(s.stem) for s in states.glob('*.state') if s.stem.isdigit()), default=None)
-                kept = f'the last good state is {states / f"{good}.state"}' if good else 'no state had been saved'
+                good = newest_state(Path(opt['path']['training_states']))
+                kept = f'the last good state is {good[0]}' if good else 'no state had been saved'
                 raise TrainingStopped(
                     f'iteration {iteration:.0f}: loss {name} is not finite; '
                     f'{_ADVICE.get(name, "lower the learning rate")}; {kept}'

@@ -14,7 +14,7 @@ import torch
 
 from vsrkd_plugin.config.registries import registered
 from vsrkd_plugin.errors import UserError, first_line
-from vsrkd_plugin.run.training_states import looks_whole, numbered_states
+from vsrkd_plugin.run.training_states import newest_state
 
 
 @contextmanager
@@ -64,7 +64,6 @@ def resumes(opt: dict[str, Any]) -> bool:
     """Whether a training goes on from a state that is there."""
     if not opt['is_train']:
         return False
-    states = numbered_states(Path(opt['path']['training_states']))
     return bool(opt['path'].get('resume_state')) or (
-        opt['auto_resume'] and any(looks_whole(file) for _, file in states)
+        opt['auto_resume'] and newest_state(Path(opt['path']['training_states'])) is not None
     )

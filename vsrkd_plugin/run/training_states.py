@@ -19,15 +19,6 @@ def numbered_states(folder: Path) -> list[tuple[int, Path]]:
     return sorted(states, reverse=True)
 
 
-def looks_whole(file: Path) -> bool:
-    """Whether a file was written to its end, which is cheap to see."""
-    try:
-        refuse_all_but_zip(file)
-    except Exception:  # whatever a broken file makes the reader raise
-        return False
-    return True
-
-
 def read_state(file: Path) -> dict[str, Any]:
     """A training state, on the CPU: `load_state_dict` moves what belongs elsewhere. No code of the file runs.
 
@@ -49,8 +40,10 @@ def read_state(file: Path) -> dict[str, Any]:
     return content
 
 
-def newest_state(folder: Path, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+def newest_state(folder: Path, tell: Callable[[str], None] = lambda line: None) -> tuple[Path, dict[str, Any]] | None:
     """The newest training state of an experiment that can be gone on from; None where there is none.
+
+    Whoever asks whether there is a state asks here, so that there is one answer.
 
     Args:
         folder: `training_states` of an experiment; need not exist.
