@@ -56,6 +56,11 @@ def test_network_is_saved_and_loaded_by_stock_calls(tmp_path: Path) -> None:
     assert torch.equal(other.weight, second.weight)
     model.load_network(other, str(tmp_path / 'net_g_latest.pth'))
     assert torch.equal(other.weight, first.weight)
+    torch.nn.init.zeros_(other.weight)  # stock loads its average by this name, of a file without one too
+    model.load_network(other, str(tmp_path / 'net_g_latest.pth'), True, 'params_ema')
+    assert torch.equal(other.weight, first.weight)
+    with pytest.raises(UserError, match=r"net_g_7.pth: has no weights under 'parms'"):
+        model.load_network(other, str(tmp_path / 'net_g_7.pth'), True, 'parms')
     with pytest.raises(UserError, match='net_g_8'):
         model.load_network(other, str(tmp_path / 'net_g_8.pth'))
 

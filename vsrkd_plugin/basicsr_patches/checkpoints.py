@@ -172,6 +172,9 @@ def mend_loading() -> None:
     def load_network(
         self: Any, net: Any, load_path: str, strict: bool = True, param_key: str | None = 'params'
     ) -> None:
-        load_weights(self.get_bare_model(net), load_path, param_key, strict)
+        # `params_ema` is what stock itself names for its average, which starts as the network where there is none yet.
+        # What the options name was checked before the run.
+        named = None if param_key == 'params_ema' else param_key
+        load_weights(self.get_bare_model(net), load_path, named, strict)
 
     BaseModel.load_network = load_network
