@@ -213,6 +213,11 @@ def test_unknown_zoo_name_and_a_checkpoint_for_no_network(opt: dict[str, Any], t
     _fails(opt, tmp_path, r"^path: key 'pretrain_network_t' is missing")
 
 
+def test_a_named_entry_that_the_teacher_file_lacks(opt: dict[str, Any], tmp_path: Path) -> None:
+    opt['path']['param_key_t'] = 'parms'
+    _fails(opt, tmp_path, r"^path, pretrain_network_t: .*has no weights under 'parms' .*; expected one of params$")
+
+
 def test_resuming_does_not_want_the_old_checkpoint(weights: Path, image_folder: Path, tmp_path: Path) -> None:
     opt = load_options(str(OPTIONS / 'train_vdsr_teacher.yml'))
     opt.update(name='run', num_gpu=0, network_g={**TEACHER, 'upscale': 1})
