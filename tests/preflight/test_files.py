@@ -273,6 +273,28 @@ def test_start_from_the_teacher_needs_networks_of_one_kind(opt: dict[str, Any], 
     _fails(opt, tmp_path, r'^train, init: teacher: needs two chains .* network_t \(EDSR\) does not fit$')
 
 
+class _Asserts(nn.Module):
+    """Tells by an assertion that it does not take its input, as SwinIR, say, does."""
+
+    pre_upsampling = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError('sides must be odd')
+
+
+def test_a_student_that_asserts(opt: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, '_Asserts', _Asserts)
+    opt['network_g'] = {'type': '_Asserts'}
+    opt['train'].update(init='random', growth=None)
+    _fails(opt, tmp_path, r'^network_g: does not fit scale 2: sides must be odd$')
+
+
 def test_a_network_that_cannot_grow(opt: dict[str, Any], tmp_path: Path) -> None:
     opt = _edsr(opt, tmp_path)
     opt['network_g'] = {'type': 'SRVGGNetCompact', 'upscale': 2}

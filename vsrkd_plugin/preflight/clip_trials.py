@@ -6,13 +6,14 @@ from typing import Any
 
 from basicsr.data.data_util import read_img_seq
 
+from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.data.whole_clips import STOCK, gives_clips
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import LR_SIDE, validation_adapter
-from vsrkd_plugin.preflight.trial import UNFIT, Trial, cropped, described
+from vsrkd_plugin.preflight.trial import Trial, cropped, described
 
 _FRAMES = 9  # at least as many as a window is looked for with; clips that are shorter are tried as they are
 

@@ -6,13 +6,13 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.contract import UNFIT, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.multi_scale_sr_model import super_resolve
-from vsrkd_plugin.preflight.trial import UNFIT, Trial, described
+from vsrkd_plugin.preflight.trial import Trial, described
 
 
 @dataclass(frozen=True)

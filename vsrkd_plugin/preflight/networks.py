@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vsrkd_plugin.adapters.contract import Grows, input_channels
+from vsrkd_plugin.adapters.contract import UNFIT, Grows, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.config.plan import DistillationPlan
@@ -27,7 +27,6 @@ from vsrkd_plugin.synthesis.bank.file import check_banks
 from vsrkd_plugin.synthesis.clips.moving import PICTURE
 
 _PAIR = ('network_t', 'network_g')
-_UNFIT = (ValueError, RuntimeError, TypeError)  # what a network raises that is given what it does not take
 
 
 def check_networks(opt: dict[str, Any]) -> None:
@@ -93,7 +92,7 @@ def _check_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str,
             try:
                 with torch.no_grad():
                     ImageSRAdapter(freeze(networks[key]), wanted, size)(torch.zeros(1, wanted, size, size), scale)
-            except _UNFIT as error:
+            except UNFIT as error:
                 raise UserError(f'{key}: does not fit scale {scale}: {first_line(error)}') from error
     if plan.starts_from_teacher:
         _check_start(networks['network_t'], networks['network_g'], torch.rand(1, wanted, 8, 8))
@@ -110,7 +109,7 @@ def _check_video_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dic
             adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(networks[key]), CLIP_CHANNELS)
             with torch.no_grad():
                 adapter(torch.zeros(1, *spec.lr_shape(scale)), scale)
-        except _UNFIT as error:
+        except UNFIT as error:
             raise UserError(
                 f'{key}: does not fit clips of {spec.frames} frames at scale {scale}: {first_line(error)}'
             ) from error
@@ -159,7 +158,7 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
             raise ValueError(
                 f'of the same input the student gives features of {counts[0]} images, the teacher of {counts[1]}'
             )
-    except (ValueError, RuntimeError) as error:
+    except UNFIT as error:
         raise UserError(f'{place}: {first_line(error)}') from error
 
 
@@ -174,7 +173,7 @@ def _check_clip_training(opt: dict[str, Any], network: nn.Module) -> None:
     scale, frames = train['scale'], train.get('num_frame', 1)
     try:
         adapter = VideoSRAdapter(freeze(network), scale, opt['network_g'], lr_size=train['gt_size'] // scale)
-    except _UNFIT as error:
+    except UNFIT as error:
         raise UserError(f'network_g: does not fit datasets, train: {first_line(error)}') from error
     if adapter.window not in (None, frames):
         expected = f'expected {adapter.window}, the window of network_g'

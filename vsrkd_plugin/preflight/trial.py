@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 from vsrkd_plugin.errors import first_line
 
 SMALL, LARGE = 16, 64  # pixels: sides that most networks take, and that all of BasicSR's take
 _GRID = 8  # a crop keeps what is left of a side by 8: some networks want sides of a multiple of 4 or 8
-# What a network raises that is given what it does not take.
-UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 
 
 @dataclass(frozen=True)
