@@ -76,13 +76,13 @@ def _fails(opt: dict[str, Any], root: Path, message: str, is_train: bool = True)
 def test_passes_unnoticed(opt: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     from basicsr.utils import logger as basicsr_logger
 
-    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    states = torch.get_rng_state(), np.random.get_state(legacy=False)['state']['key'].copy(), random.getstate()
     handlers, ready = list(logging.getLogger('basicsr').handlers), dict(basicsr_logger.initialized_logger)
     files = sorted(tmp_path.rglob('*'))
     _check(opt, tmp_path)
     assert sorted(tmp_path.rglob('*')) == files
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert (np.random.get_state()[1] == states[1]).all() and random.getstate() == states[2]
+    assert (np.random.get_state(legacy=False)['state']['key'] == states[1]).all() and random.getstate() == states[2]
     assert logging.getLogger('basicsr').handlers == handlers and basicsr_logger.initialized_logger == ready
     assert logging.root.manager.disable == logging.NOTSET
     assert capfd.readouterr() == ('', '')
@@ -332,7 +332,7 @@ def test_data_sets_of_basicsr(opt: dict[str, Any], image_folder: Path, tmp_path:
     (tmp_path / 'none').mkdir()
     _fails(opt, tmp_path, r'^datasets, val_9, dataroot_lq: folder .*none is empty; expected images$')
     for file in image_folder.iterdir():
-        cv2.imwrite(str(tmp_path / 'none' / file.name), cv2.imread(str(file))[::2, ::2])
+        cv2.imwrite(str(tmp_path / 'none' / file.name), np.asarray(cv2.imread(str(file)))[::2, ::2])
     _check(opt, tmp_path)
 
 
