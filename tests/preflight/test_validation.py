@@ -239,6 +239,32 @@ def test_pairs_of_basicsr(tmp_path: Path, image_folder: Path) -> None:
     _check({**opt, 'model_type': 'MultiScaleSRModel', 'datasets': {'test': {'name': 'lr', **single}}}, tmp_path, False)
 
 
+@pytest.mark.parametrize(
+    ('border', 'shown'), [(None, 'nothing'), (-1, '-1'), (2.5, r'2\.5'), ('2', "'2'"), (True, 'True')]
+)
+def test_a_border_that_is_none(tmp_path: Path, image_folder: Path, border: Any, shown: str) -> None:
+    opt = _test('MultiScaleSRModel', VDSR, _images(image_folder), crop_border=border)
+    text = f'^val, metrics, psnr, crop_border: expected a whole number >= 0, got {shown}$'
+    _fails(opt, tmp_path, text, False)
+
+
+@pytest.mark.parametrize('root', [5, ['hr', 5], {'hr': 5}])
+@pytest.mark.parametrize('phase', ['train', 'val'])
+def test_a_root_that_is_no_folder(tmp_path: Path, image_folder: Path, root: Any, phase: str) -> None:
+    paired = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': root, 'dataroot_lq': str(image_folder),
+              'io_backend': {'type': 'disk'}, 'scale': 1}  # fmt: skip
+    opt = _distillation(tmp_path, VDSR, VDSR, 2, _images(image_folder))
+    opt |= {'model_type': 'MultiScaleSRModel', 'path': {}}
+    for key in ('scales', 'network_t', 'synthesis'):
+        del opt[key]
+    del opt['train']['distill_opt']
+    opt['train'] |= {'pixel_opt': {'type': 'L1Loss'}, 'scheduler': {'type': 'MultiStepLR', 'milestones': [2]}}
+    opt['datasets']['train'] = {'name': 'hr', 'batch_size_per_gpu': 2, **_images(image_folder, gt_size=16)}
+    opt['datasets'][phase].update(paired)
+    text = rf'^datasets, {phase}, dataroot_gt: expected a folder, or a list of folders, got {re.escape(repr(root))}$'
+    _fails(opt, tmp_path, text)
+
+
 def test_metrics(tmp_path: Path, image_folder: Path) -> None:
     opt = _test('MultiScaleSRModel', VDSR, _images(image_folder), input_order='HCW')
     _fails(opt, tmp_path, r'^val, metrics, psnr: calculate_psnr cannot be calculated: Wrong input_order HCW', False)

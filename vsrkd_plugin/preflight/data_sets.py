@@ -47,11 +47,10 @@ def roots_of(options: Mapping[str, Any], place: str) -> Iterator[tuple[str, str]
     for key, value in options.items():
         if not key.startswith('dataroot') or value is None:
             continue
-        for root in value if isinstance(value, list) else [value]:
-            if not isinstance(root, str):
-                raise UserError(f'{place}, {key}: {unexpected("a folder, or a list of folders", value)}')
-            if root != BUNDLED:
-                yield key, root
+        roots = value if isinstance(value, list) else [value]
+        if not all(isinstance(root, str) for root in roots):
+            raise UserError(f'{place}, {key}: {unexpected("a folder, or a list of folders", value)}')
+        yield from ((key, root) for root in roots if root != BUNDLED)
 
 
 def roots_are_there(options: Mapping[str, Any], place: str) -> bool:

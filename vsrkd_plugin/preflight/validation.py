@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from vsrkd_plugin.config.registries import Model, find_registered
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, unexpected
 from vsrkd_plugin.metrics.clips import BORDER
 from vsrkd_plugin.metrics.means import measure
 from vsrkd_plugin.preflight.clip_trials import clips_of, try_clips
@@ -73,6 +73,9 @@ def _check_metrics(opt: dict[str, Any], model: Model) -> None:
     filled_in = {} if model.name == _STOCK_MODEL else {'crop_border': BORDER}
     image = np.arange(48 * 48 * 3).reshape(48, 48, 3).astype(np.uint8)
     for name, options in metrics.items():
+        border = options.get('crop_border', 0)
+        if not isinstance(border, int) or isinstance(border, bool) or border < 0:
+            raise UserError(f'val, metrics, {name}, crop_border: {unexpected("a whole number >= 0", border)}')
         metric = find_registered('metric', options['type'])
         if inspect.isfunction(metric) and metric.__module__ == 'basicsr.metrics.psnr_ssim':
             try:
