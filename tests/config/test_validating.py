@@ -146,6 +146,7 @@ def test_our_files_pass_unchanged(name: str) -> None:
             r'^datasets, train: persistent_workers needs num_worker_per_gpu > 0',
         ),
         ('datasets:val_x2:scale', [2, 3], r'^datasets, val_x2, scale: expected one scale in validation, got \[2, 3\]$'),
+        ('datasets:val_x2:scale', [2], r'^datasets, val_x2, scale: expected one scale in validation, got \[2\]$'),
         ('datasets:val_x2:color', 'ycbcr', r"^datasets, val_x2, color: expected y or rgb, got 'ycbcr'$"),
         ('datasets:val_x3:name', 'skimage_x2', r"^datasets, val_x3, name: 'skimage_x2' is the name of val_x2 too$"),
         ('datasets:val_x3', [1], r'^datasets, val_x3: expected a mapping, got \[1\]$'),

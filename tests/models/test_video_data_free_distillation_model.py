@@ -455,7 +455,7 @@ def test_validation_clips_that_do_not_fit(options: dict, tmp_path: Path) -> None
     with pytest.raises(UserError, match=r'val: .*clips/a has 4 frames, fewer than the window of 5 of network_g'):
         check_networks(options)
     clips['scale'] = 4
-    with pytest.raises(UserError, match='datasets, val, scale: expected 2, that of the networks, got 4'):
+    with pytest.raises(UserError, match='datasets, val, scale: 4 does not suit network_g: '):
         check_networks(options)
     clips = {'name': 'clips', 'type': 'DegradedClipDataset', 'dataroot_gt': str(tmp_path / 'clips'), 'scale': 2}
     test = {

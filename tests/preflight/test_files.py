@@ -76,13 +76,13 @@ def _fails(opt: dict[str, Any], root: Path, message: str, is_train: bool = True)
 def test_passes_unnoticed(opt: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     from basicsr.utils import logger as basicsr_logger
 
-    states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    states = torch.get_rng_state(), np.random.get_state(legacy=False)['state']['key'].copy(), random.getstate()
     handlers, ready = list(logging.getLogger('basicsr').handlers), dict(basicsr_logger.initialized_logger)
     files = sorted(tmp_path.rglob('*'))
     _check(opt, tmp_path)
     assert sorted(tmp_path.rglob('*')) == files
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert (np.random.get_state()[1] == states[1]).all() and random.getstate() == states[2]
+    assert (np.random.get_state(legacy=False)['state']['key'] == states[1]).all() and random.getstate() == states[2]
     assert logging.getLogger('basicsr').handlers == handlers and basicsr_logger.initialized_logger == ready
     assert logging.root.manager.disable == logging.NOTSET
     assert capfd.readouterr() == ('', '')
@@ -282,6 +282,28 @@ def test_start_from_the_teacher_needs_networks_of_one_kind(opt: dict[str, Any], 
     _fails(opt, tmp_path, r'^train, init: teacher: needs two chains .* network_t \(EDSR\) does not fit$')
 
 
+class _Asserts(nn.Module):
+    """Tells by an assertion that it does not take its input, as SwinIR, say, does."""
+
+    pre_upsampling = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError('sides must be odd')
+
+
+def test_a_student_that_asserts(opt: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from basicsr.utils.registry import ARCH_REGISTRY
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, '_Asserts', _Asserts)
+    opt['network_g'] = {'type': '_Asserts'}
+    opt['train'].update(init='random', growth=None)
+    _fails(opt, tmp_path, r'^network_g: does not fit scale 2: sides must be odd$')
+
+
 def test_a_network_that_cannot_grow(opt: dict[str, Any], tmp_path: Path) -> None:
     opt = _edsr(opt, tmp_path)
     opt['network_g'] = {'type': 'SRVGGNetCompact', 'upscale': 2}
@@ -319,7 +341,7 @@ def test_data_sets_of_basicsr(opt: dict[str, Any], image_folder: Path, tmp_path:
     (tmp_path / 'none').mkdir()
     _fails(opt, tmp_path, r'^datasets, val_9, dataroot_lq: folder .*none is empty; expected images$')
     for file in image_folder.iterdir():
-        cv2.imwrite(str(tmp_path / 'none' / file.name), cv2.imread(str(file))[::2, ::2])
+        cv2.imwrite(str(tmp_path / 'none' / file.name), np.asarray(cv2.imread(str(file)))[::2, ::2])
     _check(opt, tmp_path)
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,35 +145,88 @@ def test_stock_sr_model_tells_no_scale(tmp_path: Path, image_folder: Path) -> No
     _check({**opt, 'model_type': 'MultiScaleSRModel'}, tmp_path, False)
 
 
-class _MultipleOf4(nn.Module):
-    """Wants sides that are a multiple of 4, and at least 20."""
+class _Multiples(nn.Module):
+    """Wants sides that are multiples of a number, and not too small; an image, or a clip."""
 
-    def __init__(self) -> None:
+    def __init__(self, of: int, least: int = 20) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+        self.of, self.least, self.conv = of, least, nn.Conv2d(3, 12, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        assert min(x.shape[2:]) >= 20 and x.shape[2] % 4 == 0 and x.shape[3] % 4 == 0, 'sides must be a multiple of 4'
-        return nn.functional.pixel_shuffle(self.conv(x), 2)
+        height, width = x.shape[-2:]
+        multiple = height % self.of == 0 and width % self.of == 0
+        assert min(height, width) >= self.least and multiple, f'sides must be a multiple of {self.of}'
+        images = nn.functional.pixel_shuffle(self.conv(x.flatten(0, -4)), 2)
+        return images.view(*x.shape[:-2], 2 * height, 2 * width)
 
 
+@pytest.mark.parametrize(
+    ('of', 'sizes', 'unfit'),
+    [
+        (4, ((64, 48),), None),  # although the first try, with less than 20 pixels, fails
+        (4, ((64, 52),), '26x32'),
+        (4, ((64, 48), (64, 64), (64, 52)), '26x32'),
+        (16, ((96, 64), (160, 32 + 96)), None),
+        (16, ((80, 80),), '40x40'),  # which cannot be cropped to 16
+        (32, ((64, 64), (64, 192), (192 + 32, 64)), '32x112'),
+    ],
+)
 def test_sizes_that_a_network_cannot_take(
+    tmp_path: Path,
+    make_images: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    of: int,
+    sizes: tuple[tuple[int, int], ...],
+    unfit: str | None,
+) -> None:
+    _registered(monkeypatch, ARCH_REGISTRY, _Multiples)
+    folder = make_images(tmp_path / 'images', sizes)
+    opt = _test('MultiScaleSRModel', {'type': '_Multiples', 'of': of}, _images(folder, color='rgb'))
+    if unfit is None:
+        _check(opt, tmp_path, False)
+    else:
+        text = f'^datasets, test: LR of {unfit} does not suit network_g: sides must be a multiple of {of}$'
+        _fails(opt, tmp_path, text, False)
+
+
+def test_swinir_on_the_bundled_photographs(tmp_path: Path) -> None:
+    swinir = {'type': 'SwinIR', 'upscale': 2, 'in_chans': 3, 'img_size': 16, 'window_size': 8, 'depths': [1],
+              'embed_dim': 4, 'num_heads': [1], 'mlp_ratio': 1, 'upsampler': 'pixelshuffledirect'}  # fmt: skip
+    opt = _test('MultiScaleSRModel', swinir, _images(Path('skimage'), color='rgb'))
+    _fails(opt, tmp_path, r'^datasets, test: LR of (225x150|300x200|320x213) does not suit network_g: ', False)
+
+
+def test_sizes_in_the_report(tmp_path: Path, make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    _registered(monkeypatch, ARCH_REGISTRY, _Multiples)
+    folder = make_images(tmp_path / 'images', ((64, 64), (64, 52)))
+    teacher, student = {'type': '_Multiples', 'of': 4, 'least': 8}, {**COLOUR, 'upscale': 2}
+    opt = _distillation(tmp_path, teacher, student, 2, _images(folder, color='rgb'))
+    _fails(opt, tmp_path, r'^datasets, val, scale: 2, LR of 26x32 does not suit network_t: sides must be a multiple')
+
+
+def test_pairs_of_basicsr_of_several_sizes(
     tmp_path: Path, make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _registered(monkeypatch, ARCH_REGISTRY, _MultipleOf4)
-    fit, unfit = make_images(tmp_path / 'fit', ((64, 48),)), make_images(tmp_path / 'unfit', ((64, 52),))
-    for folder in (fit, unfit):
-        opt = _test('MultiScaleSRModel', {'type': '_MultipleOf4'}, _images(folder, color='rgb'))
-        if folder == fit:  # although the first try, with less than 20 pixels, fails
-            _check(opt, tmp_path, False)
-        else:
-            _fails(opt, tmp_path, r'^datasets, test: does not suit network_g: sides must be a multiple of 4$', False)
+    _registered(monkeypatch, ARCH_REGISTRY, _Multiples)
+    lq = make_images(tmp_path / 'lq', ((32, 32), (32, 24), (32, 26)))
+    gt = make_images(tmp_path / 'gt', ((64, 64), (64, 48), (64, 52)))
+    pairs = {'type': 'PairedImageDataset', 'dataroot_gt': str(gt), 'dataroot_lq': str(lq), 'scale': 2,
+             'io_backend': {'type': 'disk'}}  # fmt: skip
+    single = {'type': 'SingleImageDataset', 'dataroot_lq': str(lq), 'io_backend': {'type': 'disk'}}
+    for dataset in (pairs, single):
+        opt = _test('MultiScaleSRModel', {'type': '_Multiples', 'of': 4}, dataset, crop_border=2)
+        _fails(opt, tmp_path, r'^datasets, test: LR of 26x32 does not suit network_g: sides must be', False)
+    (lq / '2.png').unlink()
+    (gt / '2.png').unlink()
+    for dataset in (pairs, single):
+        opt = _test('MultiScaleSRModel', {'type': '_Multiples', 'of': 4}, dataset, crop_border=2)
+        _check(opt, tmp_path, False)
 
 
 def test_pairs_of_basicsr(tmp_path: Path, image_folder: Path) -> None:
     (tmp_path / 'lq').mkdir()
     for file in image_folder.iterdir():
-        cv2.imwrite(str(tmp_path / 'lq' / file.name), cv2.imread(str(file))[::3, ::3])
+        cv2.imwrite(str(tmp_path / 'lq' / file.name), np.asarray(cv2.imread(str(file)))[::3, ::3])
     paired = {'type': 'PairedImageDataset', 'dataroot_gt': str(image_folder), 'dataroot_lq': str(tmp_path / 'lq'),
               'io_backend': {'type': 'disk'}}  # fmt: skip
     opt = _test('SRModel', {**COLOUR, 'upscale': 2}, paired, crop_border=2)
@@ -185,6 +237,32 @@ def test_pairs_of_basicsr(tmp_path: Path, image_folder: Path) -> None:
     _check(opt, tmp_path, False)
     single = {'type': 'SingleImageDataset', 'dataroot_lq': str(tmp_path / 'lq'), 'io_backend': {'type': 'disk'}}
     _check({**opt, 'model_type': 'MultiScaleSRModel', 'datasets': {'test': {'name': 'lr', **single}}}, tmp_path, False)
+
+
+@pytest.mark.parametrize(
+    ('border', 'shown'), [(None, 'nothing'), (-1, '-1'), (2.5, r'2\.5'), ('2', "'2'"), (True, 'True')]
+)
+def test_a_border_that_is_none(tmp_path: Path, image_folder: Path, border: Any, shown: str) -> None:
+    opt = _test('MultiScaleSRModel', VDSR, _images(image_folder), crop_border=border)
+    text = f'^val, metrics, psnr, crop_border: expected a whole number >= 0, got {shown}$'
+    _fails(opt, tmp_path, text, False)
+
+
+@pytest.mark.parametrize('root', [5, ['hr', 5], {'hr': 5}])
+@pytest.mark.parametrize('phase', ['train', 'val'])
+def test_a_root_that_is_no_folder(tmp_path: Path, image_folder: Path, root: Any, phase: str) -> None:
+    paired = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': root, 'dataroot_lq': str(image_folder),
+              'io_backend': {'type': 'disk'}, 'scale': 1}  # fmt: skip
+    opt = _distillation(tmp_path, VDSR, VDSR, 2, _images(image_folder))
+    opt |= {'model_type': 'MultiScaleSRModel', 'path': {}}
+    for key in ('scales', 'network_t', 'synthesis'):
+        del opt[key]
+    del opt['train']['distill_opt']
+    opt['train'] |= {'pixel_opt': {'type': 'L1Loss'}, 'scheduler': {'type': 'MultiStepLR', 'milestones': [2]}}
+    opt['datasets']['train'] = {'name': 'hr', 'batch_size_per_gpu': 2, **_images(image_folder, gt_size=16)}
+    opt['datasets'][phase].update(paired)
+    text = rf'^datasets, {phase}, dataroot_gt: expected a folder, or a list of folders, got {re.escape(repr(root))}$'
+    _fails(opt, tmp_path, text)
 
 
 def test_metrics(tmp_path: Path, image_folder: Path) -> None:
@@ -224,7 +302,7 @@ def test_clips_of_basicsr(tmp_path: Path, clips: dict[str, Any]) -> None:
     for file in (tmp_path / 'clips').rglob('*.png'):
         small = tmp_path / 'lq' / file.relative_to(tmp_path / 'clips')
         small.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(small), cv2.imread(str(file))[::2, ::2])
+        cv2.imwrite(str(small), np.asarray(cv2.imread(str(file)))[::2, ::2])
     stock = {'name': 'Vid4', 'type': 'VideoRecurrentTestDataset', 'dataroot_gt': str(tmp_path / 'clips'),
              'dataroot_lq': str(tmp_path / 'lq'), 'cache_data': True, 'io_backend': {'type': 'disk'},
              'num_frame': 3}  # fmt: skip
@@ -233,6 +311,26 @@ def test_clips_of_basicsr(tmp_path: Path, clips: dict[str, Any]) -> None:
     _fails(opt, tmp_path, r'^datasets, test, scale: 2 does not suit network_g: ', False)
     (tmp_path / 'lq' / 'a' / '00000003.png').unlink()
     _fails(opt, tmp_path, r'^datasets, test: VideoRecurrentTestDataset gives no first frame: Different number', False)
+
+
+def test_clips_of_several_sizes(tmp_path: Path, clips: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    _registered(monkeypatch, ARCH_REGISTRY, _Multiples)
+
+    def write(kind: str, name: str, height: int, width: int) -> None:
+        (tmp_path / kind / name).mkdir(parents=True)
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / kind / name / f'{number:08d}.png'), np.zeros((height, width, 3), np.uint8))
+
+    for name, height, width in (('a', 64, 48), ('b', 64, 52)):
+        write('gt', name, height, width)
+        write('lq', name, height // 2, width // 2)
+    stock = {'name': 'Vid4', 'type': 'VideoRecurrentTestDataset', 'dataroot_gt': str(tmp_path / 'gt'),
+             'dataroot_lq': str(tmp_path / 'lq'), 'cache_data': True, 'io_backend': {'type': 'disk'},
+             'num_frame': 3}  # fmt: skip
+    for dataset in ({**clips, 'dataroot_gt': str(tmp_path / 'gt')}, stock):
+        opt = _test('ClipSRModel', {'type': '_Multiples', 'of': 4}, dataset)
+        _fails(opt, tmp_path, '^datasets, test: LR frames of 26x32 do not suit network_g: sides must be', False)
+    _check(_test('ClipSRModel', {'type': '_Multiples', 'of': 2}, stock), tmp_path, False)
 
 
 def test_images_are_no_clips_and_clips_no_images(tmp_path: Path, clips: dict[str, Any], image_folder: Path) -> None:
@@ -271,15 +369,38 @@ def test_what_is_not_known_is_not_tried(tmp_path: Path, image_folder: Path, monk
     _fails({**opt, 'model_type': 'TheirOtherModel'}, tmp_path, r'^datasets, test, scale: 2, but network_g', False)
 
 
-def test_random_states_are_kept_and_a_set_takes_little_time(tmp_path: Path, image_folder: Path) -> None:
-    opt = _test('MultiScaleSRModel', {**VDSR, 'num_feat': 64, 'num_block': 18}, _images(image_folder))
-    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+def test_random_states_are_kept(tmp_path: Path, image_folder: Path) -> None:
+    opt = _test('MultiScaleSRModel', VDSR, _images(image_folder))
+    states = torch.get_rng_state(), np.random.get_state(legacy=False)['state']['key'].copy()
     _check(opt, tmp_path, False)
-    assert torch.equal(torch.get_rng_state(), states[0]) and (np.random.get_state()[1] == states[1]).all()
-    several = {f'test_{number}': {**opt['datasets']['test'], 'name': f'set_{number}'} for number in range(6)}
-    durations = []
-    for datasets in (opt['datasets'], several):
-        started = time.perf_counter()
-        _check({**opt, 'datasets': datasets}, tmp_path, False)
-        durations.append(time.perf_counter() - started)
-    assert (durations[1] - durations[0]) / 5 < 0.5  # seconds; some 30 ms where nothing else runs
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state(legacy=False)['state']['key'] == states[1]).all()
+
+
+def test_a_network_is_called_once_for_sizes_that_are_alike(
+    tmp_path: Path, make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+
+    _registered(monkeypatch, ARCH_REGISTRY, _Multiples)
+    read, forward = BicubicImageDataset._read, _Multiples.forward
+    decoded: list[int] = []
+    pixels: list[int] = []
+
+    def noted_read(self: BicubicImageDataset, index: int) -> np.ndarray:
+        decoded.append(index)
+        return read(self, index)
+
+    def noted_forward(self: _Multiples, x: Tensor) -> Tensor:
+        pixels.append(x[0, 0].numel())
+        return forward(self, x)
+
+    monkeypatch.setattr(BicubicImageDataset, '_read', noted_read)
+    monkeypatch.setattr(_Multiples, 'forward', noted_forward)
+    folder = make_images(tmp_path / 'images', ((64, 64), (64, 64), (64, 192), (80, 64), (64 + 256, 320)))
+    opt = _test('MultiScaleSRModel', {'type': '_Multiples', 'of': 4}, _images(folder, color='rgb'))
+    several = {f'test_{number}': {**opt['datasets']['test'], 'name': f'set_{number}'} for number in range(3)}
+    _check({**opt, 'datasets': several}, tmp_path, False)
+    # LR of 32x32, of 96x32, which is cropped alike, of 32x40 and of 160x160, which is cropped to 32x32 too.
+    assert sorted(pixels) == sorted(3 * [32 * 32, 32 * 40])
+    assert sorted(decoded) == sorted(3 * list(range(5)))

@@ -12,6 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+# What a network raises that is given what it does not take.
+UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+
 # How networks call the number of channels of their input.
 _CHANNEL_NAMES = ('num_in_ch', 'in_chans', 'in_channels', 'in_nc', 'n_colors')
 # The sequence of equal blocks of BasicSR's networks that can grow; other networks say it by `growing_body`.

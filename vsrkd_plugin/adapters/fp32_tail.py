@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.adapters.contract import NetworkContract, bare
+from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract, bare
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 
 _SIDES = (16, 64)  # of black images that a network is run on; some of BasicSR's take none below 64
@@ -74,7 +74,7 @@ def _run_order(network: nn.Module) -> list[nn.Module]:
                 order.clear()
                 try:
                     inner(x, **arguments)
-                except (RuntimeError, ValueError, TypeError, AssertionError, IndexError):
+                except UNFIT:
                     continue  # another kind of network: the next input may suit it
                 return list(order)
     finally:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.adapters.contract import NetworkContract, bare
+from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract, bare
 from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -88,7 +88,7 @@ def probe(network: nn.Module, channels: int, lr_size: int = 16, scale: int | Non
     with in_eval_mode(network):
         try:
             output = network(x)
-        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        except UNFIT as error:
             reason = first_line(error)
             raise ValueError(f'cannot run on an image {channels}x{lr_size}x{lr_size}: {reason}') from error
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

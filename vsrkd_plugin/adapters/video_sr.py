@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vsrkd_plugin.adapters.contract import Checkpointable, NetworkContract, innermost
+from vsrkd_plugin.adapters.contract import UNFIT, Checkpointable, NetworkContract, innermost
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.colour import rgb_to_y
@@ -113,7 +113,7 @@ class VideoSRAdapter(nn.Module):
             for length in lengths:
                 try:
                     shape = self._output_shape(torch.zeros(1, length, CLIP_CHANNELS, lr_size, lr_size, device=device))
-                except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+                except UNFIT as error:
                     failures.append(f'{length} frames: {first_line(error)}')
                     continue
                 side = self.scale * lr_size

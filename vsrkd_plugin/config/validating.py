@@ -98,7 +98,7 @@ def _rules_of_dataset(options: schema.RunOptions, phase: str, dataset: schema.Lo
         scales = as_tuple(dataset.scale or getattr(options, 'scale', None))
         yield not scales, f'{place}: {missing(type(dataset), "scale", "the scale")}'
         one = f'{place}, scale: expected one scale in validation, got {list(scales)}'
-        yield not training and len(scales) > 1, one
+        yield not training and isinstance(dataset.scale, list), one  # a list of one too: metrics read it as a number
         mixed = len(scales) > 1 and not getattr(dataset, 'interpolate', False)
         yield mixed and training, f'{place}, scale: several scales need interpolate: true, or sizes would differ'
         if training:

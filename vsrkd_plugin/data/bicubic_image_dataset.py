@@ -62,6 +62,7 @@ class BicubicImageDataset(Dataset):
         elif len(self.scales) > 1:
             raise UserError(f'datasets, {opt.get("name")}: validation takes one scale, got {self.scales}')
         self._kept = KeptTensors(_KEPT_BYTES)
+        self._sizes: dict[int, tuple[int, int]] = {}  # height and width of what was decoded
 
     @property
     def smallest_side(self) -> int:
@@ -69,16 +70,18 @@ class BicubicImageDataset(Dataset):
         return self.gt_size if self.training else max(self.scales)
 
     def lq_shape(self, index: int = 0) -> tuple[int, int, int]:
-        """Channels, height and width of `lq` of a whole image, without making it (the image is decoded)."""
+        """Channels, height and width of `lq` of a whole image, without making it (the image is decoded, once)."""
+        if index not in self._sizes:
+            self._read(index)
         scale = max(self.scales)
-        height, width = (side // scale for side in self._read(index).shape[:2])
+        height, width = (side // scale for side in self._sizes[index])
         factor = scale if self.interpolate else 1
         return 1 if self.color == 'y' else 3, height * factor, width * factor
 
     def check(self) -> None:
-        """Decode every image once, so that a corrupt or a small one is told before a training starts."""
+        """Decode every image that was not yet, so that a corrupt or small one is told before a training starts."""
         for index in range(len(self.images)):
-            self._read(index)
+            self.lq_shape(index)
 
     def _read(self, index: int) -> np.ndarray:
         """An image as uint8 RGB `(h, w, 3)`. Raises `UserError` on a corrupt one, or one smaller than is needed."""
@@ -87,6 +90,7 @@ class BicubicImageDataset(Dataset):
         height, width = image.shape[:2]
         if min(height, width) < self.smallest_side:
             raise UserError(f'{name}: is {width}x{height}, smaller than the {self.smallest_side} pixels needed')
+        self._sizes[index] = height, width
         return image
 
     def pair(self, index: int, scale: int) -> tuple[Tensor, Tensor]:

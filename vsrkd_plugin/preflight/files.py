@@ -5,18 +5,17 @@ Neither the log nor a random state notices.
 
 import os
 import tempfile
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from vsrkd_plugin.config.registries import find_registered
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.optim.factory import OPTIMIZERS
+from vsrkd_plugin.preflight.data_sets import DataSets, roots_of
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.run.folder_lock import check_free
@@ -38,12 +37,13 @@ def check_files(opt: dict[str, Any]) -> None:
     """
     if opt['rank'] == 0:
         _check_folders(opt)
-    check_networks(opt)
+    data_sets = DataSets(opt['datasets'])
+    check_networks(opt, data_sets)
     if opt['is_train']:
         with unnoticed():
             _check_training_parts(opt['train'])
     if opt['rank'] == 0:  # the others need not decode every image again
-        _check_datasets(opt)
+        _check_datasets(opt, data_sets)
 
 
 def _check_training_parts(train: dict[str, Any]) -> None:
@@ -61,17 +61,17 @@ def _check_training_parts(train: dict[str, Any]) -> None:
             build_or_tell(OPTIMIZERS[options['type']], {'params': weights, **arguments}, f'train, {key}')
 
 
-def _check_datasets(opt: dict[str, Any]) -> None:
+def _check_datasets(opt: dict[str, Any], data_sets: DataSets) -> None:
     seen: set[str] = set()  # a folder that several sets use alike is decoded once
     for phase, options in opt['datasets'].items():
         place = f'datasets, {phase}'
         if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
             raise UserError(f'{place}, prefetch_mode: cuda needs a GPU; expected cpu, or leave it out')
-        build = find_registered('data set', options['type'])
-        if build is None or not issubclass(build, (BicubicImageDataset, DegradedClipDataset)):
+        cls = data_sets.cls(phase)
+        if cls is None or not issubclass(cls, (BicubicImageDataset, DegradedClipDataset)):
             _check_roots(options, place)
             continue
-        dataset = build(deepcopy(options))
+        dataset = data_sets.build(phase)
         key = repr((options['dataroot_gt'], options.get('gt_size'), options.get('clips'), options.get('scale')))
         if key not in seen:
             seen.add(key)
@@ -85,19 +85,16 @@ def _check_roots(options: dict[str, Any], place: str) -> None:
     """The folders of a data set that is not ours."""
     if (options.get('io_backend') or {}).get('type', 'disk') not in ('disk', 'lmdb'):
         return
-    for key, roots in options.items():
-        if not key.startswith('dataroot') or roots is None:
-            continue
-        for root in roots if isinstance(roots, list) else [roots]:
-            folder = Path(root).expanduser()
-            if not folder.is_dir():
-                raise UserError(f'{place}, {key}: no folder {root}')
-            try:
-                empty = next(folder.iterdir(), None) is None
-            except OSError as error:
-                raise UserError(f'{place}, {key}: cannot read folder {root} ({error.strerror})') from error
-            if empty:
-                raise UserError(f'{place}, {key}: folder {root} is empty; expected images')
+    for key, root in roots_of(options, place):
+        folder = Path(root).expanduser()
+        if not folder.is_dir():
+            raise UserError(f'{place}, {key}: no folder {root}')
+        try:
+            empty = next(folder.iterdir(), None) is None
+        except OSError as error:
+            raise UserError(f'{place}, {key}: cannot read folder {root} ({error.strerror})') from error
+        if empty:
+            raise UserError(f'{place}, {key}: folder {root} is empty; expected images')
 
 
 def _check_folders(opt: dict[str, Any]) -> None:

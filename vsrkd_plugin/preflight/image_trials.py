@@ -1,27 +1,40 @@
 """What validation, a test and the report do with a data set of single images, tried beforehand."""
 
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from PIL import Image
 from torch import Tensor
 
-from vsrkd_plugin.adapters.contract import input_channels
+from vsrkd_plugin.adapters.contract import UNFIT, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.multi_scale_sr_model import super_resolve
-from vsrkd_plugin.preflight.trial import UNFIT, Trial, described
+from vsrkd_plugin.preflight.data_sets import DataSets
+from vsrkd_plugin.preflight.trial import Trial, described, telling_sizes
+
+_ORIENTATION = 0x0112  # EXIF's tag
+_QUARTER_TURNED = (5, 6, 7, 8)  # its values where width and height change places when the image is decoded
 
 
 @dataclass(frozen=True)
 class Images:
-    """What the first sample of a data set is like: shapes `(c, h, w)` of LR, and of HR if there is any."""
+    """What the first sample of a data set is like: shapes `(c, h, w)` of LR, and of HR if there is any; and `(h, w)` of
+    those LR images that a network is tried on (`telling_sizes`).
+    """
 
     lq: tuple[int, ...]
     gt: tuple[int, ...] | None
     scale: int | None  # that the sample tells; None where it tells none
+    sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def first(self) -> 'Images':
+        """The same with one size alone."""
+        return replace(self, sizes=self.sizes[:1])
 
     @property
     def factors(self) -> tuple[int, ...]:
@@ -31,32 +44,38 @@ class Images:
         return tuple(0 if high % low else high // low for high, low in zip(self.gt[-2:], self.lq[-2:], strict=True))
 
 
-def images_of(build: Any, options: dict[str, Any], place: str) -> Images | None:
+def images_of(data_sets: DataSets, phase: str, place: str) -> Images | None:
     """What a data set gives; None of one that cannot be known: a class of the user's, or one that is not found.
 
     Raises:
-        UserError: it holds clips, or its first sample cannot be read.
+        UserError: it holds clips, or an image cannot be read.
     """
-    if issubclass(build, DegradedClipDataset):
+    cls, options = data_sets.cls(phase), data_sets.options[phase]
+    if issubclass(cls, DegradedClipDataset):
         raise UserError(f'{place}, type: {options["type"]} gives clips, but the model takes single images')
-    if issubclass(build, BicubicImageDataset):
+    if issubclass(cls, BicubicImageDataset):
         try:
-            dataset = build(deepcopy(options))
+            dataset = data_sets.build(phase)
         except UserError:
             return None  # told with the other data sets
         try:
-            channels, height, width = dataset.lq_shape()
+            shapes = [dataset.lq_shape(index) for index in range(len(dataset.images))]
         except UserError as error:
             raise UserError(f'{place}: {error}') from error
         factor = 1 if dataset.interpolate else options['scale']
-        return Images((channels, height, width), (channels, height * factor, width * factor), options['scale'])
-    if not build.__module__.startswith('basicsr.'):
+        channels, height, width = shapes[0]
+        sizes = telling_sizes(shape[1:] for shape in shapes)
+        return Images(shapes[0], (channels, height * factor, width * factor), options['scale'], sizes)
+    if not cls.__module__.startswith('basicsr.'):
         return None
     try:
-        sample = build(deepcopy(options))[0]
-        return Images(tuple(sample['lq'].shape), tuple(sample['gt'].shape) if 'gt' in sample else None, None)
+        dataset = data_sets.build(phase)
+        sample = dataset[0]
+        gt = tuple(sample['gt'].shape) if 'gt' in sample else None
+        sizes = telling_sizes([sample['lq'].shape[-2:], *_sizes_by_headers(dataset, gt is None)])
+        return Images(tuple(sample['lq'].shape), gt, None, sizes)
     except Exception as error:  # whatever BasicSR's data sets raise of their options, validation would meet it
-        raise UserError(f'{place}: {build.__name__} gives no first sample: {described(error)}') from error
+        raise UserError(f'{place}: {cls.__name__} gives no first sample: {described(error)}') from error
 
 
 def try_validation(trial: Trial, images: Images, tells_scale: bool) -> None:
@@ -65,13 +84,17 @@ def try_validation(trial: Trial, images: Images, tells_scale: bool) -> None:
     Raises:
         UserError: the network does not take the images, or does not give HR's size.
     """
-    scale = images.scale if tells_scale else None
+    for size in images.sizes:
+        _try_size(trial, images, size, images.scale if tells_scale else None)
+
+
+def _try_size(trial: Trial, images: Images, size: tuple[int, int], scale: int | None) -> None:
     interpolated = bool(trial.dataset.get('interpolate'))
     try:
-        lq, output = trial.run(lambda x: super_resolve(trial.network, x, scale, interpolated), images.lq)
+        lq, output = trial.run(lambda x: super_resolve(trial.network, x, scale, interpolated), (*images.lq[:-2], *size))
     except UNFIT as error:
         _check_channels(trial, images)
-        raise UserError(f'{trial.place}: does not suit {trial.key}: {described(error)}') from error
+        raise UserError(f'{trial.place}: {_named(size)} does not suit {trial.key}: {described(error)}') from error
     if images.gt is None:
         return
     if 0 in images.factors:
@@ -99,9 +122,35 @@ def try_report(trial: Trial, images: Images) -> None:
         raise UserError(f'{trial.place}, scale: {factor}, but {_sizes(images)}')
     try:
         adapter = ImageSRAdapter(trial.network, channels)
-        trial.run(lambda x: adapter(x, factor), images.lq)
     except UNFIT as error:
-        raise UserError(f'{trial.place}, scale: {factor} does not suit {trial.key}: {described(error)}') from error
+        raise UserError(f'{trial.place}: does not suit {trial.key}: {described(error)}') from error
+    for size in images.sizes:
+        try:
+            trial.run(lambda x: adapter(x, factor), (*images.lq[:-2], *size))
+        except UNFIT as error:
+            what = f'scale: {factor}, {_named(size)} does not suit {trial.key}'
+            raise UserError(f'{trial.place}, {what}: {described(error)}') from error
+
+
+def _sizes_by_headers(dataset: Any, of_lq: bool) -> Iterator[tuple[int, int]]:
+    """Height and width of the LR files of one of BasicSR's data sets; `of_lq`: it has no other files.
+
+    Of an LMDB nothing: its keys are no files.
+    """
+    for entry in getattr(dataset, 'paths', ()):
+        file = entry.get('lq_path') if isinstance(entry, dict) else entry if of_lq else None
+        if file is None:
+            continue
+        try:
+            with Image.open(file) as image:
+                turned = image.getexif().get(_ORIENTATION) in _QUARTER_TURNED
+                yield (image.width, image.height) if turned else (image.height, image.width)
+        except (OSError, Image.DecompressionBombError):
+            continue  # no file, or none that Pillow knows; whether BasicSR does, validation will tell
+
+
+def _named(size: tuple[int, int]) -> str:
+    return f'LR of {size[1]}x{size[0]}'
 
 
 def _check_channels(trial: Trial, images: Images) -> None:

@@ -2,24 +2,23 @@
 
 import inspect
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import nn
 
-from vsrkd_plugin.adapters.contract import Grows, input_channels
+from vsrkd_plugin.adapters.contract import UNFIT, Grows, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.config.registries import Model
-from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
 from vsrkd_plugin.errors import UserError, first_line, unexpected
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
+from vsrkd_plugin.preflight.data_sets import DataSets
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.preflight.validation import check_validation
 from vsrkd_plugin.run.checkpoints import load_weights
@@ -27,11 +26,15 @@ from vsrkd_plugin.synthesis.bank.file import check_banks
 from vsrkd_plugin.synthesis.clips.moving import PICTURE
 
 _PAIR = ('network_t', 'network_g')
-_UNFIT = (ValueError, RuntimeError, TypeError)  # what a network raises that is given what it does not take
 
 
-def check_networks(opt: dict[str, Any]) -> None:
-    """The part of `check_files` that concerns networks, their checkpoints, and stored banks."""
+def check_networks(opt: dict[str, Any], data_sets: DataSets | None = None) -> None:
+    """The part of `check_files` that concerns networks, their checkpoints, stored banks, and what validates them.
+
+    Args:
+        opt: options that passed `validate` and `complete`.
+        data_sets: those of the options, if another check needs them too.
+    """
     with unnoticed():
         plan = DistillationPlan.from_options(opt) if opt['is_train'] and Model.of(opt).distils else None
         networks = _build_networks(opt, plan)
@@ -41,7 +44,8 @@ def check_networks(opt: dict[str, Any]) -> None:
             _check_features(plan, networks)
         elif opt['is_train'] and Model.of(opt).is_video:
             _check_clip_training(opt, networks['network_g'])
-        check_validation(opt, networks)
+        if opt['rank'] == 0:  # the others need not decode every image again
+            check_validation(opt, networks, data_sets or DataSets(opt['datasets']))
 
 
 def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[str, nn.Module]:
@@ -93,7 +97,7 @@ def _check_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str,
             try:
                 with torch.no_grad():
                     ImageSRAdapter(freeze(networks[key]), wanted, size)(torch.zeros(1, wanted, size, size), scale)
-            except _UNFIT as error:
+            except UNFIT as error:
                 raise UserError(f'{key}: does not fit scale {scale}: {first_line(error)}') from error
     if plan.starts_from_teacher:
         _check_start(networks['network_t'], networks['network_g'], torch.rand(1, wanted, 8, 8))
@@ -110,28 +114,13 @@ def _check_video_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dic
             adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(networks[key]), CLIP_CHANNELS)
             with torch.no_grad():
                 adapter(torch.zeros(1, *spec.lr_shape(scale)), scale)
-        except _UNFIT as error:
+        except UNFIT as error:
             raise UserError(
                 f'{key}: does not fit clips of {spec.frames} frames at scale {scale}: {first_line(error)}'
             ) from error
-        assert isinstance(adapter, VideoSRAdapter)
-        _check_validation_clips(opt, key, scale, adapter.window or 1)
     if plan.starts_from_teacher:
         _check_start(networks['network_t'], networks['network_g'], torch.rand(1, 2, CLIP_CHANNELS, 8, 8))
     _check_inputs(plan, CLIP_CHANNELS)
-
-
-def _check_validation_clips(opt: dict[str, Any], key: str, scale: int, window: int) -> None:
-    """A clip that is too short, or of another scale, would be met at the first validation, or in the report."""
-    for phase, options in opt['datasets'].items():
-        if options['type'] != 'DegradedClipDataset':
-            continue
-        if options['scale'] != scale:
-            raise UserError(f'datasets, {phase}, scale: expected {scale}, that of the networks, got {options["scale"]}')
-        for clip, readers in DegradedClipDataset(deepcopy(options)).clips:
-            if len(readers) < window:
-                found = f'{clip} has {len(readers)} frames'
-                raise UserError(f'datasets, {phase}: {found}, fewer than the window of {window} of {key}')
 
 
 def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> None:
@@ -159,7 +148,7 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
             raise ValueError(
                 f'of the same input the student gives features of {counts[0]} images, the teacher of {counts[1]}'
             )
-    except (ValueError, RuntimeError) as error:
+    except UNFIT as error:
         raise UserError(f'{place}: {first_line(error)}') from error
 
 
@@ -174,12 +163,11 @@ def _check_clip_training(opt: dict[str, Any], network: nn.Module) -> None:
     scale, frames = train['scale'], train.get('num_frame', 1)
     try:
         adapter = VideoSRAdapter(freeze(network), scale, opt['network_g'], lr_size=train['gt_size'] // scale)
-    except _UNFIT as error:
+    except UNFIT as error:
         raise UserError(f'network_g: does not fit datasets, train: {first_line(error)}') from error
     if adapter.window not in (None, frames):
         expected = f'expected {adapter.window}, the window of network_g'
         raise UserError(f'datasets, train, num_frame: {expected}, got {frames}')
-    _check_validation_clips(opt, 'network_g', scale, adapter.window or 1)
 
 
 def _check_inputs(plan: DistillationPlan, channels: int) -> None:

@@ -1,19 +1,20 @@
 """One network tried on one data set for validation: small black images first, large ones only where small do not do."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 from vsrkd_plugin.errors import first_line
 
 SMALL, LARGE = 16, 64  # pixels: sides that most networks take, and that all of BasicSR's take
-_GRID = 8  # a crop keeps what is left of a side by 8: some networks want sides of a multiple of 4 or 8
-# What a network raises that is given what it does not take.
-UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+_GRID = 64  # a crop keeps what is left of a side by 64: some networks want sides of a multiple of 8, 16, …
+_MOST_SIZES = 16  # of a data set that are tried
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,19 @@ class Trial:
 
 
 def cropped(side: int, to: int = SMALL) -> int:
-    """A side to try with in the place of a larger one, pixels."""
-    return min(to + side % _GRID, side)
+    """A side to try with in the place of a larger one, pixels: the smallest of at least `to` with its remainder."""
+    return min(to + (side - to) % _GRID, side)
+
+
+def telling_sizes(sizes: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Of all LR sizes `(h, w)` of a data set those to try: one of each that are cropped alike, 16 at most.
+
+    If there are more, those go first whose sides have the least power of two in common: they suit the fewest networks.
+    """
+    kinds: dict[tuple[int, ...], tuple[int, int]] = {}
+    for size in sizes:
+        kinds.setdefault(tuple(map(cropped, size)), size)
+    return tuple(sorted(kinds.values(), key=lambda size: math.gcd(*size, _GRID))[:_MOST_SIZES])
 
 
 def described(error: BaseException) -> str:

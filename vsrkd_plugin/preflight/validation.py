@@ -4,25 +4,24 @@ Without it a data set that does not suit the networks is met at the first valida
 """
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from vsrkd_plugin.config.registries import Model, find_registered
-from vsrkd_plugin.data.images import BUNDLED
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, unexpected
 from vsrkd_plugin.metrics.clips import BORDER
 from vsrkd_plugin.metrics.means import measure
 from vsrkd_plugin.preflight.clip_trials import clips_of, try_clips
+from vsrkd_plugin.preflight.data_sets import DataSets, roots_are_there
 from vsrkd_plugin.preflight.image_trials import images_of, try_report, try_validation
 from vsrkd_plugin.preflight.trial import Trial, described
 
 _STOCK_MODEL = 'SRModel'
 
 
-def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_sets: DataSets) -> None:
     """Try every data set for validation or test with the networks that it will be put through, and the metrics.
 
     Data sets and models that are neither ours nor BasicSR's are not tried; a folder that is not there is told elsewhere
@@ -31,6 +30,7 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module]) -> Non
     Args:
         opt: options that passed `validate` and `complete`.
         networks: by key (`network_g`, `network_t`), built as the run builds them.
+        data_sets: those of the options.
 
     Raises:
         UserError: a data set does not suit a network, or a metric cannot be calculated.
@@ -41,20 +41,20 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module]) -> Non
     validates = not opt['is_train'] or bool(opt.get('val'))
     in_report = [key for key in ('network_t', 'network_g') if key in networks and opt['is_train']]
     for phase, options in opt['datasets'].items():
-        build = find_registered('data set', options['type'])
-        if phase.split('_')[0] == 'train' or build is None or not _roots_are_there(options):
-            continue
         place = f'datasets, {phase}'
+        if phase.split('_')[0] == 'train' or data_sets.cls(phase) is None or not roots_are_there(options, place):
+            continue
         trials = {key: Trial(place, options, key, networks[key], opt[key]) for key in ('network_g', *in_report)}
         if model.is_video:
-            if clips := clips_of(build, options, place):
+            if clips := clips_of(data_sets, phase, place):
                 for trial in trials.values():
                     try_clips(trial, clips)
-        elif images := images_of(build, options, place):
+        elif images := images_of(data_sets, phase, place):
             if validates:
                 try_validation(trials['network_g'], images, model.name != _STOCK_MODEL)
             for key in in_report:
-                try_report(trials[key], images)
+                # Of the student validation has tried the other sizes.
+                try_report(trials[key], images.first if validates and key == 'network_g' else images)
     if validates:
         _check_metrics(opt, model)
 
@@ -67,22 +67,15 @@ def _validates_as_known(model: Model) -> bool:
     return all(getattr(model.cls, name) is getattr(known, name) for name in ('feed_data', 'test', 'nondist_validation'))
 
 
-def _roots_are_there(options: dict[str, Any]) -> bool:
-    """Whether the data set's folders are there and not empty."""
-    roots: list[Any] = []
-    for key, value in options.items():
-        if key.startswith('dataroot') and value is not None:
-            roots += value if isinstance(value, list) else [value]
-    folders = [Path(root).expanduser() for root in roots if root != BUNDLED]
-    return all(folder.is_dir() and any(True for _ in folder.iterdir()) for folder in folders)
-
-
 def _check_metrics(opt: dict[str, Any], model: Model) -> None:
     """Calculate BasicSR's PSNR and SSIM as the options say; other metrics may load a network."""
     metrics = (opt.get('val') or {}).get('metrics') or {}
     filled_in = {} if model.name == _STOCK_MODEL else {'crop_border': BORDER}
     image = np.arange(48 * 48 * 3).reshape(48, 48, 3).astype(np.uint8)
     for name, options in metrics.items():
+        border = options.get('crop_border', 0)
+        if not isinstance(border, int) or isinstance(border, bool) or border < 0:
+            raise UserError(f'val, metrics, {name}, crop_border: {unexpected("a whole number >= 0", border)}')
         metric = find_registered('metric', options['type'])
         if inspect.isfunction(metric) and metric.__module__ == 'basicsr.metrics.psnr_ssim':
             try:
