@@ -294,6 +294,7 @@ def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path:
     with torch.no_grad():  # as the teacher says, within the rounding to 8 bits
         torch.testing.assert_close(teacher(first.lr).clamp(0, 1), first.target, rtol=0, atol=0.6 / 255)
     (tmp_path / 'teacher.pth').unlink()
+    named = {key: options[key] for key in ('network_t', 'path')}
     del options['network_t']
     options['path'] = {}
     options['synthesis'] = {**options['synthesis'], 'bank': {'path': str(tmp_path / 'bank.*.lmdb')}}
@@ -302,6 +303,11 @@ def test_stored_banks_of_clips_stand_in_for_the_teacher(options: dict, tmp_path:
     done = run(['train'], options, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'experiments/tiny_video/models/net_g_latest.pth').exists()
+    # What is left in the file of a teacher that is not asked changes nothing, be its weights gone or not.
+    done = run(['train'], {**options, **named, 'name': 'named'}, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((tmp_path / 'experiments/named/report.json').read_text())
+    assert {entry['network'] for entry in report['complexity']} == {'student'}
     options['synthesis']['clips']['sigma'] = 1.5
     refused = run(['train'], options, tmp_path, '--force_yml', 'name=other')
     assert refused.returncode == 2 and 'LR by blur 1.0; expected' in refused.stderr

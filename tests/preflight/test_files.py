@@ -23,6 +23,8 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.folder_lock import owned
+from vsrkd_plugin.synthesis.bank.file import BankWriter
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options'
 TEACHER = {'type': 'VDSR', 'num_in_ch': 1, 'num_feat': 6, 'num_block': 3}
@@ -251,6 +253,37 @@ def _edsr(opt: dict[str, Any], tmp_path: Path, **student: Any) -> dict[str, Any]
         del opt['datasets'][f'val_x{scale}']
     opt['datasets']['val_x2']['color'] = 'rgb'
     return opt
+
+
+def _stored(opt: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Learn from a stored bank, of Y, that answers for the teacher of the options."""
+    spec = SampleSpec(1, {scale: 48 // scale for scale in (2, 3, 4)})
+    writer = BankWriter(folder / 'bank.lmdb', spec, teacher='T', capacity=4)
+    for scale, size in spec.lr_sizes.items():
+        writer.add(torch.zeros(4, 1, size, size), torch.zeros(4, 1, 48, 48), scale)
+    writer.close()
+    opt['synthesis'] = {'hr_size': 48, 'bank': {'path': str(folder / 'bank.lmdb')}}
+    opt['train'].update(init='random', growth=None)
+    for key in ('adversarial_opt', 'reconstruction_opt', 'optim_z', 'self_ensemble'):
+        opt['train'].pop(key, None)
+    del opt['network_z']
+    return opt
+
+
+def test_a_teacher_that_is_left_beside_stored_banks(opt: dict[str, Any], weights: Path, tmp_path: Path) -> None:
+    opt = _stored(opt, tmp_path)
+    _check(opt, tmp_path)
+    opt['network_t'] = {**EDSR, 'upscale': 4}  # other channels, another scale; its weights do not fit
+    _fails(opt, tmp_path, r'^path, pretrain_network_t: ')  # the report would load them
+    weights.unlink()
+    _check(opt, tmp_path)
+    opt['path']['pretrain_network_t'] = 'zoo:no_such'
+    _fails(opt, tmp_path, r'^path, pretrain_network_t: zoo:no_such: no such weights in the zoo')
+    opt['path']['pretrain_network_t'] = None
+    _check(opt, tmp_path)
+    opt['train']['init'] = 'teacher'
+    opt['path']['pretrain_network_t'] = str(weights)
+    _fails(opt, tmp_path, r'^path, pretrain_network_t: .*: no such checkpoint file$')
 
 
 def test_networks_of_basicsr(opt: dict[str, Any], tmp_path: Path) -> None:

@@ -15,17 +15,15 @@ from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
 from vsrkd_plugin.errors import UserError, first_line, unexpected
-from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher
+from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
 from vsrkd_plugin.preflight.data_sets import DataSets
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.preflight.validation import check_validation
-from vsrkd_plugin.run.checkpoints import load_weights
+from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there
 from vsrkd_plugin.synthesis.bank.file import check_banks
 from vsrkd_plugin.synthesis.clips.moving import PICTURE
-
-_PAIR = ('network_t', 'network_g')
 
 
 def check_networks(opt: dict[str, Any], data_sets: DataSets | None = None) -> None:
@@ -38,7 +36,7 @@ def check_networks(opt: dict[str, Any], data_sets: DataSets | None = None) -> No
     with unnoticed():
         plan = DistillationPlan.from_options(opt) if opt['is_train'] and Model.of(opt).distils else None
         networks = _build_networks(opt, plan)
-        _check_weights(opt, networks)
+        _check_weights(opt, networks, plan)
         if plan:
             (_check_video_pair if plan.clips else _check_pair)(opt, plan, networks)
             _check_features(plan, networks)
@@ -59,8 +57,8 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
         if plan.clips:
             channels, size = CLIP_CHANNELS, plan.clips.picture_size
         else:
-            key = 'network_t' if 'network_t' in networks else 'network_g'
-            channels, size = input_channels(networks[key], opt[key]), max(plan.kept_lr_sizes.values())
+            channels = channels_of(plan, _asked_teacher(plan, networks), networks['network_g'])
+            size = max(plan.kept_lr_sizes.values())
         build, arguments = split_type(dict(plan.generator), 'network')
         networks['network_z'] = build_or_tell(
             build, {'num_out_ch': channels, **arguments, 'lr_size': size}, 'network_z'
@@ -68,8 +66,23 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
     return networks
 
 
-def _check_weights(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
+def _asked_teacher(plan: DistillationPlan, networks: Mapping[str, nn.Module]) -> nn.Module | None:
+    """The teacher, where the training asks it."""
+    return networks['network_t'] if plan.asks_teacher else None
+
+
+def _asked_pair(plan: DistillationPlan, networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The student, and the teacher where the training asks it; by their keys."""
+    teacher = _asked_teacher(plan, networks)
+    return {**({} if teacher is None else {'network_t': teacher}), 'network_g': networks['network_g']}
+
+
+def _check_weights(opt: dict[str, Any], networks: dict[str, nn.Module], plan: DistillationPlan | None) -> None:
+    """Load what is named; without its weights a teacher for which stored banks answer takes no part and is removed."""
     path = opt['path']
+    spared = bool(plan and plan.teacher and not plan.asks_teacher)
+    if spared and path.get('pretrain_network_t') is None:
+        del networks['network_t']
     for key in (key for key in path if key.startswith('pretrain_network_') and path[key] is not None):
         label = key.removeprefix('pretrain_network_')
         network = networks.get(f'network_{label}')
@@ -79,6 +92,9 @@ def _check_weights(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
             continue  # a resumed run takes its own checkpoint instead
         param_key, strict = path.get(f'param_key_{label}'), path.get(f'strict_load_{label}', True)
         try:
+            if spared and label == 't' and not weights_are_there(path[key]):
+                del networks['network_t']
+                continue
             load_weights(network, path[key], param_key, strict)
         except UserError as error:
             raise UserError(f'path, {key}: {error}') from error
@@ -86,17 +102,16 @@ def _check_weights(opt: dict[str, Any], networks: dict[str, nn.Module]) -> None:
 
 def _check_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str, nn.Module]) -> None:
     """Teacher and student must take the same images, and enlarge them by every scale."""
-    channels = {key: input_channels(networks[key], opt[key]) for key in _PAIR if key in networks}
-    wanted = channels.get('network_t', channels['network_g'])
-    if channels['network_g'] != wanted:
-        raise UserError(
-            f'network_g: takes {channels["network_g"]} channels, but the teacher (network_t) takes {wanted}'
-        )
+    pair = _asked_pair(plan, networks)
+    wanted = channels_of(plan, pair.get('network_t'), pair['network_g'])
+    found = input_channels(pair['network_g'], plan.student.options)
+    if found != wanted:
+        raise UserError(f'network_g: takes {found} channels, but the teacher (network_t) takes {wanted}')
     for scale, size in plan.lr_sizes.items():
-        for key in channels:
+        for key, network in pair.items():
             try:
                 with torch.no_grad():
-                    ImageSRAdapter(freeze(networks[key]), wanted, size)(torch.zeros(1, wanted, size, size), scale)
+                    ImageSRAdapter(freeze(network), wanted, size)(torch.zeros(1, wanted, size, size), scale)
             except UNFIT as error:
                 raise UserError(f'{key}: does not fit scale {scale}: {first_line(error)}') from error
     if plan.starts_from_teacher:
@@ -106,12 +121,12 @@ def _check_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str,
 
 def _check_video_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str, nn.Module]) -> None:
     """Teacher and student must take the clips that are made, and enlarge them by the scale."""
-    for key in (key for key in _PAIR if key in networks):
+    for key, network in _asked_pair(plan, networks).items():
         teaches = key == 'network_t'  # a teacher is asked for what a bank keeps
         spec = (plan.kept_spec if teaches else plan.sample_spec)(CLIP_CHANNELS)
         scale = next(iter(spec.lr_sizes))
         try:
-            adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(networks[key]), CLIP_CHANNELS)
+            adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(network), CLIP_CHANNELS)
             with torch.no_grad():
                 adapter(torch.zeros(1, *spec.lr_shape(scale)), scale)
         except UNFIT as error:
@@ -131,7 +146,7 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
     if not isinstance(layers, Mapping):
         raise UserError(f'{place}: {unexpected("a mapping", layers)}')
     student, teacher = networks['network_g'], networks['network_t']
-    channels = CLIP_CHANNELS if plan.clips else input_channels(teacher, plan.teacher.options if plan.teacher else None)
+    channels = channels_of(plan, teacher, student)
     spec = plan.sample_spec(channels)
     scale = next(iter(spec.lr_sizes))
     x = torch.zeros(2, *spec.lr_shape(scale))

@@ -26,7 +26,7 @@ from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, 
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
-from vsrkd_plugin.run.checkpoints import load_weights, write_text_atomically
+from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there, write_text_atomically
 
 logger = logging.getLogger('basicsr')
 DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4}
@@ -201,8 +201,11 @@ def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[
     """Teacher (if there was one) and student, and a description of each."""
     opt, paths = experiment.options, experiment.options.get('path') or {}
     networks, described = {}, {}
-    if opt.get('network_t'):
-        weights = paths.get('pretrain_network_t')
+    weights = paths.get('pretrain_network_t')
+    stored = ((opt.get('synthesis') or {}).get('bank') or {}).get('path')
+    if stored and not (weights and weights_are_there(_from_root(weights, opt))):
+        logger.info('Report: without the teacher; stored banks stood for it, and its weights are not there')
+    elif opt.get('network_t'):
         if not weights:
             raise UserError(f'{experiment.folder / "options.yml"}: network_t, but no path, pretrain_network_t')
         weights = _from_root(weights, opt)

@@ -73,11 +73,16 @@ def _entries(content: Any) -> list[str]:
     return [key for key, value in inner.items() if _find_weights(value, None, {id(content)}) is not None]
 
 
+def weights_are_there(path: str | os.PathLike) -> bool:
+    """Whether there is such a checkpoint file; raises `UserError` on weights that the zoo does not know."""
+    return resolve_weights(path).is_file()
+
+
 def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str, Tensor]]:
     """As `read_weights`, with the entry that holds the weights in front."""
-    file = resolve_weights(path)
-    if not file.is_file():
+    if not weights_are_there(path):
         raise UserError(f'{path}: no such checkpoint file')
+    file = resolve_weights(path)
     try:
         content = read_torch_file(file)
     except Exception as error:  # whatever a broken file makes the reader raise, the file is what is wrong
