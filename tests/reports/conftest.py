@@ -30,6 +30,9 @@ def small_vdsr(settings: dict, seed: int) -> VDSR:
     return VDSR(**settings, start='identity')
 
 
+from vsrkd_plugin.registration import register
+
+
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
     """`experiments/tiny` with a teacher, a student, two pictures at x2 and x3, and a record of a resumed training."""
@@ -92,3 +95,9 @@ def change_options(experiment: Path):
         write_options(experiment, options)
 
     return change
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> None:
+    """What the options of an experiment name must be registered before its report is made."""
+    register()
