@@ -11,6 +11,7 @@ import yaml
 
 import vsrkd_plugin  # noqa: F401 - makes basicsr importable
 from vsrkd_plugin.archs.vdsr_arch import VDSR
+from vsrkd_plugin.registration import register
 
 TEACHER = {'num_in_ch': 1, 'num_feat': 8, 'num_block': 2}
 STUDENT = {'num_in_ch': 1, 'num_feat': 4, 'num_block': 2}
@@ -28,9 +29,6 @@ def natural_picture(height: int, width: int, seed: int) -> np.ndarray:
 def small_vdsr(settings: dict, seed: int) -> VDSR:
     torch.manual_seed(seed)
     return VDSR(**settings, start='identity')
-
-
-from vsrkd_plugin.registration import register
 
 
 @pytest.fixture
