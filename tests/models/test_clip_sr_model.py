@@ -143,7 +143,7 @@ def test_a_report_without_validation_sets(options: dict, tmp_path: Path) -> None
         (lambda o: o['train'].update(temporal_opt={'type': 'L1Loss'}), 'temporal_opt: has no use in ClipSRModel'),
         (lambda o: o.update(network_g={**TDAN, 'num_frame': 5}), 'num_frame: expected 5, the window .* got 3'),
         (lambda o: o['network_g'].update(upscale=4), r'network_g: does not fit datasets, train: .* expected'),
-        (lambda o: o['datasets']['val'].update(scale=4), 'datasets, val, scale: expected 2'),
+        (lambda o: o['datasets']['val'].update(scale=4), 'datasets, val, scale: 4 does not suit network_g'),
     ],
 )
 def test_what_does_not_fit_is_told_before_the_training(options: dict, tmp_path: Path, change, words: str) -> None:
