@@ -328,7 +328,10 @@ def test_what_is_fine() -> None:
         ('val:suffix', 'x'),
         ('network_g', {'type': 'ProgressiveStudent', 'network': {'type': 'VDSR', 'num_block': 20}}),
     ):  # fmt: skip
-        validate(_set(copy.deepcopy(opt), where, value), True)
+        changed = _set(copy.deepcopy(opt), where, value)
+        before = copy.deepcopy(changed)
+        validate(changed, True)
+        assert changed == before, where  # nothing is filled in or put right
     alone = _set(_set(copy.deepcopy(opt), 'synthesis:sources', [{'type': 'procedural'}]), 'network_z', GONE)
     for key in ('optim_z', 'adversarial_opt', 'reconstruction_opt', 'scheduler_z'):
         del alone['train'][key]

@@ -364,6 +364,7 @@ def test_what_is_not_known_is_not_tried(tmp_path: Path, image_folder: Path, monk
         _registered(monkeypatch, MODEL_REGISTRY, model)
     _registered(monkeypatch, DATASET_REGISTRY, _Theirs)
     _check(_test('MultiScaleSRModel', VDSR, {'type': '_Theirs'}), tmp_path, False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['images']  # nothing was created
     opt = _test('TheirModel', {**COMPACT, 'upscale': 4}, _images(image_folder))
     _check(opt, tmp_path, False)
     _fails({**opt, 'model_type': 'TheirOtherModel'}, tmp_path, r'^datasets, test, scale: 2, but network_g', False)

@@ -142,8 +142,9 @@ def test_without_locks_another_process_of_the_same_number_is_no_owner(
 ) -> None:
     file = lock_file(tmp_path / 'run')
     file.write_text(json.dumps({**json.loads(file.read_text()), 'clock': '1'}))
+    assert json.loads(file.read_text())['pid'] == owner.pid
     with owned(tmp_path / 'run'):
-        pass
+        assert json.loads(file.read_text())['pid'] == os.getpid()
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{', '{"pid": "x", "host": 3}', '{"host": "elsewhere", "pid": 1}'])
