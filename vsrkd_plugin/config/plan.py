@@ -120,6 +120,8 @@ class LossPlan:
     feature: Options | None
     temporal: Options | None
     temporal_z: Options | None
+    sharpness: Options | None = None
+    perceptual: Options | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,8 @@ class DistillationPlan:
                 train.feature_opt,
                 train.temporal_opt,
                 train.temporal_z_opt,
+                train.sharpness_opt,
+                train.perceptual_opt,
             ),
             starts_from_teacher=train.init == 'teacher',
             growth=GrowthPlan(**{**growth.model_dump(), 'milestones': growth.milestones and tuple(growth.milestones)})

@@ -1,6 +1,6 @@
 """A distillation: teacher, student, inputs and losses, with one step each of the student and of the generators."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class DistillationTask:
         ema_decay: of that average.
         features: loss of tapped layers, and `taps`, of student and teacher.
         temporal: loss that keeps clips steady along their motion.
+        beside: more losses of the student's output and the teacher's, by their names in the log.
         seed: of the choice of scales; the same in every process.
     """
 
@@ -60,6 +61,7 @@ class DistillationTask:
         features: Callable[[list[Tensor], list[Tensor]], Tensor] | None = None,
         taps: Sequence[FeatureTaps] = (),
         temporal: Callable[..., Tensor] | None = None,
+        beside: Mapping[str, Loss] | None = None,
         seed: int = 0,
     ) -> None:
         self.networks, self.inputs, self.scales, self.batch = networks, inputs, list(scales), batch
@@ -67,6 +69,7 @@ class DistillationTask:
         self.generator_freq, self.grad_clip = generator_freq, grad_clip
         self.growth, self.averaged, self.ema_decay = growth, averaged, ema_decay
         self.features, self.taps, self.temporal = features, list(taps), temporal
+        self.beside = dict(beside or {})
         self._parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self._rng = torch.Generator().manual_seed(seed)
 
@@ -95,7 +98,7 @@ class DistillationTask:
         return self.inputs.step(self.objective, self.batch, scale) if self.objective else {}
 
     def train_student(self, scale: int) -> dict[str, Tensor]:
-        """One step of the student on new inputs; `l_kd` and, where asked for, `l_steady` and `l_feat`."""
+        """One step of the student on new inputs; `l_kd` and, where asked for, others."""
         inputs = self.inputs.next(self.batch, scale)
         for taps in self.taps:
             taps.listen()
@@ -116,7 +119,7 @@ class DistillationTask:
 
     def extra_losses(self, inputs: Batch, scale: int, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What the student learns by beside the distillation loss."""
-        losses = {}
+        losses = {name: loss(output, target) for name, loss in self.beside.items()}
         if self.temporal is not None and inputs.motion is not None:
             turn = inputs.motion.turn
             frames, wanted = (undo_dihedral(clip, turn) for clip in (output, target))

@@ -7,7 +7,7 @@ import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
-from torch import nn
+from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import Grows, NetworkContract
 from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
@@ -17,7 +17,7 @@ from vsrkd_plugin.config.plan import DistillationPlan, Options
 from vsrkd_plugin.distillation.features import FeatureTaps, tap_pair
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES
-from vsrkd_plugin.distillation.steps import GeneratorObjective, TeacherStudent
+from vsrkd_plugin.distillation.steps import GeneratorObjective, Loss, TeacherStudent
 from vsrkd_plugin.distillation.task import DistillationTask
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
@@ -82,6 +82,7 @@ def build_task(
         features=features,
         taps=taps,
         temporal=build_loss(losses.temporal).to(device) if losses.temporal else None,
+        beside=_losses_beside(plan, student, device),
         seed=plan.seed,
     )
     if plan.starts_from_teacher and not resumes:
@@ -109,6 +110,24 @@ def _growth_schedule(plan: DistillationPlan, student: nn.Module) -> GrowthSchedu
         return None
     growth = plan.growth
     return GrowthSchedule(student.depth, growth.start, growth.milestones, growth.every, growth.step)
+
+
+def _losses_beside(plan: DistillationPlan, student: nn.Module, device: torch.device) -> dict[str, Loss]:
+    """Losses of the student's output and the teacher's beside the distillation loss, by their names in the log."""
+    found: dict[str, Loss] = {}
+    if plan.losses.sharpness:
+        sharpness = build_loss(plan.losses.sharpness).to(device)
+        found['l_sharp'] = on_luma(sharpness) if NetworkContract.of(student).luma_only and plan.clips else sharpness
+    if plan.losses.perceptual:
+        perceptual = build_loss(plan.losses.perceptual).to(device)
+        found['l_percep'] = partial(_perceptual, perceptual)
+    return found
+
+
+def _perceptual(loss: nn.Module, output: Tensor, target: Tensor) -> Tensor:
+    """BasicSR's gives a loss of content and one of style, each None where its weight is 0; of clips frame by frame."""
+    colours = [x.flatten(0, -4).expand(-1, 3, -1, -1) for x in (output, target)]
+    return sum((part for part in loss(*colours) if part is not None), output.new_zeros(()))
 
 
 def _features(

@@ -1,0 +1,294 @@
+"""What a checkpoint is, as a teacher: its network, what it takes and gives, what it costs, and what it restores."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.adapters.complying import comply
+from vsrkd_plugin.adapters.contract import UNFIT, UNIT_RANGE, NetworkContract
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.adapters.probing import best_value_range, smallest_size_and_multiple
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
+from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.inspection.clips import CLIP_CONDITIONS, clip_restoration
+from vsrkd_plugin.inspection.recognising import Candidate, named_candidate, recognise
+from vsrkd_plugin.inspection.restoring import CONDITIONS, Gain, photographs, restoration
+from vsrkd_plugin.reports.complexity import count_macs
+from vsrkd_plugin.run.checkpoints import read_weights
+
+SCALES = (2, 3, 4)  # that a network of several is measured at
+_LR_SIDE, _VIDEO_SIDE = 48, 64  # of what it is tried with
+_PATIENCE = 3e12  # multiply-accumulates that all of measuring may take, at most: some twenty seconds on one core
+_ANSWERED = 0.5  # dB over bicubic, and over what it gains on clean images: then it is for degraded ones
+# Sharper than bicubic by this, and yet no nearer to HR: what a discriminator, or a perceptual loss, made of it.
+_SHARP, _NEAR = 1.5, 0.3
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a teacher; `as_json` gives it to programs.
+
+    Attributes:
+        path: the checkpoint.
+        options: `{type, …}`, as an options file has them.
+        source: who knows the family: `BasicSR` (and this package), `spandrel`, or `--network`.
+        is_video: it takes clips.
+        window: frames of its sliding window; None of others.
+        scales: the factors that it enlarges by.
+        channels: 1 (Y) or 3 (RGB).
+        value_range: of black and white.
+        min_size, size_multiple: of LR sides; smaller and other ones are padded.
+        contract: what options must say of it (`contract_t`), since the network itself does not.
+        params: weights.
+        macs_per_megapixel: multiply-accumulates for a megapixel of the result, at the last of `scales`.
+        gains: what it restores, at the last of `scales`.
+        warnings: what speaks against it as a teacher.
+    """
+
+    path: str
+    options: Mapping[str, Any]
+    source: str
+    is_video: bool
+    window: int | None
+    scales: tuple[int, ...]
+    channels: int
+    value_range: tuple[float, float]
+    min_size: int
+    size_multiple: int
+    contract: Mapping[str, Any]
+    params: int
+    macs_per_megapixel: float | None
+    gains: tuple[Gain, ...]
+    warnings: tuple[str, ...] = ()
+    weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def scale(self) -> int:
+        """The one that gains and operations are of."""
+        return self.scales[-1]
+
+    @property
+    def by_condition(self) -> dict[str, Gain]:
+        """Gains by their conditions."""
+        return {gain.condition: gain for gain in self.gains}
+
+    @property
+    def is_sharpened(self) -> bool:
+        """Whether it gives more detail than PSNR rewards, as networks trained with a GAN do."""
+        clean = self.by_condition.get('clean')
+        return clean is not None and clean.gain < _NEAR and clean.sharpness > _SHARP * clean.sharpness_bicubic
+
+    @property
+    def answers(self) -> list[str]:
+        """Conditions in which it clearly gains more than on clean images: what it was trained for."""
+        clean = self.by_condition.get('clean')
+        if clean is None:
+            return []
+        least = max(clean.gain, 0) + _ANSWERED
+        return [gain.condition for gain in self.gains if gain is not clean and gain.gain >= least]
+
+    @property
+    def degrade(self) -> dict[str, Any] | None:
+        """Options of `synthesis.degrade` that give it the inputs that it is for; None where clean ones are."""
+        answered = self.answers
+        noise = max((int(name.split()[1]) for name in answered if name.startswith('noise')), default=0)
+        jpeg = min((int(name.split()[1]) for name in answered if name.startswith('JPEG')), default=0)
+        found: dict[str, Any] = {}
+        if any(name.startswith('blur') for name in answered):
+            found['blur'] = [0.2, 1.5]
+        if noise:
+            found['noise'] = [0, noise]
+        if jpeg:
+            found['jpeg'] = [jpeg, 95]
+        return found or None
+
+    @property
+    def clip_degradation(self) -> str:
+        """Of a video network: how LR of its clips is made (`bicubic` or `blur`): that in which it gains more."""
+        return max(self.gains, key=lambda gain: gain.gain).condition if self.gains else 'bicubic'
+
+    def as_json(self) -> dict[str, Any]:
+        """Numbers, texts, lists and mappings."""
+        found = {key: value for key, value in asdict(replace(self, weights={})).items() if key != 'weights'}
+        found['gains'] = {gain.condition: {**asdict(gain), 'gain': round(gain.gain, 3)} for gain in self.gains}
+        return {**found, 'is_sharpened': self.is_sharpened, 'answers': self.answers, 'degrade': self.degrade}
+
+
+def inspect_teacher(
+    path: str,
+    network: Mapping[str, Any] | None = None,
+    contract: Mapping[str, Any] | None = None,
+    allow_restoration: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> Inspection:
+    """Find out what a checkpoint is.
+
+    Args:
+        path: the file, or `zoo:NAME`.
+        network: options of its network, where the user names it.
+        contract: fields of its contract, where the user says them.
+        allow_restoration: a network of scale 1 is not refused.
+        say: is told what is being done.
+
+    Raises:
+        UserError: it cannot be read, is of no known family, does not enlarge, holds values that are not finite, or its
+            output is not finite.
+    """
+    say(f'reading {path}')
+    weights = read_weights(path)
+    candidates = [named_candidate(path, weights, dict(network))] if network else recognise(path, weights)
+    say(f'trying {len(candidates)} ways to build a {candidates[0].options["type"]}')
+    measured = [_measured(path, candidate, contract or {}, allow_restoration) for candidate in candidates]
+    best = max(measured, key=lambda inspection: inspection.gains[0].network)
+    if len(measured) > 1 or not best.is_video:
+        say('measuring what it restores')
+    return _complete(best, contract or {})
+
+
+def build(inspection: Inspection) -> nn.Module:
+    """The network that was found, with its weights, keeping to its contract."""
+    candidate = Candidate(dict(inspection.options), inspection.weights)
+    return comply(candidate.build(), inspection.contract, inspection.options)
+
+
+def adapter_of(network: nn.Module, inspection: Inspection) -> ImageSRAdapter | VideoSRAdapter:
+    """A network called as its kind is."""
+    if inspection.is_video:
+        return VideoSRAdapter(network, inspection.scale, inspection.options, lr_size=_VIDEO_SIDE)
+    return ImageSRAdapter(network, inspection.channels, _LR_SIDE)
+
+
+def _measured(
+    path: str, candidate: Candidate, contract: Mapping[str, Any], allow_restoration: bool
+) -> Inspection:
+    """A candidate with what is quickly told of it, and its gain on clean images, which tells candidates apart."""
+    network = candidate.build()
+    name = candidate.options['type']
+    hints = {**_hints(candidate), **contract}
+    try:
+        comply(network, hints, candidate.options)
+        if candidate.is_video:
+            return _video(path, candidate, network, hints)
+        sizes = smallest_size_and_multiple(network)
+        if sizes is None:
+            raise UserError(f'{path}: the {name} that it fits takes no image of up to 192x192')
+        known = NetworkContract.of(network)
+        for key, found in (('min_size', sizes.min_size), ('size_multiple', sizes.size_multiple)):
+            if key not in contract and found > getattr(known, key):
+                hints[key] = found
+        comply(network, hints, candidate.options)
+        known = NetworkContract.of(network)
+        scales = SCALES if known.multi_scale else (_factor(network, known),)
+        if scales == (1,) and not allow_restoration:
+            raise UserError(
+                f'{path}: {name} gives an image of the size of its input (scale 1): it restores, and does not '
+                'super-resolve; --allow-restoration takes it all the same'
+            )
+        adapter = ImageSRAdapter(network, known.channels, _LR_SIDE)
+        found_range = best_value_range(adapter, scales[-1])
+        if not any(map(math.isfinite, found_range.errors.values())):
+            raise UserError(f'{path}: the {name} gives values that are not finite')
+        if 'value_range' not in contract and found_range.best not in (None, found_range.said):
+            hints['value_range'] = list(found_range.best or UNIT_RANGE)
+            comply(network, hints, candidate.options)
+        known = NetworkContract.of(network)
+        side = max(_LR_SIDE, sizes.min_size)
+        clean = restoration(
+            lambda lr: adapter(lr, scales[-1]),
+            photographs(-(-side // sizes.size_multiple) * sizes.size_multiple, scales[-1], 1),
+            scales[-1],
+            known.channels,
+            {'clean': CONDITIONS['clean']},
+        )
+    except UNFIT as error:
+        raise UserError(f'{path}: the {name} that it fits cannot be run: {first_line(error)}') from error
+    return Inspection(
+        path=path,
+        options=candidate.options,
+        source=candidate.source,
+        is_video=False,
+        window=None,
+        scales=scales,
+        channels=known.channels,
+        value_range=known.value_range,
+        min_size=sizes.min_size,
+        size_multiple=sizes.size_multiple,
+        contract=hints,
+        params=sum(parameter.numel() for parameter in network.parameters()),
+        macs_per_megapixel=None,
+        gains=tuple(clean),
+        weights=candidate.weights,
+    )
+
+
+def _hints(candidate: Candidate) -> dict[str, Any]:
+    """What spandrel knows of a network's sizes, where it is not what everyone takes."""
+    return {key: value for key, value in (candidate.contract or {}).items() if value > 1}
+
+
+@torch.no_grad()
+def _factor(network: nn.Module, contract: NetworkContract) -> int:
+    """The factor that a network of one scale enlarges by."""
+    output = network(torch.zeros(1, contract.channels, _LR_SIDE, _LR_SIDE))
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        raise ValueError(f'gives {type(output).__name__}, expected one image')
+    factor, rest = divmod(output.shape[-1], _LR_SIDE)
+    if rest or output.shape[1] != contract.channels or output.shape[-2] != output.shape[-1]:
+        raise ValueError(f'gives {tuple(output.shape)} for one of {_LR_SIDE}x{_LR_SIDE}')
+    return factor
+
+
+def _video(path: str, candidate: Candidate, network: nn.Module, hints: dict[str, Any]) -> Inspection:
+    scale = next((v for k, v in candidate.options.items() if k in ('scale', 'upscale')), 4)
+    adapter = VideoSRAdapter(network, scale, candidate.options, lr_size=_VIDEO_SIDE)
+    contract = NetworkContract.of(network)
+    return Inspection(
+        path=path,
+        options=candidate.options,
+        source=candidate.source,
+        is_video=True,
+        window=adapter.window,
+        scales=(scale,),
+        channels=3,
+        value_range=contract.value_range,
+        min_size=contract.min_size,
+        size_multiple=contract.size_multiple,
+        contract=hints,
+        params=sum(parameter.numel() for parameter in network.parameters()),
+        macs_per_megapixel=None,
+        gains=tuple(clip_restoration(adapter, CLIP_CONDITIONS)),
+        weights=candidate.weights,
+    )
+
+
+def _complete(inspection: Inspection, contract: Mapping[str, Any]) -> Inspection:
+    """Operations and all gains of the candidate that is best."""
+    network = build(inspection)
+    adapter = adapter_of(network, inspection)
+    scale, side = inspection.scale, _VIDEO_SIDE if inspection.is_video else _LR_SIDE
+    frames = max(7, inspection.window or 0) if inspection.is_video else 1
+    shape = (1, frames, 3, side, side) if inspection.is_video else (1, inspection.channels, side, side)
+    macs = count_macs(adapter, torch.rand(shape), scale, frames)
+    found = replace(inspection, macs_per_megapixel=macs and macs / (side * scale) ** 2 * 1e6)
+    if not inspection.is_video:
+        lr_side = -(-max(_LR_SIDE, found.min_size) // found.size_multiple) * found.size_multiple
+        each = (macs or 1e9) * (lr_side / side) ** 2 * len(CONDITIONS)
+        number = int(min(max(_PATIENCE / each, 1), 4))
+        hr = photographs(lr_side, scale, number)
+        gains = restoration(lambda lr: adapter(lr, scale), hr, scale, found.channels, CONDITIONS)
+        found = replace(found, gains=tuple(gains))
+    return replace(found, warnings=tuple(_warnings(found)))
+
+
+def _warnings(found: Inspection) -> list[str]:
+    warnings = []
+    if all(gain.gain < 0 for gain in found.gains) and not found.is_sharpened:
+        warnings.append(
+            'it is worse than bicubic in every condition: its weights may be random, or of another network, range or '
+            'colour order'
+        )
+    return warnings
