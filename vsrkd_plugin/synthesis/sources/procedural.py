@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vsrkd_plugin.ops.sending import send
 from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
@@ -238,12 +239,8 @@ class ProceduralSource(SeededSource):
         start = image * (self.channels * side * side) + (top + flip_y * edge) * side + left + flip_x * edge
         down, right = (1 - 2 * flip_y) * side, 1 - 2 * flip_x
         step_i, step_j = torch.where(transposed, right, down), torch.where(transposed, down, right)
-        start, step_i, step_j = self._send(torch.stack([start, step_i, step_j])).view(3, -1, 1, 1, 1).unbind(0)
+        start, step_i, step_j = send(torch.stack([start, step_i, step_j]), self.device).view(3, -1, 1, 1, 1).unbind(0)
         along = torch.arange(size, device=self.device)
         channel = torch.arange(self.channels, device=self.device) * (side * side)
         index = start + channel.view(-1, 1, 1) + step_i * along.view(-1, 1) + step_j * along
         return self._images.view(-1)[index] / 255
-
-    def _send(self, x: Tensor) -> Tensor:
-        """To `device` without waiting for what it is doing."""
-        return x if self.device.type == 'cpu' else x.pin_memory().to(self.device, non_blocking=True)
