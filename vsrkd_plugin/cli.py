@@ -62,6 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser('info', help='versions, devices, precision, what is registered')
     _add_import(info)
     info.set_defaults(run=_command('info'))
+    distillation = commands.add_parser('distill', help="a student from a teacher's file alone: no options file, no data")
+    _add_teacher(distillation)
+    distillation.add_argument('-o', metavar='FOLDER', help='where everything goes; default: runs/TEACHER')
+    distillation.add_argument(
+        '--student', metavar='KIND', help="same (the teacher's family), compact, or a FILE.yml with network_g"
+    )
+    distillation.add_argument(
+        '--speedup', type=float, default=4, metavar='N', help='times fewer operations than the teacher; default: 4'
+    )
+    distillation.add_argument('--budget', default='15m', help='time for all of it: 90s, 15m, 1h; default: 15m')
+    distillation.add_argument('--inputs', nargs='+', metavar='FOLDER', help='LR pictures of yours, to learn from too')
+    distillation.add_argument('--seed', type=int, default=0, help='of everything random; default: 0')
+    distillation.set_defaults(run=_command('distill'))
+    inspection = commands.add_parser('inspect', help='what a checkpoint is: its network, cost, and what it restores')
+    _add_teacher(inspection)
+    inspection.add_argument('--json', action='store_true', help='for programs')
+    inspection.set_defaults(run=_command('inspect'))
     report = commands.add_parser('report', help='make the report of an experiment again, or compare several')
     report.add_argument(
         'folder', metavar='FOLDER', help='experiments/NAME; or a folder of experiments: quality against operations'
@@ -74,6 +91,20 @@ def _parser() -> argparse.ArgumentParser:
 def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument('-opt', required=True, metavar='FILE', help='options file (YAML)')
     command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
+
+
+def _add_teacher(command: argparse.ArgumentParser) -> None:
+    command.add_argument('teacher', metavar='TEACHER', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    command.add_argument(
+        '--network', metavar='TYPE', help='its network, where it is not found out: a registered type, or {type: …, …}'
+    )
+    command.add_argument(
+        '--contract', metavar='{…}', help='what it takes, where it is not found out: {value_range: [0, 255]}'
+    )
+    command.add_argument(
+        '--allow-restoration', action='store_true', help='take a network that does not enlarge (a denoiser) too'
+    )
+    _add_import(command)
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:

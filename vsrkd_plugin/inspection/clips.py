@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.inspection.restoring import Gain, photographs, psnr
+from vsrkd_plugin.inspection.restoring import EQUAL, Gain, photographs, psnr
 from vsrkd_plugin.metrics.sharpness import sharpness
 from vsrkd_plugin.ops.colour import rgb_to_y
-from vsrkd_plugin.ops.degradation import SIGMA, reduce_by
+from vsrkd_plugin.ops.degradation import SIGMA, degrade
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 # How LR of clips is made; the names are those of `synthesis.clips.degradation`.
@@ -25,11 +25,11 @@ def clip_restoration(network: VideoSRAdapter, conditions: Mapping[str, Mapping[s
     hr = _moving_photograph(network.scale)
     found = []
     for name in conditions:
-        lr = (reduce_by(name, hr, network.scale).clamp(0, 1) * 255).round() / 255
+        lr = (degrade(hr, network.scale, name).clamp(0, 1) * 255).round() / 255
         results = [network(lr[None])[0], bicubic_resize(lr, network.scale, from_corner=name == 'blur'), hr]
         ours, theirs, true = (_luma(frames)[..., _BORDER:-_BORDER, _BORDER:-_BORDER] for frames in results)
         sharp = (round(float(sharpness(y * 255).mean()), 3) for y in (ours, theirs, true))
-        found.append(Gain(name, psnr(ours, true), psnr(theirs, true), *sharp))
+        found.append(Gain(name, psnr(ours, true), psnr(theirs, true), EQUAL, EQUAL, *sharp))
     return found
 
 

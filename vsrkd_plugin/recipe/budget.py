@@ -1,0 +1,99 @@
+"""How many iterations fit into a time: a few real steps are timed."""
+
+import re
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+
+from vsrkd_plugin.config.plan import DistillationPlan
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.models.task import build_task, student_options
+from vsrkd_plugin.ops.precision import place
+
+_UNITS = {'s': 1, 'm': 60, 'h': 3600}
+_TIMED = 6.0  # seconds of steps that are timed, at most
+_LEAST_STEPS, _MOST_STEPS = 4, 64
+_PICTURES = 32  # painted for it: few, so that the painting is over before the steps are timed
+# Of a budget, for what is no step: validation, checkpoints, report. What a training takes beside its steps.
+_FOR_STEPS = 0.85
+LEAST_ITERATIONS = 100
+
+
+def seconds_of(text: str) -> float:
+    """`90s`, `15m`, `1.5h`, or minutes as a bare number.
+
+    Raises:
+        UserError: no such time, or none above 0.
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([smh]?)', text.strip().lower())
+    seconds = float(found.group(1)) * _UNITS[found.group(2) or 'm'] if found else 0.0
+    if seconds <= 0:
+        raise UserError(f'--budget: expected a time such as 90s, 15m or 1h, got {text}')
+    return seconds
+
+
+def seconds_per_step(opt: Mapping[str, Any]) -> float:
+    """The time of one step of a distillation, on the device that its options name; nothing is left behind.
+
+    Where a bank gives answers again, it is the mean over as many steps as one answer is used for.
+
+    Args:
+        opt: validated and completed options of a distillation.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _timed(_with_few_pictures(opt))
+
+
+def _with_few_pictures(opt: Mapping[str, Any]) -> dict[str, Any]:
+    changed = deepcopy(dict(opt))
+    for source in changed['synthesis'].get('sources') or ():
+        if source['type'] == 'procedural':
+            source['num_images'] = _PICTURES
+    return changed
+
+
+def _timed(opt: dict[str, Any]) -> float:
+    plan = DistillationPlan.from_options(opt)
+    device = torch.device('cuda' if plan.on_gpu else 'cpu')
+    student = place(build_network(dict(student_options(plan))), device)
+    # As if it went on from a state: the start from the teacher is not timed with the steps.
+    task = build_task(plan, student, device, resumes=True)
+    group = max(plan.bank.reuse, 1)
+    for iteration in range(1, group + 1):  # the first steps plan their convolutions, and fill what the bank needs
+        task.step(iteration)
+    _finish(device)
+    started, done = time.perf_counter(), 0
+    while done < _LEAST_STEPS or (done < _MOST_STEPS and time.perf_counter() - started < _TIMED) or done % group:
+        done += 1
+        task.step(group + done)
+    _finish(device)
+    return (time.perf_counter() - started) / done
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def iterations_for(seconds: float, per_step: float) -> int:
+    """Iterations that fit, rounded down to tens.
+
+    Args:
+        seconds: what is left of the budget.
+        per_step: seconds a step.
+
+    Raises:
+        UserError: fewer than `LEAST_ITERATIONS` fit.
+    """
+    fit = int(seconds * _FOR_STEPS / per_step) // 10 * 10
+    if fit < LEAST_ITERATIONS:
+        needed = LEAST_ITERATIONS * per_step / _FOR_STEPS
+        raise UserError(
+            f'--budget: in what is left of it, {seconds:.0f} s, {fit} steps of {per_step:.2f} s fit; expected at least '
+            f'{LEAST_ITERATIONS}, which take {needed / 60:.1f} minutes'
+        )
+    return fit
