@@ -9,8 +9,10 @@ from vsrkd_plugin.errors import UserError, first_line
 
 GROUP = 'basicsr.plugins'
 MODULES = (
+    'vsrkd_plugin.archs.imdn_arch',
     'vsrkd_plugin.archs.latent_generator_arch',
     'vsrkd_plugin.archs.progressive_student_arch',
+    'vsrkd_plugin.archs.rlfn_arch',
     'vsrkd_plugin.archs.rlsp_arch',
     'vsrkd_plugin.archs.spandrel_network_arch',
     'vsrkd_plugin.archs.tdan_arch',

@@ -1,12 +1,13 @@
 """What a network says of itself: typed, read in this one place, and asked for by everything else.
 
-A network takes part by attributes and methods (`docs/architecture.md` lists them); what its class does not say may be
-said by the options that it was built with; what nobody says is found out by calling it (`image_sr`, `video_sr`).
+A network takes part by attributes and methods; options (`contract_t`, `contract_g`) say the rest, and override it
+(`docs/your_network.md` shows both); what nobody says is found out by calling it (`image_sr`, `video_sr`, `probing`).
+`complying` has a network keep to its contract, whoever calls it.
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -19,6 +20,33 @@ UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 _CHANNEL_NAMES = ('num_in_ch', 'in_chans', 'in_channels', 'in_nc', 'n_colors')
 # The sequence of equal blocks of BasicSR's networks that can grow; other networks say it by `growing_body`.
 _GROWING_BODIES = {'EDSR': 'body', 'MSRResNet': 'body'}
+# What is known of BasicSR's networks: sizes that they need and do not see to themselves. Others say it by attributes.
+_KNOWN: dict[str, Callable[[Any], dict[str, int]]] = {
+    'SwinIR': lambda network: {'size_multiple': _window_size(network)},
+    'EDVR': lambda network: {'size_multiple': 16 if network.hr_in else 4},
+    'RRDBNet': lambda network: _unshuffled(network, {2: 2, 1: 4}.get(network.scale, 1)),
+    'BasicVSR': lambda network: {'min_size': 33},  # its SPyNet halves the frames five times
+    'IconVSR': lambda network: {'min_size': 33},
+    'TOFlow': lambda network: {'size_multiple': 16},
+    'BasicVSRPlusPlus': lambda network: (
+        {'min_size': 64} if network.is_low_res_input else {'min_size': 256, 'size_multiple': 4}
+    ),
+}
+
+
+def _window_size(network: nn.Module) -> int:
+    """Of SwinIR, whose blocks know it."""
+    sizes = [getattr(module, 'window_size', None) for module in network.modules()]
+    return max((size for size in sizes if isinstance(size, int)), default=1)
+
+
+def _unshuffled(network: Any, factor: int) -> dict[str, int]:
+    """Of RRDBNet, whose first layer reads `factor` pixels in each direction as channels."""
+    return {'size_multiple': factor, 'channels': network.conv_first.in_channels // factor**2}
+
+
+UNIT_RANGE = (0.0, 1.0)
+_NOTED = '_contract_noted'  # the attribute of a network that holds its `Noted`
 
 
 class _ByAttributes(type(Protocol)):  # type: ignore[misc]  # typing's metaclass of protocols has no public name
@@ -157,6 +185,11 @@ class NetworkContract:
         window: frames of its sliding window; None where it does not say.
         luma_only: it super-resolves Y of RGB, and enlarges chroma by bicubic.
         growing_body: the attribute that holds its `nn.Sequential` of equal blocks; None where it does not say.
+        chain: names of its convolutions in order, where it is a plain chain of them with a ReLU behind each but the
+            last; or of one module that holds them all. None where it is none, or has the method `chain`.
+        value_range: of what it takes and gives: the values of black and white.
+        size_multiple: height and width of its input must be multiples of it.
+        min_size: the least height and width of its input.
     """
 
     channels: int
@@ -166,31 +199,76 @@ class NetworkContract:
     window: int | None = None
     luma_only: bool = False
     growing_body: str | None = None
+    chain: tuple[str, ...] | None = None
+    value_range: tuple[float, float] = UNIT_RANGE
+    size_multiple: int = 1
+    min_size: int = 1
 
     @classmethod
     def of(cls, network: nn.Module, options: Mapping[str, Any] | None = None) -> 'NetworkContract':
         """Read the contract of a network, bare or wrapped (DataParallel, DistributedDataParallel, ProgressiveStudent).
 
         Args:
-            network: built.
-            options: what it was built with.
+            network: built; if `comply` was given options of its contract, they come first.
+            options: what it was built with; those that `comply` was given, if not given here.
         """
-        network, options = innermost(network), options or {}
+        network = innermost(network)
+        options_said = noted(network)
+        options = options or options_said.built or {}
         if isinstance(inner := options.get('network'), Mapping):
             options = inner
+        known = _KNOWN.get(type(network).__name__, lambda network: {})(network)
 
         def said(name: str, default: Any) -> Any:
-            return getattr(network, name, default)
+            return options_said.said[name] if name in options_said.said else getattr(network, name, default)
 
         return cls(
-            channels=_channels(network, options),
+            channels=options_said.said.get('channels') or _channels(network, options, known.get('channels')),
             pre_upsampling=bool(said('pre_upsampling', False)),
-            multi_scale=bool(said('multi_scale', False)),
+            multi_scale=bool(said('multi_scale', _needs_scale(network))),
             recurrent=bool(said('recurrent', False)),
-            window=options.get('num_frame') or said('num_frame', None),
-            luma_only=isinstance(network, ResolvesLuma),
+            window=options_said.said.get('window') or options.get('num_frame') or getattr(network, 'num_frame', None),
+            luma_only=bool(options_said.said.get('luma_only', True)) and isinstance(network, ResolvesLuma),
             growing_body=said('growing_body', _GROWING_BODIES.get(type(network).__name__)),
+            chain=_names(said('chain', None)),
+            value_range=_pair(said('value_range', UNIT_RANGE)),
+            size_multiple=int(said('size_multiple', known.get('size_multiple', 1))),
+            min_size=int(said('min_size', known.get('min_size', 1))),
         )
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What is noted at a network beside what it says itself; deep copies have it too.
+
+    Args:
+        said: fields of its contract, by options (`contract_t`, `contract_g`).
+        built: the options that it was built with.
+    """
+
+    said: Mapping[str, Any] = field(default_factory=dict)
+    built: Mapping[str, Any] | None = None
+
+
+def noted(network: nn.Module) -> Noted:
+    """What `note` noted of a network."""
+    return vars(innermost(network)).get(_NOTED, Noted())
+
+
+def note(network: nn.Module, said: Mapping[str, Any] | None, built: Mapping[str, Any] | None) -> None:
+    """Note what options say of a network; None leaves what was noted before.
+
+    Raises:
+        ValueError: no such field, or a network without a method `luma` is to super-resolve Y alone.
+    """
+    network = innermost(network)
+    before = noted(network)
+    said = before.said if said is None else {name: value for name, value in said.items() if value is not None}
+    if unknown := said.keys() - {known.name for known in fields(NetworkContract)}:
+        raise ValueError(f'a contract has no {min(unknown)!r}')
+    if said.get('luma_only') and not isinstance(network, ResolvesLuma):
+        raise ValueError(f'luma_only: {type(network).__name__} has no method luma, which super-resolves Y alone')
+    setattr(network, _NOTED, Noted(said, before.built if built is None else dict(built)))
 
 
 def bare(network: nn.Module) -> nn.Module:
@@ -209,13 +287,36 @@ def input_channels(network: nn.Module, options: Mapping[str, Any] | None = None)
     return NetworkContract.of(network, options).channels
 
 
-def _channels(network: nn.Module, options: Mapping[str, Any]) -> int:
-    """By its options, its attribute, its constructor's default, its first convolution, in this order."""
+def _channels(network: nn.Module, options: Mapping[str, Any], known: int | None) -> int:
+    """By its options, its attribute, its constructor's default, what is known, its first convolution, in this order."""
     defaults = inspect.signature(type(network).__init__).parameters
     for name in _CHANNEL_NAMES:
         default = defaults[name].default if name in defaults else None
         for value in (options.get(name), getattr(network, name, None), default):
             if isinstance(value, int):
                 return value
+    if known is not None:
+        return known
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     return first.in_channels if first else 3
+
+
+def _needs_scale(network: nn.Module) -> bool:
+    """Whether `forward` cannot be called without an argument `scale`."""
+    scale = inspect.signature(network.forward).parameters.get('scale')
+    return scale is not None and scale.default is scale.empty
+
+
+def _names(chain: Any) -> tuple[str, ...] | None:
+    """Names of modules; None of a method or a submodule called `chain`."""
+    if isinstance(chain, str):
+        return (chain,)
+    of_names = isinstance(chain, (list, tuple)) and all(isinstance(name, str) for name in chain)
+    return tuple(chain) if of_names and chain else None
+
+
+def _pair(values: Sequence[float]) -> tuple[float, float]:
+    low, high = map(float, values)
+    if not low < high:
+        raise ValueError(f'value_range: expected two numbers, the lower first, got {list(values)}')
+    return low, high

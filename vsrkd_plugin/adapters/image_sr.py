@@ -67,6 +67,17 @@ class ImageSRAdapter(nn.Module):
         return output.float()
 
 
+def with_chroma(lr: Tensor, luma: Tensor) -> Tensor:
+    """RGB of Y that was super-resolved, and of the chroma of LR, enlarged by bicubic.
+
+    Args:
+        lr: RGB, `(n, 3, h, w)` in [0, 1].
+        luma: `(n, 1, scale * h, scale * w)`.
+    """
+    chroma = bicubic_resize(rgb_to_ycbcr(lr)[:, 1:], luma.shape[-1] // lr.shape[-1])
+    return ycbcr_to_rgb(torch.cat([luma.float(), chroma], 1))
+
+
 @torch.no_grad()
 def probe(network: nn.Module, channels: int, lr_size: int = 16, scale: int | None = None) -> bool:
     """Whether a network wants its input enlarged before: run it on a black image and look at the size.

@@ -7,6 +7,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import NetworkContract, Residual, SkipsBlocks, StartsBlocks
 
 
@@ -39,13 +40,19 @@ class ProgressiveStudent(nn.Module):
         active: blocks that run at the start. Default all.
         block_start: how blocks that are not grown yet begin: `identity` (growing leaves the function unchanged),
             `random` (the paper) or `keep` (as the network made them).
+        contract: what options say of the network (`growing_body`, say).
 
     Raises:
         ValueError: the network has no such body, `active` is not in 1..depth, or a block cannot be made an identity.
     """
 
     def __init__(
-        self, *, network: Mapping[str, Any] | nn.Module, active: int | None = None, block_start: str = 'identity'
+        self,
+        *,
+        network: Mapping[str, Any] | nn.Module,
+        active: int | None = None,
+        block_start: str = 'identity',
+        contract: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if block_start not in ('identity', 'random', 'keep'):
@@ -56,10 +63,10 @@ class ProgressiveStudent(nn.Module):
             arguments = dict(network)
             built = ARCH_REGISTRY.get(arguments.pop('type'))(**arguments)
         self.network = built
-        contract = NetworkContract.of(built)
+        said = NetworkContract.of(comply(built, contract))
         self._body_name = ''  # of the body that skips blocks; empty where the network does so itself
         if not isinstance(built, SkipsBlocks):
-            name = contract.growing_body or ''
+            name = said.growing_body or ''
             body = dict(built.named_children()).get(name)
             if not isinstance(body, nn.Sequential):
                 raise ValueError(
@@ -69,8 +76,8 @@ class ProgressiveStudent(nn.Module):
             growing.active_blocks = len(body)
             built.register_module(name, growing)
             self._body_name = name
-        self.multi_scale, self.pre_upsampling = contract.multi_scale, contract.pre_upsampling
-        self.recurrent = contract.recurrent
+        self.multi_scale, self.pre_upsampling = said.multi_scale, said.pre_upsampling
+        self.recurrent = said.recurrent
         self.active = self.depth if active is None else active
         for block in self.blocks[self.active :]:
             if block_start == 'identity':

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 
 from vsrkd_plugin.commands.options import checked_options, distillation_plan
 from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
-from vsrkd_plugin.models.teacher import build_teacher_and_entry
+from vsrkd_plugin.models.teacher import build, build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast
 from vsrkd_plugin.run.checkpoints import save_atomically
 
@@ -48,7 +47,7 @@ def compress(opt: dict[str, Any], path: Path) -> None:
     device = torch.device('cuda' if plan.on_gpu else 'cpu')
     teacher, entry = build_teacher_and_entry(plan.teacher, device)
     print(f'The teacher is {entry or "the weights"} of {plan.teacher.weights}')
-    student = build_network(dict(plan.student.options)).to(device)
+    student = build(plan.student).to(device)
     source = build_source(plan, channels_of(plan, teacher, student), device, partial(autocast, device, torch.float32))
     count = (INIT_CLIPS if plan.clips else INIT_PATCHES) // len(plan.scales)
     try:

@@ -18,7 +18,7 @@ from vsrkd_plugin.distillation.steps import TeacherStudent
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
-from vsrkd_plugin.models.teacher import build_teacher_and_entry
+from vsrkd_plugin.models.teacher import build, build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
@@ -85,8 +85,8 @@ def _fill_owned(
     within = partial(autocast, device, resolve_precision(plan.precision, device))
     teacher, entry = build_teacher_and_entry(trained, device)
     print(f'The teacher is {entry or "the weights"} of {trained.weights}')
-    kind = plan.kept_spec(channels_of(plan, teacher, teacher))
-    adapter = adapt_teacher(plan, teacher, kind.channels)
+    kind = plan.kept_spec(channels_of(plan, teacher, build(plan.student)))
+    adapter = adapt_teacher(plan, teacher)
     # Only `teacher_target` is called, which asks the teacher alone; no student takes part.
     networks = TeacherStudent(adapter, adapter, within, plan.self_ensemble)
     goal = -(-number // (len(kind.lr_sizes) * of))

@@ -3,11 +3,19 @@
 import glob
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vsrkd_plugin.config.registries import Model
-from vsrkd_plugin.config.schema import BankOptions, ClipsOptions, DistillationOptions, SourceOptions, options_model
+from vsrkd_plugin.config.schema import (
+    BankOptions,
+    ClipsOptions,
+    ContractOptions,
+    DistillationOptions,
+    PathOptions,
+    SourceOptions,
+    options_model,
+)
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
@@ -18,12 +26,17 @@ Options = Mapping[str, Any]  # `{type, …}`: what a registered class is built w
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """A network, and the checkpoint that it starts from (None: a random start)."""
+    """A network, and the checkpoint that it starts from (None: a random start).
+
+    Attributes:
+        contract: what the options say of what it wants (fields of `NetworkContract`).
+    """
 
     options: Options
     weights: str | None = None
     param_key: str | None = None
     strict: bool = True
+    contract: Options = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -190,8 +203,10 @@ class DistillationPlan:
             batch=datasets['train'].batch_size_per_gpu or 1,
             hr_size=synthesis.hr_size,
             kept_hr_size=kept_hr_size,
-            teacher=NetworkPlan(options.network_t, *options.path.weights('t')) if options.network_t else None,
-            student=NetworkPlan(options.network_g, *options.path.weights('g')),
+            teacher=_network_plan(options.network_t, options.path, 't', options.contract_t)
+            if options.network_t
+            else None,
+            student=_network_plan(options.network_g, options.path, 'g', options.contract_g),
             generator=options.network_z,
             sources=tuple(
                 SourcePlan(source.type, source.weight, _settings(source, largest), entry)
@@ -259,6 +274,10 @@ class DistillationPlan:
     def asks_teacher(self) -> bool:
         """Whether a training needs the teacher; not where stored banks have its outputs."""
         return self.teacher is not None and (self.starts_from_teacher or not self.bank.path)
+
+
+def _network_plan(network: Options, path: PathOptions, label: str, contract: ContractOptions | None) -> NetworkPlan:
+    return NetworkPlan(network, *path.weights(label), contract.said if contract else {})
 
 
 def picture_size(clips: ClipsOptions, kept_hr_size: int, scale: int) -> int:

@@ -291,6 +291,27 @@ class VideoSynthesisOptions(SynthesisOptions):
     clips: ClipsOptions = option('how pictures of the sources are set in motion')
 
 
+class ContractOptions(Section):
+    """What a network wants, where it does not say so itself, or wrongly."""
+
+    channels: v.Channels | None = option('of its input: 1 (Y) or 3 (RGB)', None)
+    value_range: v.Range | None = option('black and white of what it takes and gives, such as [0, 255]', None)
+    size_multiple: v.Whole | None = option('sides of its input must be multiples of it; they are padded', None)
+    min_size: v.Whole | None = option('the least side of its input; smaller ones are padded', None)
+    pre_upsampling: v.Bool | None = option('its input is enlarged by bicubic before', None)
+    multi_scale: v.Bool | None = option('it has an argument scale, and serves every scale', None)
+    recurrent: v.Bool | None = option('it takes clips of any length', None)
+    window: v.Whole | None = option('frames of its sliding window, an odd number', None)
+    luma_only: v.Bool | None = option('false: a network with a method luma is learned from by its colours too', None)
+    growing_body: v.Text | None = option('its attribute that holds equal blocks in a Sequential, to grow by', None)
+    chain: v.Roots | None = option('modules that are its plain chain of convolutions, for init: teacher', None)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is given."""
+        return self.model_dump(exclude_none=True)
+
+
 class RunOptions(Section):
     """Any run."""
 
@@ -301,6 +322,7 @@ class RunOptions(Section):
     manual_seed: v.Whole0 | None = option('seed of everything random; drawn if not given', None)
     datasets: dict[str, Dataset] = option('train, val_1, … (in a test test_1, …)')
     networks: dict[str, Network] = option('a network', {}, 'network_*')
+    contract_g: ContractOptions | None = option('what network_g wants', None)
     path: PathOptions = option('files', PathOptions())
     val: ValOptions = option('the validation', None)
     logger: LoggerOptions = option('log and checkpoints', LoggerOptions())
@@ -315,6 +337,7 @@ class DistillationOptions(RunOptions):
     precision: Precision = option('number format of convolutions', 'auto')
     network_g: Network = option('the student')
     network_t: Network = option('the teacher; banks that are stored can stand for it', None)
+    contract_t: ContractOptions | None = option('what network_t wants', None)
     network_z: Generator = option('the generator of learned sources, one for each scale', None)
     synthesis: SynthesisOptions = option('where the inputs come from', training=True)
     train: DistillationTrainOptions = option('the training', training=True)

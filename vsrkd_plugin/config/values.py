@@ -110,4 +110,12 @@ Betas = Annotated[tuple[Fraction, Fraction], Told('two numbers from 0 to below 1
 Speed = Annotated[
     tuple[Positive, Positive], Told('two numbers > 0, the lower first', lambda speed: speed[0] <= speed[1])
 ]
+Range = Annotated[
+    tuple[
+        Annotated[float, Field(strict=True, allow_inf_nan=False)],
+        Annotated[float, Field(strict=True, allow_inf_nan=False)],
+    ],
+    Told('two numbers, the lower first', lambda values: values[0] < values[1]),
+]
+Channels = Annotated[Literal[1, 3], Told('1 or 3')]
 GPUs = Annotated[Literal['auto'] | Whole0, Told("'auto' or a whole number >= 0")]

@@ -7,18 +7,37 @@ from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.distillation.steps import SRAdapter
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.synthesis.bank.file import read_meta
 
 
 def channels_of(plan: DistillationPlan, teacher: nn.Module | None, student: nn.Module) -> int:
-    """Channels of the inputs: the teacher's, or the student's where banks stand in for a teacher; clips are RGB."""
+    """Channels of the inputs: 3 where teacher or student takes colours, for a network of Y takes these too.
+
+    Where banks stand in for a teacher, of these and the student; clips are RGB.
+
+    Raises:
+        UserError: a bank that cannot be read.
+    """
     if plan.clips:
         return CLIP_CHANNELS
+    found = [input_channels(student, plan.student.options)]
     if teacher is not None and plan.teacher is not None:
-        return input_channels(teacher, plan.teacher.options)
-    return input_channels(student, plan.student.options)
+        found.append(input_channels(teacher, plan.teacher.options))
+    else:
+        found += _bank_channels(plan)
+    return max(found)
 
 
-def adapt_teacher(plan: DistillationPlan, teacher: nn.Module, channels: int) -> SRAdapter:
+def _bank_channels(plan: DistillationPlan) -> list[int]:
+    """Of each stored bank."""
+    try:
+        return [read_meta(path)['kind'].channels for path in plan.bank.stored()]
+    except UserError as error:
+        raise UserError(f'synthesis, bank, path: {error}') from error
+
+
+def adapt_teacher(plan: DistillationPlan, teacher: nn.Module) -> SRAdapter:
     """The teacher as it is asked: for what a bank keeps.
 
     Raises:
@@ -26,18 +45,18 @@ def adapt_teacher(plan: DistillationPlan, teacher: nn.Module, channels: int) -> 
     """
     options = plan.teacher.options if plan.teacher else None
     if not plan.clips:
-        return ImageSRAdapter(teacher, channels, max(plan.kept_lr_sizes.values()))
+        return ImageSRAdapter(teacher, input_channels(teacher, options), max(plan.kept_lr_sizes.values()))
     (scale, size), *_ = plan.kept_lr_sizes.items()
     return VideoSRAdapter(teacher, scale, options, lr_size=size)
 
 
-def adapt_student(plan: DistillationPlan, student: nn.Module, channels: int) -> SRAdapter:
+def adapt_student(plan: DistillationPlan, student: nn.Module) -> SRAdapter:
     """The student as it learns.
 
     Raises:
         ValueError: it does not take such inputs.
     """
     if not plan.clips:
-        return ImageSRAdapter(student, channels, max(plan.lr_sizes.values()))
+        return ImageSRAdapter(student, input_channels(student, plan.student.options), max(plan.lr_sizes.values()))
     (scale, size), *_ = plan.lr_sizes.items()
     return VideoSRAdapter(student, scale, plan.student.options, lr_size=size, checkpointed=plan.checkpointed)

@@ -39,7 +39,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """No DistributedDataParallel: the steps average gradients themselves, whichever blocks are active."""
-        net = place(net, self.device)
+        net = place(self.complying(net), self.device)
         broadcast_parameters(net)
         return net
 

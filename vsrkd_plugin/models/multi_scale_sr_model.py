@@ -7,7 +7,10 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import NetworkContract
+from vsrkd_plugin.adapters.image_sr import with_chroma
+from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.optim.factory import make_optimizer
 
 
@@ -16,13 +19,15 @@ def super_resolve(network: nn.Module, lq: Tensor, scale: int | None, interpolate
 
     Args:
         network: bare or wrapped.
-        lq: `(n, c, h, w)` in [0, 1].
+        lq: `(n, c, h, w)` in [0, 1]; of RGB a network of Y super-resolves Y, and chroma is enlarged by bicubic.
         scale: of the data set; None where it does not say, then the network's own default holds.
         interpolated: `lq` is at HR size already, so that networks of several scales must not enlarge it again.
     """
-    if scale is None or not NetworkContract.of(network).multi_scale:
-        return network(lq)
-    return network(lq, scale=1 if interpolated else scale)
+    contract = NetworkContract.of(network)
+    arguments = {'scale': 1 if interpolated else scale} if scale is not None and contract.multi_scale else {}
+    if contract.channels == 1 and lq.ndim == 4 and lq.shape[1] == 3:
+        return with_chroma(lq, network(rgb_to_y(lq), **arguments))
+    return network(lq, **arguments)
 
 
 @MODEL_REGISTRY.register()
@@ -30,10 +35,25 @@ class MultiScaleSRModel(SRModel):
     """SRModel that tells the network each data set's scale, and cuts that many pixels off for the metrics.
 
     A network takes part by an attribute `multi_scale` and an argument `scale` of its `forward`; others are called as
-    SRModel does. `crop_border` of a metric may be left out: it is the data set's scale then, as in the papers.
+    SRModel does. `crop_border` of a metric may be left out: it is the data set's scale then, as in the papers. What the
+    network wants (values of another range, sizes of some multiple) it is given: `docs/your_network.md`.
     """
 
     interpolated = False  # the current data set gives LR at HR size already
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As SRModel, and the network keeps to its contract from now on."""
+        return super().model_to_device(self.complying(net))
+
+    def complying(self, net: nn.Module) -> nn.Module:
+        """`network_g`, or its average, with the options of its contract."""
+        return comply(net, self.opt.get('contract_g') or {}, self.opt['network_g'])
+
+    def init_training_settings(self) -> None:
+        """As SRModel, whose average keeps to the contract too."""
+        super().init_training_settings()
+        if hasattr(self, 'net_g_ema'):
+            self.complying(self.net_g_ema)
 
     def get_optimizer(self, optim_type: str, params: list[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """As SRModel, of more kinds, Muon among them."""

@@ -4,7 +4,6 @@ import time
 from functools import partial
 
 import torch
-from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from vsrkd_plugin.distillation.task import DistillationTask
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import build_inputs
-from vsrkd_plugin.models.teacher import build_teacher
+from vsrkd_plugin.models.teacher import build, build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
 from vsrkd_plugin.optim.factory import make_optimizer
@@ -37,6 +36,7 @@ def student_options(plan: DistillationPlan) -> Options:
         'network': plan.student.options,
         'active': plan.growth.start,
         'block_start': plan.growth.block_start,
+        **({'contract': plan.student.contract} if plan.student.contract else {}),
     }
 
 
@@ -58,14 +58,15 @@ def build_task(
     teacher = build_teacher(plan.teacher, device) if plan.teacher and plan.asks_teacher else None
     channels = channels_of(plan, teacher, student)
     networks = TeacherStudent(
-        adapt_teacher(plan, teacher, channels) if teacher else None,
-        adapt_student(plan, keep_tail_in_fp32(student), channels),
+        adapt_teacher(plan, teacher) if teacher else None,
+        adapt_student(plan, keep_tail_in_fp32(student)),
         within,
         plan.self_ensemble,
     )
     inputs = build_inputs(plan, channels, device, within, networks.teacher_target)
     losses = plan.losses
     distillation = build_loss(losses.distill).to(device)
+    learns_luma = _learns_luma(plan, student, channels)
     features, taps = _features(plan, student, teacher)
     task = DistillationTask(
         networks,
@@ -73,8 +74,8 @@ def build_task(
         scales=plan.scales,
         batch=plan.batch,
         optimizer=make_optimizer(plan.optim_g, [p for p in student.parameters() if p.requires_grad]),
-        distillation=on_luma(distillation) if NetworkContract.of(student).luma_only and plan.clips else distillation,
-        objective=_objective(plan, networks, device) if inputs.optimizers else None,
+        distillation=on_luma(distillation) if learns_luma else distillation,
+        objective=_objective(plan, networks, device, learns_luma) if inputs.optimizers else None,
         generator_freq=plan.generator_freq,
         grad_clip=plan.grad_clip,
         growth=_growth_schedule(plan, student),
@@ -90,7 +91,7 @@ def build_task(
     broadcast_parameters(student)
     student.train()
     if plan.ema_decay:
-        averaged = place(build_network(dict(student_options(plan))), device)
+        averaged = place(build(plan.student, student_options(plan)), device)
         averaged.load_state_dict(student.state_dict())
         task.averaged = freeze(averaged)
     return task
@@ -139,11 +140,20 @@ def _features(
     return loss, tap_pair(student, teacher, loss.layers)
 
 
-def _objective(plan: DistillationPlan, networks: TeacherStudent, device: torch.device) -> GeneratorObjective:
+def _learns_luma(plan: DistillationPlan, student: nn.Module, channels: int) -> bool:
+    """Whether the student super-resolves Y alone of inputs in colour: what it makes of chroma cannot be learned."""
+    contract = NetworkContract.of(student, plan.student.options)
+    return contract.luma_only if plan.clips else contract.channels < channels
+
+
+def _objective(
+    plan: DistillationPlan, networks: TeacherStudent, device: torch.device, learns_luma: bool
+) -> GeneratorObjective:
     losses = plan.losses
+    adversarial = build_loss(losses.adversarial)
     return GeneratorObjective(
         networks,
-        build_loss(losses.adversarial),
+        on_luma(adversarial) if learns_luma and not plan.clips else adversarial,
         build_loss(losses.reconstruction),
         build_loss(losses.temporal_z).to(device) if losses.temporal_z else None,
     )

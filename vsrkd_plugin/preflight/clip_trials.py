@@ -12,6 +12,7 @@ from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.data.whole_clips import STOCK, gives_clips
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.clip_validation import LR_SIDE, validation_adapter
+from vsrkd_plugin.preflight.contracts import told
 from vsrkd_plugin.preflight.data_sets import DataSets
 from vsrkd_plugin.preflight.trial import Trial, cropped, described, telling_sizes
 
@@ -85,7 +86,7 @@ def try_clips(trial: Trial, clips: Clips) -> None:
         adapter = _adapter(trial, clips)
     except UNFIT as error:
         what = f'scale: {clips.scale} does not suit {trial.key}'
-        raise UserError(f'{trial.place}, {what}: {described(error)}') from error
+        raise UserError(f'{trial.place}, {what}: {told(error, trial.key, trial.network, _FRAMES)}') from error
     for clip, frames in clips.lengths.items():
         if frames < (adapter.window or 1):
             found = f'{clip} has {frames} frames'
@@ -96,7 +97,7 @@ def try_clips(trial: Trial, clips: Clips) -> None:
             trial.run(adapter, (length, CLIP_CHANNELS, height, width))
         except UNFIT as error:
             what = f'LR frames of {width}x{height} do not suit {trial.key}'
-            raise UserError(f'{trial.place}: {what}: {described(error)}') from error
+            raise UserError(f'{trial.place}: {what}: {told(error, trial.key, trial.network, length)}') from error
 
 
 def _adapter(trial: Trial, clips: Clips) -> VideoSRAdapter:

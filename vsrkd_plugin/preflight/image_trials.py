@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NoReturn
 
 from PIL import Image
@@ -13,6 +14,7 @@ from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.multi_scale_sr_model import super_resolve
+from vsrkd_plugin.preflight.contracts import told
 from vsrkd_plugin.preflight.data_sets import DataSets
 from vsrkd_plugin.preflight.trial import Trial, described, telling_sizes
 
@@ -85,16 +87,19 @@ def try_validation(trial: Trial, images: Images, tells_scale: bool) -> None:
         UserError: the network does not take the images, or does not give HR's size.
     """
     for size in images.sizes:
-        _try_size(trial, images, size, images.scale if tells_scale else None)
+        _try_size(trial, images, size, tells_scale)
 
 
-def _try_size(trial: Trial, images: Images, size: tuple[int, int], scale: int | None) -> None:
-    interpolated = bool(trial.dataset.get('interpolate'))
+def _try_size(trial: Trial, images: Images, size: tuple[int, int], tells_scale: bool) -> None:
+    scale, interpolated = images.scale, bool(trial.dataset.get('interpolate'))
     try:
-        lq, output = trial.run(lambda x: super_resolve(trial.network, x, scale, interpolated), (*images.lq[:-2], *size))
+        call = partial(super_resolve, trial.network, scale=scale, interpolated=interpolated)
+        lq, output = trial.run(call if tells_scale else trial.network, (*images.lq[:-2], *size))
     except UNFIT as error:
         _check_channels(trial, images)
-        raise UserError(f'{trial.place}: {_named(size)} does not suit {trial.key}: {described(error)}') from error
+        raise UserError(
+            f'{trial.place}: {_named(size)} does not suit {trial.key}: {told(error, trial.key, trial.network)}'
+        ) from error
     if images.gt is None:
         return
     if 0 in images.factors:
@@ -123,7 +128,7 @@ def try_report(trial: Trial, images: Images) -> None:
     try:
         adapter = ImageSRAdapter(trial.network, channels)
     except UNFIT as error:
-        raise UserError(f'{trial.place}: does not suit {trial.key}: {described(error)}') from error
+        raise UserError(f'{trial.place}: does not suit {trial.key}: {told(error, trial.key, trial.network)}') from error
     for size in images.sizes:
         try:
             trial.run(lambda x: adapter(x, factor), (*images.lq[:-2], *size))

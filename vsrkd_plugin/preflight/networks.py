@@ -1,13 +1,15 @@
 """Networks that options name: built, given their checkpoints, tried on what they will get."""
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from vsrkd_plugin.adapters.contract import UNFIT, Grows, input_channels
+from vsrkd_plugin.adapters.complying import comply
+from vsrkd_plugin.adapters.contract import UNFIT, UNIT_RANGE, Grows, NetworkContract, input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.config.plan import DistillationPlan
@@ -18,6 +20,7 @@ from vsrkd_plugin.errors import UserError, first_line, unexpected
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
+from vsrkd_plugin.preflight.contracts import check_value_range, told
 from vsrkd_plugin.preflight.data_sets import DataSets
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.preflight.validation import check_validation
@@ -33,17 +36,22 @@ def check_networks(opt: dict[str, Any], data_sets: DataSets | None = None) -> No
         opt: options that passed `validate` and `complete`.
         data_sets: those of the options, if another check needs them too.
     """
+    warning = None
     with unnoticed():
         plan = DistillationPlan.from_options(opt) if opt['is_train'] and Model.of(opt).distils else None
         networks = _build_networks(opt, plan)
         _check_weights(opt, networks, plan)
         if plan:
             (_check_video_pair if plan.clips else _check_pair)(opt, plan, networks)
+            if plan.teacher and plan.teacher.weights and (teacher := _asked_teacher(plan, networks)) is not None:
+                warning = check_value_range(plan, teacher)
             _check_features(plan, networks)
         elif opt['is_train'] and Model.of(opt).is_video:
             _check_clip_training(opt, networks['network_g'])
         if opt['rank'] == 0:  # the others need not decode every image again
             check_validation(opt, networks, data_sets or DataSets(opt['datasets']))
+    if warning and opt['rank'] == 0:
+        warnings.warn(warning, stacklevel=2)
 
 
 def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[str, nn.Module]:
@@ -51,8 +59,11 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
     networks: dict[str, nn.Module] = {}
     for key in (key for key in opt if key.startswith('network_') and not (plan and key == 'network_z')):
         networks[key] = build_or_tell(*split_type(opt[key], 'network'), key)
+        _comply(opt, key, networks[key], opt[key])
     if plan and plan.growth:
-        networks['network_g'] = build_or_tell(*split_type(dict(student_options(plan)), 'network'), 'train, growth')
+        options = dict(student_options(plan))
+        networks['network_g'] = build_or_tell(*split_type(options, 'network'), 'train, growth')
+        _comply(opt, 'network_g', networks['network_g'], options)
     if plan and plan.generator:
         if plan.clips:
             channels, size = CLIP_CHANNELS, plan.clips.picture_size
@@ -64,6 +75,22 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
             build, {'num_out_ch': channels, **arguments, 'lr_size': size}, 'network_z'
         )
     return networks
+
+
+def _comply(opt: dict[str, Any], key: str, network: nn.Module, built: Mapping[str, Any]) -> None:
+    """Have a network keep to its contract, as the run does; BasicSR's own models do not."""
+    said = opt.get(place := f'contract_{key.removeprefix("network_")}')
+    model = Model.of(opt)
+    try:
+        if model.ours:
+            comply(network, said or {}, built)
+            return
+        low, high = NetworkContract.of(network, built).value_range
+    except ValueError as error:
+        raise UserError(f'{place}: {first_line(error)}') from error
+    if (low, high) != UNIT_RANGE:
+        wants = f'{model.name} gives {key} values of 0 to 1, but {type(network).__name__} wants {low:g} to {high:g}'
+        raise UserError(f'model_type: {wants}; expected MultiScaleSRModel, which heeds it')
 
 
 def _asked_teacher(plan: DistillationPlan, networks: Mapping[str, nn.Module]) -> nn.Module | None:
@@ -104,16 +131,18 @@ def _check_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str,
     """Teacher and student must take the same images, and enlarge them by every scale."""
     pair = _asked_pair(plan, networks)
     wanted = channels_of(plan, pair.get('network_t'), pair['network_g'])
-    found = input_channels(pair['network_g'], plan.student.options)
-    if found != wanted:
-        raise UserError(f'network_g: takes {found} channels, but the teacher (network_t) takes {wanted}')
+    for key, network in pair.items():
+        channels = input_channels(network, opt[key])
+        if wanted not in (channels, 3) or channels not in (wanted, 1):  # a network of Y takes RGB too
+            raise UserError(f'{key}: takes {channels} channels, but {wanted} are made')
     for scale, size in plan.lr_sizes.items():
         for key, network in pair.items():
             try:
                 with torch.no_grad():
-                    ImageSRAdapter(freeze(network), wanted, size)(torch.zeros(1, wanted, size, size), scale)
+                    adapter = ImageSRAdapter(freeze(network), input_channels(network, opt[key]), size)
+                    adapter(torch.zeros(1, wanted, size, size), scale)
             except UNFIT as error:
-                raise UserError(f'{key}: does not fit scale {scale}: {first_line(error)}') from error
+                raise UserError(f'{key}: does not fit scale {scale}: {told(error, key, network)}') from error
     if plan.starts_from_teacher:
         _check_start(networks['network_t'], networks['network_g'], torch.rand(1, wanted, 8, 8))
     _check_inputs(plan, wanted)
@@ -126,12 +155,13 @@ def _check_video_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dic
         spec = (plan.kept_spec if teaches else plan.sample_spec)(CLIP_CHANNELS)
         scale = next(iter(spec.lr_sizes))
         try:
-            adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(network), CLIP_CHANNELS)
+            adapter = (adapt_teacher if teaches else adapt_student)(plan, freeze(network))
             with torch.no_grad():
                 adapter(torch.zeros(1, *spec.lr_shape(scale)), scale)
         except UNFIT as error:
             raise UserError(
-                f'{key}: does not fit clips of {spec.frames} frames at scale {scale}: {first_line(error)}'
+                f'{key}: does not fit clips of {spec.frames} frames at scale {scale}: '
+                f'{told(error, key, network, spec.frames)}'
             ) from error
     if plan.starts_from_teacher:
         _check_start(networks['network_t'], networks['network_g'], torch.rand(1, 2, CLIP_CHANNELS, 8, 8))
@@ -154,7 +184,7 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
         taps = tap_pair(student, teacher, {str(key): str(value) for key, value in layers.items()})
         counts = []
         for tap, network, adapt in zip(taps, (student, teacher), (adapt_student, adapt_teacher), strict=True):
-            adapter = adapt(plan, freeze(network), channels)
+            adapter = adapt(plan, freeze(network))
             tap.listen()
             with torch.no_grad():
                 adapter(x, scale)
@@ -179,7 +209,9 @@ def _check_clip_training(opt: dict[str, Any], network: nn.Module) -> None:
     try:
         adapter = VideoSRAdapter(freeze(network), scale, opt['network_g'], lr_size=train['gt_size'] // scale)
     except UNFIT as error:
-        raise UserError(f'network_g: does not fit datasets, train: {first_line(error)}') from error
+        raise UserError(
+            f'network_g: does not fit datasets, train: {told(error, "network_g", network, frames)}'
+        ) from error
     if adapter.window not in (None, frames):
         expected = f'expected {adapter.window}, the window of network_g'
         raise UserError(f'datasets, train, num_frame: {expected}, got {frames}')

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
@@ -232,6 +233,7 @@ def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str |
         network.precision = 'fp32'  # figures of the weights, not of the number format they were trained in
     load_weights(network, weights, param_key, strict)
     try:
+        comply(network, opt.get(f'contract_{key[-1]}') or {}, opt[key])
         if _is_video(opt):
             # Tried with a size that suits every network of BasicSR's, and that complexity is measured with.
             return VideoSRAdapter(network, _fallback_scale(opt), settings, lr_size=LR_SIDE)

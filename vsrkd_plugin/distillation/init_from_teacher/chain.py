@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.adapters.contract import AlternatingBody, Chained
+from vsrkd_plugin.adapters.contract import AlternatingBody, Chained, NetworkContract
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
 
@@ -22,12 +22,18 @@ class Chain(NamedTuple):
 def chain_of(network: nn.Module) -> Chain | None:
     """The chain that a network is, from its input (enlarged, where it works at HR size) to what it adds to that.
 
-    A network takes part by a method `chain()` that gives its convolutions, with a ReLU behind each but the last; or by
-    a ModuleList `body` in which convolutions and activations alternate, as BasicSR's `SRVGGNetCompact` has. None for
-    others.
+    A network takes part by its contract's `chain` (names of modules), or by a method `chain()` that gives its
+    convolutions, with a ReLU behind each but the last; or by a ModuleList `body` in which convolutions and activations
+    alternate, as BasicSR's `SRVGGNetCompact` has. None for others.
+
+    Raises:
+        ValueError: it has no module of a name in its contract's `chain`, or that one holds no convolution.
     """
+    if names := NetworkContract.of(network).chain:
+        layers = _convolutions(network, names)
+        return Chain(layers, [nn.ReLU()] * (len(layers) - 1))
     if isinstance(network, Chained):
-        layers = network.chain()
+        layers = list(network.chain())
         return Chain(layers, [nn.ReLU()] * (len(layers) - 1))
     body = network.body if isinstance(network, AlternatingBody) else None
     if not isinstance(body, nn.ModuleList) or len(body) % 2 == 0:
@@ -36,6 +42,19 @@ def chain_of(network: nn.Module) -> Chain | None:
     activations = [activation for activation in body[1::2] if not isinstance(activation, nn.Conv2d)]
     alternate = len(convolutions) + len(activations) == len(body)
     return Chain(convolutions, activations) if alternate else None
+
+
+def _convolutions(network: nn.Module, names: Sequence[str]) -> list[nn.Conv2d]:
+    """The convolutions of some modules, in order."""
+    modules, found = dict(network.named_modules()), []
+    for name in names:
+        inside = modules[name].modules() if name in modules else ()
+        convolutions = [module for module in inside if isinstance(module, nn.Conv2d)]
+        if not convolutions:
+            what = 'no convolution in its module' if name in modules else 'no module'
+            raise ValueError(f'chain: {type(network).__name__} has {what} {name!r}')
+        found += convolutions
+    return found
 
 
 @torch.no_grad()

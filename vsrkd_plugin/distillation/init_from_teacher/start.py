@@ -28,6 +28,13 @@ def start_from_teacher(
     Raises:
         ValueError: they are not of one kind, or do not fit each other.
     """
+    contracts = [NetworkContract.of(network) for network in (teacher, student)]
+    for name in ('channels', 'value_range'):  # the student's layers are fitted to what the teacher's make of one input
+        theirs, ours = (getattr(contract, name) for contract in contracts)
+        if theirs != ours:
+            raise ValueError(f'teacher and student differ in the {name} of their input: {theirs} and {ours}')
+    low, high = contracts[0].value_range
+    previews = {scale: lr * (high - low) + low for scale, lr in previews.items()}
     if isinstance(teacher, RecurrentChain) and isinstance(student, RecurrentChain):
         (clip,) = previews.values()
         inherit_recurrent(teacher, student, clip, active)
@@ -37,7 +44,7 @@ def start_from_teacher(
         return
     chains = [_needed_chain('network_t', teacher), _needed_chain('network_g', student)]
     kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains]
-    enlarged = [NetworkContract.of(network).pre_upsampling for network in (teacher, student)]
+    enlarged = [contract.pre_upsampling for contract in contracts]
     if kinds[0] != kinds[1] or enlarged[0] != enlarged[1]:
         raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
     inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]

@@ -1,0 +1,136 @@
+"""What a network does not say is found out by running it: the range of its values, the sizes that it takes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vsrkd_plugin.adapters.complying import trying
+from vsrkd_plugin.adapters.contract import UNFIT, UNIT_RANGE, NetworkContract, innermost
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, in_eval_mode
+from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
+from vsrkd_plugin.ops.resize import bicubic_resize
+
+Range = tuple[float, float]
+RANGES: tuple[Range, ...] = (UNIT_RANGE, (0.0, 255.0), (-1.0, 1.0), (-0.5, 0.5))  # in which networks are trained
+# Mean absolute differences from bicubic of what a super-resolver makes of a smooth image, whose detail bicubic has all.
+NEAR = 0.1  # a network that is farther away super-resolves nothing; GANs shift colours by some hundredths
+EXACT = 1 / 255  # what is nearer is right
+# Another range must bring it so many times nearer: networks of small biases are rather near in any range.
+CLEARLY = 8.0
+SMOOTH_SIDE = 64  # pixels: what all of BasicSR's networks take
+_FRAMES = 7  # of a clip, at least
+
+# Sides by which sizes tell of what they must be multiples, two for each: 64 or more, without another factor in common.
+_MULTIPLES = {1: (67, 71), 2: (74, 82), 3: (69, 87), 4: (68, 76), 5: (65, 85), 6: (66, 78), 7: (77, 91), 8: (88, 104),
+              10: (70, 110), 12: (84, 132), 16: (80, 112), 24: (72, 120), 32: (96, 160), 64: (64, 192)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RangeFound:
+    """In which range a network gives what a super-resolver must.
+
+    Attributes:
+        said: the range that its contract has.
+        errors: mean absolute difference from bicubic on a smooth image by range, in units of white; infinite where the
+            output is not finite. Of the said range alone if it fits exactly.
+        best: the range that fits: the said one if it does; None if no range does.
+    """
+
+    said: Range
+    errors: Mapping[Range, float]
+    best: Range | None
+
+
+@dataclass(frozen=True)
+class SizesFound:
+    """Which sizes a network takes: sides of at least `min_size` that are multiples of `size_multiple`."""
+
+    min_size: int
+    size_multiple: int
+
+
+def smooth_image(channels: int, side: int = SMOOTH_SIDE) -> Tensor:
+    """A smooth image around mid-grey, other waves in each colour: `(1, channels, side, side)`, from 0.2 to 0.8."""
+    place = torch.arange(side) / side * math.tau
+    waves = [
+        0.5 + 0.15 * (torch.sin(place + 2.1 * channel)[:, None] + torch.cos(place - 1.3 * channel)[None, :])
+        for channel in range(channels)
+    ]
+    return torch.stack(waves)[None]
+
+
+@torch.no_grad()
+def best_value_range(adapter: ImageSRAdapter | VideoSRAdapter, scale: int) -> RangeFound:
+    """In which range a trained network comes near bicubic on a smooth image.
+
+    A network at a random start cannot be judged.
+
+    Args:
+        adapter: around the network, whose contract says its range; the network is as it was afterwards.
+        scale: the factor that it enlarges by.
+
+    Raises:
+        RuntimeError, ValueError, … (`UNFIT`): it does not take such an image.
+    """
+    network = adapter.network
+    parameter = next(network.parameters(), None)
+    device = None if parameter is None else parameter.device
+    if isinstance(adapter, VideoSRAdapter):
+        lr = smooth_image(3)[:, None].repeat(1, max(adapter.window or 0, _FRAMES), 1, 1, 1).to(device)
+    else:
+        lr = smooth_image(adapter.in_channels).to(device)
+    expected = bicubic_resize(lr, scale)
+    said = NetworkContract.of(network).value_range
+    errors: dict[Range, float] = {}
+    for candidate in dict.fromkeys((said, *RANGES)):
+        if errors.get(said, math.inf) <= EXACT:
+            break  # large networks take their time
+        with trying(network, value_range=candidate), in_eval_mode(network):
+            error = float((adapter(lr, scale) - expected).abs().mean())
+        errors[candidate] = error if math.isfinite(error) else math.inf
+    least = min(errors, key=lambda candidate: errors[candidate])
+    if errors[said] > EXACT and errors[least] <= NEAR and errors[least] * CLEARLY <= errors[said]:
+        return RangeFound(said, errors, least)
+    return RangeFound(said, errors, said if errors[said] <= NEAR else None)
+
+
+@torch.no_grad()
+def smallest_size_and_multiple(network: nn.Module, frames: int | None = None) -> SizesFound | None:
+    """The sizes that a network takes without padding, found by trying about ten; what its contract says of them has no
+    part in it.
+
+    Args:
+        network: called with black images, or with clips.
+        frames: of these clips; None for images.
+
+    Returns:
+        None if it takes none of the sizes tried, which are 192x192 at most.
+    """
+    inner, contract = innermost(network), NetworkContract.of(network)
+    parameter = next(network.parameters(), None)
+    device = None if parameter is None else parameter.device
+    channels = [contract.channels] if frames is None else [frames, 3]
+    arguments = {'scale': 1 if contract.pre_upsampling else 2} if contract.multi_scale else {}
+
+    def takes(side: int) -> bool:
+        try:  # `forward`, which the hooks of `comply` do not reach
+            output = inner.forward(torch.zeros(1, *channels, side, side, device=device), **arguments)
+        except UNFIT:
+            return False
+        height, width = output.shape[-2:] if isinstance(output, Tensor) and output.ndim > 3 else (0, 1)
+        return height == width and height >= side and height % side == 0
+
+    with in_eval_mode(network), torch.random.fork_rng(devices=[]):
+        multiple = next((number for number, sides in _MULTIPLES.items() if all(map(takes, sides))), None)
+        if multiple is None:
+            return None
+        # Sides from a certain one on are taken, all of their multiples: halve what is between.
+        refused, taken = 0, min(_MULTIPLES[multiple]) // multiple
+        while taken - refused > 1:
+            middle = (refused + taken) // 2
+            refused, taken = (refused, middle) if takes(middle * multiple) else (middle, taken)
+    # A network that takes any multiple asks for no least size beside it.
+    return SizesFound(taken * multiple if taken > 1 else 1, multiple)
