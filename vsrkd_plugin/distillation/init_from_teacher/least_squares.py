@@ -33,21 +33,86 @@ def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> N
     if isinstance(padding, str) or layer.padding_mode != 'zeros' or layer.groups != 1 or set(layer.stride) != {1}:
         raise ValueError(f'cannot refit {layer}; expected stride 1, one group and zero padding given in pixels')
     size = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
-    columns = size + (layer.bias is not None)
-    gram = x.new_zeros(columns, columns, dtype=torch.float64)
-    moment = x.new_zeros(columns, layer.out_channels, dtype=torch.float64)
-    for part, wanted in zip(x.split(_CHUNK), target.split(_CHUNK), strict=True):
-        rows = F.unfold(part, layer.kernel_size, layer.dilation, padding).transpose(1, 2).reshape(-1, size)
-        if layer.bias is not None:
-            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-        gram += (rows.T @ rows).double()
-        moment += (rows.T @ wanted.permute(0, 2, 3, 1).reshape(-1, layer.out_channels)).double()
-    penalty = ridge * gram.diagonal()[:size].mean() + torch.finfo(torch.float32).tiny
-    gram.diagonal()[:size] += penalty
-    solution = torch.linalg.lstsq(gram.cpu(), moment.cpu(), driver='gelsd').solution.to(layer.weight)
+    fit = _NormalEquations(layer, x, target)
+    solution = fit.solve(size, ridge).to(layer.weight)
     layer.weight.copy_(solution[:size].T.reshape(layer.weight.shape))
     if layer.bias is not None:
         layer.bias.copy_(solution[size])
+
+
+@torch.no_grad()
+def compensate(layer: nn.Conv2d | nn.Linear, x: Tensor, target: Tensor, ridge: float = 1e-4) -> bool:
+    """Correct a layer's weights (and bias) towards mapping `x` to `target`, unless there is too little to learn from.
+
+    The correction, not the weights, is penalised, so that what is right already stays. A sixth of `x` judges it: it is
+    made only if the error there becomes smaller.
+
+    Args:
+        layer: of one group.
+        x: of a convolution `(n, in_channels, h, w)`, else `(…, in_features)`.
+        target: what the layer gives, in its shape.
+        ridge: penalty on the squared correction, relative to the mean squared input.
+
+    Returns:
+        Whether the layer was corrected.
+    """
+    size = layer.weight[0].numel()
+    if getattr(layer, 'groups', 1) != 1 or target.numel() // len(layer.weight) < 4 * size or len(x) < 2:
+        return False
+    missing = target - in_chunks(layer.forward, x)
+    held = max(len(x) // 6, 1)
+    solution = _NormalEquations(layer, x[held:], missing[held:]).solve(size, ridge).to(layer.weight)
+    weight = layer.weight + solution[:size].T.reshape(layer.weight.shape)
+    bias = None if layer.bias is None else layer.bias + solution[size]
+    before = layer.weight.clone(), None if layer.bias is None else layer.bias.clone()
+    _set(layer, weight, bias)
+    # Written so that an error that is not finite counts as a larger one.
+    if (target[:held] - in_chunks(layer.forward, x[:held])).square().sum() < missing[:held].square().sum():
+        return True
+    _set(layer, *before)
+    return False
+
+
+def _set(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
+    layer.weight.copy_(weight)
+    if layer.bias is not None and bias is not None:
+        layer.bias.copy_(bias)
+
+
+class _NormalEquations:
+    """Of the least squares for a layer that maps `x` to `target`."""
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear, x: Tensor, target: Tensor) -> None:
+        size, outputs = layer.weight[0].numel(), len(layer.weight)
+        columns = size + (layer.bias is not None)
+        self.gram = x.new_zeros(columns, columns, dtype=torch.float64)
+        self.moment = x.new_zeros(columns, outputs, dtype=torch.float64)
+        for part, wanted in zip(x.split(_CHUNK), target.split(_CHUNK), strict=True):
+            rows = _rows(layer, part)
+            if layer.bias is not None:
+                rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+            if isinstance(layer, nn.Conv2d):
+                wanted = wanted.permute(0, 2, 3, 1)
+            self.gram += (rows.T @ rows).double()
+            self.moment += (rows.T @ wanted.reshape(-1, outputs)).double()
+
+    def solve(self, size: int, ridge: float) -> Tensor:
+        """Weights, and below them the bias, which is not penalised: `(columns, outputs)`."""
+        penalty = ridge * self.gram.diagonal()[:size].mean() + torch.finfo(torch.float32).tiny
+        self.gram.diagonal()[:size] += penalty
+        return torch.linalg.lstsq(self.gram.cpu(), self.moment.cpu(), driver='gelsd').solution
+
+
+def _rows(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """What a layer reads for each of its outputs: `(rows, size)`."""
+    size = layer.weight[0].numel()
+    if isinstance(layer, nn.Linear):
+        return x.reshape(-1, size)
+    padding = layer.padding
+    if isinstance(padding, str) or layer.padding_mode != 'zeros':
+        mode = 'constant' if layer.padding_mode == 'zeros' else layer.padding_mode
+        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode), 0
+    return F.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride).transpose(1, 2).reshape(-1, size)
 
 
 def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
