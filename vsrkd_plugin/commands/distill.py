@@ -95,10 +95,11 @@ def _weights(found: Inspection, folder: Path) -> str:
     """The checkpoint that the options name: the user's own, or a copy with the names that the network has."""
     if is_in_package(found.path):
         return found.path
-    path = Path(found.path).expanduser().resolve()
-    if found.source != 'spandrel' and read_weights(str(path)).keys() == found.weights.keys():
+    assert found.candidate is not None
+    path, weights = Path(found.path).expanduser().resolve(), found.candidate.weights
+    if found.source != 'spandrel' and read_weights(str(path)).keys() == weights.keys():
         return str(path)
-    save_atomically({'params': dict(found.weights)}, folder / TEACHER)
+    save_atomically({'params': dict(weights)}, folder / TEACHER)
     return str((folder / TEACHER).resolve())
 
 

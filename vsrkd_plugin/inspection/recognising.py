@@ -1,5 +1,6 @@
 """Which network a checkpoint is of: its family and arguments, told from its state dict alone."""
 
+import copy
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ class Candidate:
         restores: its family does not enlarge.
         source: who knows the family: BasicSR and this package, or spandrel.
         contract: what its library knows of the sizes that it takes.
+        network: where it is there already, rather than built of its options.
     """
 
     options: dict[str, Any]
@@ -41,9 +43,12 @@ class Candidate:
     restores: bool = False
     source: str = 'BasicSR'
     contract: Mapping[str, Any] | None = None
+    network: nn.Module | None = None
 
     def build(self) -> nn.Module:
-        """The network with its weights, in evaluation mode."""
+        """The network with its weights, frozen, in evaluation mode; its own each time."""
+        if self.network is not None:
+            return copy.deepcopy(self.network).eval().requires_grad_(False)
         return _loaded(_built(self.options), self.weights)
 
 

@@ -66,7 +66,7 @@ class Inspection:
     macs_per_megapixel: float | None
     gains: tuple[Gain, ...]
     warnings: tuple[str, ...] = ()
-    weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    candidate: Candidate | None = field(default=None, repr=False, compare=False)
 
     @property
     def scale(self) -> int:
@@ -112,7 +112,8 @@ class Inspection:
 
     def as_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and mappings."""
-        found = {key: value for key, value in asdict(replace(self, weights={})).items() if key != 'weights'}
+        found = asdict(replace(self, candidate=None))
+        del found['candidate']
         found['gains'] = {gain.condition: {**asdict(gain), 'gain': round(gain.gain, 3)} for gain in self.gains}
         return {**found, 'is_sharpened': self.is_sharpened, 'answers': self.answers, 'degrade': self.degrade}
 
@@ -145,13 +146,34 @@ def inspect_teacher(
     best = max(measured, key=lambda inspection: max(gain.network for gain in inspection.gains))
     if len(measured) > 1 or not best.is_video:
         say('measuring what it restores')
-    return _complete(best, contract or {})
+    return _complete(best)
+
+
+def inspect_module(network: nn.Module, scale: int | None = None, contract: Mapping[str, Any] | None = None) -> Inspection:
+    """Find out what a network is that is there already.
+
+    Args:
+        network: with its weights; it is left as it is.
+        scale: that it is to serve; that which it is found to enlarge by, if None.
+        contract: fields of its contract that it does not say itself.
+
+    Raises:
+        UserError: it does not enlarge by `scale`, takes no images, or its output is not finite.
+    """
+    name = type(network).__name__
+    candidate = Candidate({'type': name}, {}, source='Python', network=network)
+    found = _measured(name, candidate, contract or {}, False)
+    if scale is not None:
+        if scale not in found.scales:
+            raise UserError(f'{name} enlarges by {" or ".join(map(str, found.scales))}, not by {scale}')
+        found = replace(found, scales=(scale,))
+    return _complete(found)
 
 
 def build(inspection: Inspection) -> nn.Module:
     """The network that was found, with its weights, keeping to its contract."""
-    candidate = Candidate(dict(inspection.options), inspection.weights)
-    return comply(candidate.build(), inspection.contract, inspection.options)
+    assert inspection.candidate is not None
+    return comply(inspection.candidate.build(), inspection.contract, inspection.options)
 
 
 def adapter_of(network: nn.Module, inspection: Inspection) -> ImageSRAdapter | VideoSRAdapter:
@@ -220,7 +242,7 @@ def _measured(
         params=sum(parameter.numel() for parameter in network.parameters()),
         macs_per_megapixel=None,
         gains=tuple(clean),
-        weights=candidate.weights,
+        candidate=candidate,
     )
 
 
@@ -260,11 +282,11 @@ def _video(path: str, candidate: Candidate, network: nn.Module, hints: dict[str,
         params=sum(parameter.numel() for parameter in network.parameters()),
         macs_per_megapixel=None,
         gains=tuple(clip_restoration(adapter, CLIP_CONDITIONS)),
-        weights=candidate.weights,
+        candidate=candidate,
     )
 
 
-def _complete(inspection: Inspection, contract: Mapping[str, Any]) -> Inspection:
+def _complete(inspection: Inspection) -> Inspection:
     """Operations and all gains of the candidate that is best."""
     network = build(inspection)
     adapter = adapter_of(network, inspection)

@@ -1,5 +1,6 @@
 """Builds the distillation that a plan asks for, around a student that is built already."""
 
+import copy
 import time
 from functools import partial
 
@@ -41,7 +42,11 @@ def student_options(plan: DistillationPlan) -> Options:
 
 
 def build_task(
-    plan: DistillationPlan, student: nn.Module, device: torch.device, resumes: bool = False
+    plan: DistillationPlan,
+    student: nn.Module,
+    device: torch.device,
+    resumes: bool = False,
+    teacher: nn.Module | None = None,
 ) -> DistillationTask:
     """Teacher, inputs, the student's start, its average, losses and optimiser; in an order that seeds depend on.
 
@@ -50,12 +55,16 @@ def build_task(
         student: built of `student_options`, on `device`, with the weights that it is to start from.
         device: where all of it works.
         resumes: the student's start is left to a training state.
+        teacher: where it is there already, frozen, on `device`; built of the plan if None. Then the student need not be of
+            a registered class either.
 
     Raises:
         UserError: weights, banks or images that cannot be read; a student that cannot start from its teacher.
     """
     within = partial(autocast, device, resolve_precision(plan.precision, device))
-    teacher = build_teacher(plan.teacher, device) if plan.teacher and plan.asks_teacher else None
+    given = teacher is not None
+    if not given and plan.teacher and plan.asks_teacher:
+        teacher = build_teacher(plan.teacher, device)
     channels = channels_of(plan, teacher, student)
     networks = TeacherStudent(
         adapt_teacher(plan, teacher) if teacher else None,
@@ -91,7 +100,8 @@ def build_task(
     broadcast_parameters(student)
     student.train()
     if plan.ema_decay:
-        averaged = place(build(plan.student, student_options(plan)), device)
+        # Of options it is built anew, though a copy would do: that draws from the random state, as it always has.
+        averaged = copy.deepcopy(student) if given else place(build(plan.student, student_options(plan)), device)
         averaged.load_state_dict(student.state_dict())
         task.averaged = freeze(averaged)
     return task

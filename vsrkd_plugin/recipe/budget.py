@@ -7,11 +7,12 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 
 from vsrkd_plugin.config.plan import DistillationPlan
+from vsrkd_plugin.distillation.task import DistillationTask
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.task import build_task, student_options
+from vsrkd_plugin.models.teacher import build
 from vsrkd_plugin.ops.precision import place
 
 _UNITS = {'s': 1, 'm': 60, 'h': 3600}
@@ -59,17 +60,26 @@ def _with_few_pictures(opt: Mapping[str, Any]) -> dict[str, Any]:
 def _timed(opt: dict[str, Any]) -> float:
     plan = DistillationPlan.from_options(opt)
     device = torch.device('cuda' if plan.on_gpu else 'cpu')
-    student = place(build_network(dict(student_options(plan))), device)
+    student = place(build(plan.student, student_options(plan)), device)
     # As if it went on from a state: the start from the teacher is not timed with the steps.
-    task = build_task(plan, student, device, resumes=True)
-    group = max(plan.bank.reuse, 1)
-    for iteration in range(1, group + 1):  # the first steps plan their convolutions, and fill what the bank needs
+    return time_task(build_task(plan, student, device, resumes=True), device, plan.bank.reuse)
+
+
+def time_task(task: DistillationTask, device: torch.device, reuse: int = 1) -> float:
+    """Seconds a step of a distillation, which is changed by it.
+
+    Args:
+        task: before its first step.
+        device: where it works.
+        reuse: how often its bank gives an answer of the teacher; the mean is over as many steps.
+    """
+    for iteration in range(1, reuse + 1):  # the first steps plan their convolutions, and fill what the bank needs
         task.step(iteration)
     _finish(device)
     started, done = time.perf_counter(), 0
-    while done < _LEAST_STEPS or (done < _MOST_STEPS and time.perf_counter() - started < _TIMED) or done % group:
+    while done < _LEAST_STEPS or (done < _MOST_STEPS and time.perf_counter() - started < _TIMED) or done % reuse:
         done += 1
-        task.step(group + done)
+        task.step(reuse + done)
     _finish(device)
     return (time.perf_counter() - started) / done
 

@@ -53,6 +53,13 @@ class Recipe:
         return -(-max(_LR_SIDE, self.teacher.min_size) // multiple) * multiple
 
     @property
+    def warmup(self) -> int:
+        """Iterations in which the learning rate rises, of a student that starts at random."""
+        if self.student.starts_from_teacher:
+            return 0
+        return 200 if self.teacher.is_video else 100
+
+    @property
     def reuse(self) -> int:
         """How often an answer of the teacher is used: more, the more it costs beside a step of the student.
 
@@ -121,7 +128,7 @@ def _of_images(recipe: Recipe) -> str:
         f'  optim_g: {{type: Muon, lr: {rate:g}, lr_other: {rate_other:g}}}',
         '  scheduler: {type: CosineAnnealingRestartLR, eta_min: 1e-6}   # one cosine over the whole training',
         '  ema_decay: 0.995',
-        f'  warmup_iter: {-1 if student.starts_from_teacher else 100}',
+        f'  warmup_iter: {recipe.warmup or -1}',
         f'  total_iter: {recipe.total_iter}',
         *_tail(recipe, "the set's scale"),
     ]
@@ -162,7 +169,7 @@ def _of_video(recipe: Recipe) -> str:
         f'  optim_g: {{type: Muon, lr: {rate:g}, lr_other: {rate_other:g}}}',
         '  scheduler: {type: CosineAnnealingRestartLR, eta_min: 1e-6}',
         '  ema_decay: 0.998',
-        f'  warmup_iter: {-1 if student.starts_from_teacher else 200}',
+        f'  warmup_iter: {recipe.warmup or -1}',
         f'  total_iter: {recipe.total_iter}',
         *_tail(recipe, '8'),
     ]

@@ -15,7 +15,7 @@ from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.distillation.init_from_teacher.start import why_it_cannot_start
+from vsrkd_plugin.distillation.init_from_teacher.start import can_start
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import Inspection, build
 from vsrkd_plugin.reports.complexity import count_macs
@@ -31,6 +31,7 @@ _WIDTHS = (
 )  # fmt: skip
 _STEPS = (16, 8, 4, 2, 1)  # widths are multiples of these: the coarsest that leaves a choice, which computes fastest
 _SIDE = 48  # LR pixels
+_TOLERATED = 1.05  # times the operations that were asked for
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Proposal:
     def type(self) -> str:
         """The registered name of its class."""
         return str(self.options['type'])
+
+    def build(self) -> nn.Module:
+        """The student at its random start."""
+        return _built(self.options)
 
 
 def propose(found: Inspection, kind: str | None = None, speedup: float = SPEEDUP) -> Proposal:
@@ -101,9 +106,16 @@ def own_student(found: Inspection, options: Mapping[str, Any]) -> Proposal:
     return _proposal(found, options, student, starts, 'as asked for')
 
 
+def of_module(found: Inspection, student: nn.Module) -> Proposal:
+    """A student that is there already."""
+    reason = can_start(build(found), student)
+    return _proposal(found, {'type': type(student).__name__}, student, not reason, 'as given')
+
+
 def _reason_against(found: Inspection, student: nn.Module) -> str:
     """Why a student cannot start from its teacher's channels; empty if it can."""
-    return why_it_cannot_start(build(found), student) or ''
+    comply(student, None, {})
+    return can_start(build(found), student) or ''
 
 
 def _proposal(
@@ -160,7 +172,7 @@ def _narrower(found: Inspection, speedup: float) -> Iterator[dict[str, Any]]:
             operations = _operations(found, _built(narrow), narrow)
         except (*UNFIT, ZeroDivisionError):
             continue  # a width that the class does not take
-        if operations is None or operations <= allowed * 1.05:
+        if operations is None or operations <= allowed * _TOLERATED:
             yield narrow
             return
 
@@ -185,7 +197,7 @@ def _compact(
     """
     scale, channels = found.scale, found.channels
     # Of an LR pixel, which becomes scale² pixels of the result.
-    allowed = (found.macs_per_megapixel or math.inf) / speedup / 1e6 * scale**2
+    allowed = (found.macs_per_megapixel or math.inf) / speedup / 1e6 * scale**2 * _TOLERATED
     for least_conv in (_LEAST_CONV, 1):
         for feat in range(most_feat, 7, -8):
             ends = 9 * feat * channels * (1 + scale**2)
@@ -215,7 +227,7 @@ def _rlsp(found: Inspection, speedup: float) -> Proposal:
         options = {**base, 'num_feat': feat}
         student = _built(options)
         operations = _operations(found, student, options)
-        if operations is None or operations <= allowed * 1.05 or feat == 8:
+        if operations is None or operations <= allowed * _TOLERATED or feat == 8:
             why = "of the teacher's family, started from its channels" if own else 'RLSP, recurrent and light'
             return _proposal(found, options, student, own, why)
     raise UserError(f'--speedup {speedup:g}: no RLSP is so small; expected less')
