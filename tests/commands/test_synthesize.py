@@ -47,6 +47,19 @@ def test_bank_holds_the_teachers_answers_and_goes_on(
     assert not (tmp_path / 'experiments').exists()
 
 
+def test_a_bank_of_degraded_images_says_so(options: dict[str, Any], tmp_path: Path) -> None:
+    """Its samples are degraded; and banks that differ in this alone are not taken for copies of each other."""
+    noise, spread = {'noise_range': [20, 30], 'clean_prob': 0}, []
+    for number, degrade in enumerate((None, noise, noise)):
+        options['synthesis']['degrade'] = degrade
+        bank = tmp_path / f'{number}.lmdb'
+        assert main(['synthesize', '-opt', _write(tmp_path, options), '-n', '16', '-o', str(bank)]) == 0
+        spread.append(float(BankFile([bank], SampleSpec(1, {2: 6}), turn=False).next(8, 2).lr.diff(dim=3).abs().mean()))
+    clean, one, same = (read_meta(tmp_path / f'{number}.lmdb')['additions'] for number in range(3))
+    assert clean != one == same
+    assert spread[1] > 2 * spread[0]
+
+
 def test_a_bank_that_another_process_fills_is_refused(
     options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -130,7 +130,7 @@ def test_our_files_pass_unchanged(name: str) -> None:
         (
             'synthesis:sources:0:type',
             'painted',
-            r"^synthesis, sources, 0, type: expected one of procedural, learned, noise, images, got 'painted'$",
+            r"^synthesis, sources, 0, type: expected one of procedural, .*, images, lr_images, got 'painted'$",
         ),
         ('synthesis:sources:0:weight', 0, r'^synthesis, sources, 0, weight: expected a number > 0, got 0$'),
         ('synthesis:sources:0:image_size', 8, r'^synthesis, sources, 0, image_size: expected at least 24'),
@@ -309,6 +309,63 @@ def test_flaws_of_a_data_set_of_clips(where: str, value: Any, message: str) -> N
 )
 def test_more_flaws(where: str, value: Any, message: str) -> None:
     _fails(_set(_load('dfkd_vdsr.yml'), where, value), message)
+
+
+_NOISE = {'noise_range': [0, 9]}
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        ({}, r'^synthesis, degrade: expected at least one of blur_sigma, resize_range, noise_range, .*jpeg_range$'),
+        ({'clean_prob': 0.5}, r'^synthesis, degrade: expected at least one of blur_sigma'),
+        ({**_NOISE, 'clean_prob': 1.5}, r'^synthesis, degrade, clean_prob: expected a number from 0 to 1, got 1.5$'),
+        ({'noise': [0, 9]}, r"^synthesis, degrade: unknown key 'noise'; did you mean 'noise_range'\?$"),
+        ({'noise_range': [9, 0]}, r'^synthesis, degrade, noise_range: expected two numbers >= 0, the lower first, got'),
+        ({'noise_range': 9}, r'^synthesis, degrade, noise_range: expected two numbers >= 0'),
+        ({'blur_sigma': [-1, 0]}, r'^synthesis, degrade, blur_sigma: expected two numbers >= 0'),
+        (
+            {'resize_range': [0, 1]},
+            r'^synthesis, degrade, resize_range: expected two numbers from 0.1 to 10, the lower',
+        ),
+        (
+            {'jpeg_range': [50, 100]},
+            r'^synthesis, degrade, jpeg_range: expected two numbers from 1 to 99, the lower fir',
+        ),
+        ([0, 9], r'^synthesis, degrade: expected a mapping, got \[0, 9\]$'),
+    ],
+)
+def test_flaws_of_degrading(value: Any, message: str) -> None:
+    _fails(_set(_load('dfkd_vdsr.yml'), 'synthesis:degrade', value), message)
+
+
+def test_degrading_is_for_images_that_are_made_clean() -> None:
+    opt = _set(_load('dfkd_vdsr.yml'), 'synthesis:degrade', _NOISE)
+    validate(opt, True)
+    own = {'type': 'lr_images', 'dataroot_lq': 'mine'}
+    for sources in ([own], [own, {'type': 'noise'}]):
+        _fails(
+            _set(copy.deepcopy(opt), 'synthesis:sources', sources), r'degrade: expected a source procedural, learned'
+        )
+    validate(_set(copy.deepcopy(opt), 'synthesis:sources', [own, {'type': 'procedural'}]), True)
+    stored = _set(_set(opt, 'synthesis:sources', GONE), 'synthesis:bank', {'path': 'a.lmdb'})
+    _fails(stored, r'^synthesis, degrade: is for sources; stored banks hold')
+
+
+def test_video_takes_no_degrading_and_no_lr_images() -> None:
+    opt = _load('dfkd_vsr.yml')
+    _fails(_set(copy.deepcopy(opt), 'synthesis:degrade', _NOISE), r'^synthesis, degrade: is for networks of images')
+    own = {'type': 'lr_images', 'dataroot_lq': 'mine'}
+    _fails(_set(opt, 'synthesis:sources:0', own), r'^synthesis, sources, 0: lr_images is for networks of images')
+
+
+def test_lr_images_need_a_folder() -> None:
+    opt = _load('dfkd_vdsr.yml')
+    _fails(
+        _set(opt, 'synthesis:sources:0', {'type': 'lr_images'}), r"^synthesis, sources, 0: key 'dataroot_lq' is miss"
+    )
+    wrong = {'type': 'lr_images', 'dataroot_lq': 'a', 'dataroot_gt': 'a'}
+    _fails(_set(opt, 'synthesis:sources:0', wrong), r"^synthesis, sources, 0: unknown key 'dataroot_gt'")
 
 
 def test_no_block_is_fewer_than_one() -> None:

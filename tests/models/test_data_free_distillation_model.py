@@ -65,12 +65,18 @@ def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) ->
     assert 40 / 4 <= len(asked) <= 40 / 4 + 4
 
 
-@pytest.mark.parametrize('banked', [False, True])
-def test_resuming_is_exact(options: dict, tmp_path: Path, banked: bool) -> None:
+@pytest.mark.parametrize(('banked', 'degraded'), [(False, False), (True, False), (False, True), (True, True)])
+def test_resuming_is_exact(options: dict, tmp_path: Path, image_folder: Path, banked: bool, degraded: bool) -> None:
     """Stopped after 11 of 24 iterations, saved, loaded into a new model and trained on: the same bits everywhere."""
     if banked:
         options['synthesis']['bank'] = {'reuse': 3, 'rows': 12}
         options['train'].update(self_ensemble=True, optim_g={'type': 'Muon', 'lr': 2e-3, 'least_width': 4})
+    if degraded:
+        options['synthesis']['sources'].append({'type': 'lr_images', 'dataroot_lq': str(image_folder)})
+        options['synthesis']['degrade'] = {
+            'clean_prob': 0.1, 'blur_sigma': [0, 2], 'resize_range': [0.7, 1.2], 'noise_range': [0, 9],
+            'poisson_scale_range': [0, 1], 'jpeg_range': [50, 90],
+        }  # fmt: skip
     whole = build(options, tmp_path)
     advance(whole, 1, TOTAL)
     first = build(options, tmp_path)
@@ -93,7 +99,8 @@ def test_resuming_is_exact(options: dict, tmp_path: Path, banked: bool) -> None:
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
     mixtures = [m.task.inputs.source if banked else m.task.inputs for m in (whole, second)]
-    learned, again = (mixture.sources[1].state_dict()['generators'] for mixture in mixtures)
+    sources = [mixture.sources[1].source if degraded else mixture.sources[1] for mixture in mixtures]
+    learned, again = (source.state_dict()['generators'] for source in sources)
     for scale, weights in learned.items():
         assert all(torch.equal(value, again[scale][name]) for name, value in weights.items())
     assert whole.net_g.active == second.net_g.active == 4

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
 from tiny_training import advance, build, tiny_options, tiny_video_options
@@ -43,8 +44,52 @@ def test_images_smaller_than_a_patch_are_named(image_folder: Path) -> None:
         read_lr_images(str(image_folder), {2: 100}, 1)
 
 
+@pytest.fixture
+def degraded_options(tmp_path: Path, image_folder: Path) -> dict[str, Any]:
+    options = tiny_options(tmp_path, image_folder)
+    own = {'type': 'lr_images', 'dataroot_lq': str(image_folder)}
+    options['synthesis']['sources'] = [{'type': 'procedural', 'num_images': 40, 'image_size': 16}, own]
+    options['synthesis']['degrade'] = {'clean_prob': 0, 'noise_range': [20, 30], 'apply_prob': 1}
+    return options
+
+
+def test_made_images_are_degraded_and_the_users_own_are_not(degraded_options: dict, image_folder: Path) -> None:
+    plan = DistillationPlan.from_options(degraded_options)
+    made, own = build_source(plan, 3, torch.device('cpu'), nullcontext).next(8, 2).lr.split(4)
+    pictures = [torch.from_numpy(cv2.imread(str(file))[:, :, ::-1].copy()) for file in sorted(image_folder.iterdir())]
+    pixels = torch.cat([picture.flatten(0, 1) for picture in pictures]).float() / 255
+    nearest = torch.cdist(own.permute(0, 2, 3, 1).flatten(0, 2), pixels).min(1).values
+    assert float(nearest.max()) < 2e-3  # half a level: every pixel is one of the user's pictures
+    clean = DistillationPlan.from_options(_without(degraded_options, 'degrade'))
+    clean_made, clean_own = build_source(clean, 3, torch.device('cpu'), nullcontext).next(8, 2).lr.split(4)
+    assert torch.equal(own, clean_own)
+    inside = (clean_made > 0.25) & (clean_made < 0.75)
+    noise = (made - clean_made)[inside] * 255
+    assert 18 < float(noise.std()) < 32
+
+
+def _without(options: dict[str, Any], key: str) -> dict[str, Any]:
+    return {**options, 'synthesis': {name: value for name, value in options['synthesis'].items() if name != key}}
+
+
+def test_the_teacher_is_asked_for_the_degraded_images_that_a_bank_keeps(degraded_options: dict) -> None:
+    degraded_options['synthesis']['bank'] = {'reuse': 2, 'rows': 8, 'turn': False}
+    asked = []
+
+    def teacher_target(lr: Tensor, scale: int) -> Tensor:
+        asked.append(lr.clone())
+        return _repeated(lr, scale)
+
+    plan = DistillationPlan.from_options(degraded_options)
+    bank = build_inputs(plan, 3, torch.device('cpu'), nullcontext, teacher_target)
+    batch = bank.next(4, 2)
+    alone = build_source(plan, 3, torch.device('cpu'), nullcontext).next(4, 2).lr
+    torch.testing.assert_close(asked[0], alone, rtol=0, atol=1e-3)
+    assert batch.target is not None and torch.equal(batch.target, _repeated(batch.lr, 2))
+
+
 def _repeated(lr: Tensor, scale: int) -> Tensor:
-    return lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4)
+    return lr.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
 
 
 def _bank_of_clips(folder: Path, degradation: str, stored: bool) -> Source:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.archs.latent_generator_arch import LatentGenerator
+from vsrkd_plugin.data.degradations import degrade_each
 from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.degrading import Degradation, DegradedSource
 from vsrkd_plugin.synthesis.source import Batch, Share, SharedSource, Source
 from vsrkd_plugin.synthesis.sources.baselines import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.sources.learned import LearnedSource
@@ -66,7 +68,33 @@ def _moving_mixture(**place: int) -> SharedSource:
     return MixtureSource([_moving(**place), _moving(**place)], [7, 1])
 
 
-_MAKERS = [_noise, _images, _procedural, _learned, _mixture, _of_thirds, _moving, _nested, _moving_mixture]
+def _degraded(source: Make = _procedural, **place: int) -> SharedSource:
+    parts = {'blur_sigma': (0.2, 1.5), 'resize_range': (0.7, 1.2), 'noise_range': (0.0, 15.0)}
+    more = {'poisson_scale_range': (0.1, 1.5), 'jpeg_range': (40.0, 95.0)}
+    return DegradedSource(source(**place), Degradation(**parts, **more), degrade_each, seed=10)
+
+
+def _partly_degraded(**place: int) -> SharedSource:
+    return MixtureSource([_degraded(**place), _images(**place)], [2, 1])
+
+
+def _learned_and_degraded(**place: int) -> SharedSource:
+    return _degraded(_learned, **place)
+
+
+_MAKERS = [
+    _noise,
+    _images,
+    _procedural,
+    _degraded,
+    _partly_degraded,
+    _learned,
+    _mixture,
+    _of_thirds,
+    _moving,
+    _nested,
+    _moving_mixture,
+]
 
 
 @pytest.fixture(scope='module')
@@ -144,7 +172,9 @@ def test_an_empty_share_draws_the_randomness_of_all(make: Make) -> None:
     _assert_same(_values(idle.next(4, 2)), _values(other.next(4, 2)))
 
 
-@pytest.mark.parametrize('make', [_learned, _mixture, _moving], ids=lambda make: make.__name__.strip('_'))
+@pytest.mark.parametrize(
+    'make', [_learned, _mixture, _moving, _learned_and_degraded], ids=lambda make: make.__name__.strip('_')
+)
 def test_two_processes_learn_from_the_joint_batch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gradients of the processes' shares, averaged, are those of the joint batch."""
     gradients: list[list[Tensor]] = []

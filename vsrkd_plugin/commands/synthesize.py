@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ def _fill_owned(
         plan.clips and plan.clips.options,
         str(kind),
         writer.teacher,
+        *([asdict(plan.degradation)] if plan.degradation else []),
     ]
     writer.additions.append(hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16])
     source = build_source(plan, kind.channels, device, within)

@@ -20,6 +20,7 @@ from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
 from vsrkd_plugin.synthesis.clips.scenes import count_layers
+from vsrkd_plugin.synthesis.degrading import Degradation
 
 Options = Mapping[str, Any]  # `{type, …}`: what a registered class is built with
 
@@ -148,6 +149,7 @@ class DistillationPlan:
         teacher: None where the options name none.
         generator: options of `network_z`, if there is one.
         clips: None for images.
+        degradation: of the images of sources that make clean ones; None for none.
     """
 
     is_video: bool
@@ -165,6 +167,7 @@ class DistillationPlan:
     generator: Options | None
     sources: tuple[SourcePlan, ...]
     clips: ClipsPlan | None
+    degradation: Degradation | None
     bank: BankPlan
     losses: LossPlan
     starts_from_teacher: bool
@@ -213,6 +216,7 @@ class DistillationPlan:
                 for source, entry in zip(synthesis.sources or (), opt['synthesis'].get('sources') or (), strict=True)
             ),
             clips=video,
+            degradation=Degradation(**synthesis.degrade.model_dump()) if synthesis.degrade else None,
             bank=BankPlan(
                 reuse=bank.reuse,
                 rows=bank.rows,

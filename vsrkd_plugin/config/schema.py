@@ -20,6 +20,7 @@ from vsrkd_plugin.errors import one_of, unexpected
 from vsrkd_plugin.ops.degradation import SIGMA
 from vsrkd_plugin.synthesis.bank.memory import ROWS
 from vsrkd_plugin.synthesis.clips.scenes import SPEED
+from vsrkd_plugin.synthesis.degrading import Degradation
 from vsrkd_plugin.synthesis.sources.procedural import IMAGE_SIZE, NUM_IMAGES
 
 Precision = Literal['auto', 'bf16', 'fp32']
@@ -237,7 +238,9 @@ class ClipsOptions(Section):
 class SourceOptions(Section):
     """Any source of inputs."""
 
-    type: Literal['procedural', 'learned', 'noise', 'images'] = option('learned: the generators, network_z')
+    type: Literal['procedural', 'learned', 'noise', 'images', 'lr_images'] = option(
+        'learned: the generators, network_z'
+    )
     weight: v.Positive = option('share of a batch', 1)
 
 
@@ -246,6 +249,13 @@ class ImagesOptions(SourceOptions):
 
     type: Literal['images'] = option('this source')
     dataroot_gt: v.Roots = option('folders or LMDBs of HR images, or skimage')
+
+
+class LRImagesOptions(SourceOptions):
+    """The source lr_images, LR images of your own; HR is not needed."""
+
+    type: Literal['lr_images'] = option('this source')
+    dataroot_lq: v.Roots = option('folders, those in them included, or LMDBs, of images of any size')
 
 
 class ProceduralOptions(SourceOptions):
@@ -269,11 +279,28 @@ def _known_source(options: Any) -> Any:
 
 Source = Annotated[
     Annotated[ImagesOptions, Tag('*images')]
+    | Annotated[LRImagesOptions, Tag('*lr_images')]
     | Annotated[ProceduralOptions, Tag('*procedural')]
     | Annotated[SourceOptions, Tag('*')],
-    Discriminator(lambda options: _tag(options, ('images', 'procedural'))),
+    Discriminator(lambda options: _tag(options, ('images', 'lr_images', 'procedural'))),
     BeforeValidator(_known_source),
 ]
+
+
+class DegradeOptions(Section):
+    """How the images of sources are degraded at random; what is not given takes no part. At least one part is given."""
+
+    clean_prob: v.Share = option('share of the images that stay clean', Degradation.clean_prob)
+    apply_prob: v.Share = option('share of the other images that have each part, at least one', Degradation.apply_prob)
+    blur_sigma: v.Range | None = option('part: Gaussian blur, sigma from and to, LR pixels', None)
+    anisotropic_prob: v.Share = option(
+        'share of the blurs that are stronger in one direction', Degradation.anisotropic_prob
+    )
+    resize_range: v.FactorRange | None = option('part: resizing by a factor, from and to, and back', None)
+    noise_range: v.Range | None = option('part: Gaussian noise, sigma from and to, levels of 255', None)
+    poisson_scale_range: v.Range | None = option('part: Poisson noise, strength from and to', None)
+    gray_noise_prob: v.Share = option('share of noise that is the same in all channels', Degradation.gray_noise_prob)
+    jpeg_range: v.QualityRange | None = option('part: JPEG, quality from and to', None)
 
 
 class SynthesisOptions(Section):
@@ -281,6 +308,7 @@ class SynthesisOptions(Section):
 
     hr_size: v.Whole = option('side of the HR patches, a multiple of every scale', 48)
     sources: Annotated[list[Source], Field(min_length=1)] | None = option('what makes inputs, each for its share', None)
+    degrade: DegradeOptions | None = option('how images of sources are degraded, but those of lr_images', None)
     bank: BankOptions | None = option('inputs kept with the outputs of the teacher', None)
     clips: ClipsOptions | None = option('video: how pictures of the sources are set in motion', None)
 
@@ -295,7 +323,7 @@ class ContractOptions(Section):
     """What a network wants, where it does not say so itself, or wrongly."""
 
     channels: v.Channels | None = option('of its input: 1 (Y) or 3 (RGB)', None)
-    value_range: v.Range | None = option('black and white of what it takes and gives, such as [0, 255]', None)
+    value_range: v.ValueRange | None = option('black and white of what it takes and gives, such as [0, 255]', None)
     size_multiple: v.Whole | None = option('sides of its input must be multiples of it; they are padded', None)
     min_size: v.Whole | None = option('the least side of its input; smaller ones are padded', None)
     pre_upsampling: v.Bool | None = option('its input is enlarged by bicubic before', None)

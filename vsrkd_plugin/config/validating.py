@@ -12,6 +12,7 @@ from vsrkd_plugin.config.registries import VIDEO, Model, find_registered, regist
 from vsrkd_plugin.config.section import TOP, Reading, Section, first_flaw, missing, place_of, sections
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import Flaw, UserError, one_of, unexpected
+from vsrkd_plugin.synthesis.degrading import PARTS
 
 Rules = Iterator[tuple[object, str]]  # each: whether it is broken, and what is said then
 _FLOW = ('forward', 'flow')  # the argument of a loss that looks along the motion
@@ -200,6 +201,7 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
             ('synthesis, bank, frames', bank.frames),
         ):
             yield given, f'{place}: is for model_type {VIDEO}, got {options.model_type}'
+    yield from _rules_of_degrade(synthesis, model)
     for index, source in enumerate(synthesis.sources or ()):
         why = f'synthesis, sources, {index} is learned'
         side = least
@@ -256,6 +258,21 @@ def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions
         yield _no_multiple(bank.hr_size, as_tuple(options.scales), 'synthesis, bank, hr_size')
         larger = f'synthesis, bank, hr_size: expected at least {synthesis.hr_size} (synthesis, hr_size)'
         yield bank.hr_size < synthesis.hr_size, f'{larger}, got {bank.hr_size}'
+
+
+def _rules_of_degrade(synthesis: schema.SynthesisOptions, model: Model) -> Rules:
+    """Degrading is for images that are made clean, and the user's own LR images are for networks of images."""
+    degrade, kinds = synthesis.degrade, [source.type for source in synthesis.sources or ()]
+    if degrade:
+        place, parts = 'synthesis, degrade', [getattr(degrade, name) for name in PARTS]
+        yield not any(parts), f'{place}: expected at least one of {", ".join(PARTS)}'
+        yield model.is_video, f'{place}: is for networks of images, not for {VIDEO}'
+        yield synthesis.sources is None, f'{place}: is for sources; stored banks hold images that are made already'
+        clean = not {'procedural', 'learned', 'images'}.isdisjoint(kinds)
+        yield not clean, f'{place}: expected a source procedural, learned or images, got {", ".join(kinds)} alone'
+    if model.is_video and 'lr_images' in kinds:
+        place = f'synthesis, sources, {kinds.index("lr_images")}'
+        yield True, f'{place}: lr_images is for networks of images; expected images, of which clips are made'
 
 
 def _rules_of_clips(

@@ -105,12 +105,22 @@ Scales = Annotated[
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), Told('a number > 0')]
 NotNegative = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), Told('a number >= 0')]
 Fraction = Annotated[float, Field(strict=True, ge=0, lt=1), Told('a number from 0 to below 1')]
+Share = Annotated[float, Field(strict=True, ge=0, le=1), Told('a number from 0 to 1')]
 Factors = Annotated[list[NotNegative], Field(min_length=1), Told('a list of numbers >= 0')]
 Betas = Annotated[tuple[Fraction, Fraction], Told('two numbers from 0 to below 1')]
-Speed = Annotated[
-    tuple[Positive, Positive], Told('two numbers > 0, the lower first', lambda speed: speed[0] <= speed[1])
-]
-Range = Annotated[
+
+
+def _rises(pair: tuple[float, float]) -> bool:
+    return pair[0] <= pair[1]
+
+
+Speed = Annotated[tuple[Positive, Positive], Told('two numbers > 0, the lower first', _rises)]
+Range = Annotated[tuple[NotNegative, NotNegative], Told('two numbers >= 0, the lower first', _rises)]
+_Factor = Annotated[float, Field(strict=True, ge=0.1, le=10)]
+FactorRange = Annotated[tuple[_Factor, _Factor], Told('two numbers from 0.1 to 10, the lower first', _rises)]
+_Quality = Annotated[float, Field(strict=True, ge=1, le=99)]
+QualityRange = Annotated[tuple[_Quality, _Quality], Told('two numbers from 1 to 99, the lower first', _rises)]
+ValueRange = Annotated[
     tuple[
         Annotated[float, Field(strict=True, allow_inf_nan=False)],
         Annotated[float, Field(strict=True, allow_inf_nan=False)],

@@ -9,12 +9,15 @@ from torch import Tensor
 
 from vsrkd_plugin.config.plan import DistillationPlan, SourcePlan
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
+from vsrkd_plugin.data.degradations import degrade_each
+from vsrkd_plugin.data.lr_images import read_own_lr_images
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.precision import Autocast, place
 from vsrkd_plugin.optim.factory import make_optimizer
 from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank, TeacherTarget
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
+from vsrkd_plugin.synthesis.degrading import DegradedSource
 from vsrkd_plugin.synthesis.source import SharedSource, Source
 from vsrkd_plugin.synthesis.sources.baselines import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.sources.learned import LearnedSource
@@ -23,6 +26,8 @@ from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _BANK_SEED = 1000  # apart from the sources' seeds
 _MOTION_SEED = 2000
+_DEGRADE_SEED = 3000
+_CLEAN = ('procedural', 'learned', 'images')  # sources that a degradation is for: users' own LR images are as they are
 
 
 def build_source(plan: DistillationPlan, channels: int, device: torch.device, autocast: Autocast) -> SharedSource:
@@ -36,10 +41,13 @@ def build_source(plan: DistillationPlan, channels: int, device: torch.device, au
     """
     clips = plan.clips
     sizes = {PICTURE: clips.picture_size} if clips else plan.kept_lr_sizes
-    sources = [
-        _build_image_source(plan, entry, plan.seed + 1 + number, sizes, channels, device, autocast)
-        for number, entry in enumerate(plan.sources)
-    ]
+    sources = []
+    for number, entry in enumerate(plan.sources, 1):
+        source = _build_image_source(plan, entry, plan.seed + number, sizes, channels, device, autocast)
+        if plan.degradation and entry.kind in _CLEAN:
+            seed = plan.seed + _DEGRADE_SEED + number
+            source = DegradedSource(source, plan.degradation, degrade_each, seed=seed)
+        sources.append(source)
     pictures = sources[0] if len(sources) == 1 else MixtureSource(sources, [entry.weight for entry in plan.sources])
     if not clips:
         return pictures
@@ -76,6 +84,9 @@ def _build_image_source(
         return NoiseSource(**common)
     if entry.kind == 'images':
         return ImageSource(read_lr_images(entry.settings['dataroot_gt'], sizes, channels), **common)
+    if entry.kind == 'lr_images':
+        own = read_own_lr_images(entry.settings['dataroot_lq'], sizes, channels, seed)
+        return ImageSource(dict.fromkeys(sizes, own), **common)
     assert plan.generator is not None and plan.optim_z is not None  # the options are checked for them
     network, optimizer = dict(plan.generator), plan.optim_z
     arch = ARCH_REGISTRY.get(network.pop('type'))

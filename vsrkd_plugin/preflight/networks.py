@@ -14,6 +14,7 @@ from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.config.registries import Model
+from vsrkd_plugin.data.lr_images import read_own_lr_images
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
 from vsrkd_plugin.errors import UserError, first_line, unexpected
@@ -221,9 +222,12 @@ def _check_inputs(plan: DistillationPlan, channels: int) -> None:
     """Real images and stored banks that a distillation reads."""
     sizes = {PICTURE: plan.clips.picture_size} if plan.clips else plan.kept_lr_sizes
     for index, entry in enumerate(plan.sources):
-        if entry.kind == 'images' and plan.rank == 0:
+        if entry.kind in ('images', 'lr_images') and plan.rank == 0:
             try:
-                read_lr_images(entry.settings['dataroot_gt'], sizes, channels)
+                if entry.kind == 'images':
+                    read_lr_images(entry.settings['dataroot_gt'], sizes, channels)
+                else:
+                    read_own_lr_images(entry.settings['dataroot_lq'], sizes, channels, plan.seed)
             except UserError as error:
                 raise UserError(f'synthesis, sources, {index}: {error}') from error
     try:

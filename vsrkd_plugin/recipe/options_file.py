@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from vsrkd_plugin.config.loading import parse_yaml
 from vsrkd_plugin.inspection.teacher import Inspection
 from vsrkd_plugin.recipe.students import Proposal
 from vsrkd_plugin.run.zoo import PREFIX
@@ -70,7 +71,7 @@ class Recipe:
 
     def options(self) -> dict[str, Any]:
         """The options, as they are read from `text`."""
-        return yaml.safe_load(self.text())
+        return parse_yaml(self.text(), self.name)
 
     def text(self) -> str:
         """The options file."""

@@ -57,7 +57,7 @@ class ImageSource(PlainSource):
     """Crops of real LR images in random orientation; each image is as likely as the others.
 
     Args:
-        images: scale → LR images `(c, h, w)` in [0, 1]; those smaller than a patch are left out.
+        images: scale → LR images `(c, h, w)`, in [0, 1] or uint8; those smaller than a patch are left out.
         settings: as of every plain source.
 
     Raises:
@@ -80,4 +80,5 @@ class ImageSource(PlainSource):
             image = images[int(row[0] * len(images))]
             top, left = (int(at * (side - size + 1)) for at, side in zip(row[1:3], image.shape[1:], strict=True))
             crops.append(apply_dihedral(image[:, top : top + size, left : left + size], int(row[3] * NUM_DIHEDRAL)))
-        return torch.stack(crops)
+        joint = torch.stack(crops)
+        return joint / 255 if joint.dtype == torch.uint8 else joint
