@@ -62,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser('info', help='versions, devices, precision, what is registered')
     _add_import(info)
     info.set_defaults(run=_command('info'))
-    distillation = commands.add_parser('distill', help="a student from a teacher's file alone: no options file, no data")
+    distillation = commands.add_parser(
+        'distill', help="a student from a teacher's file alone: no options file, no data"
+    )
     _add_teacher(distillation)
     distillation.add_argument('-o', metavar='FOLDER', help='where everything goes; default: runs/TEACHER')
     distillation.add_argument(

@@ -80,7 +80,9 @@ def _student(args: argparse.Namespace, found: Inspection) -> Proposal:
         return propose(found, args.student, args.speedup)
     path = Path(args.student)
     if path.suffix not in ('.yml', '.yaml'):
-        raise UserError(f'--student: expected {" or ".join(KINDS)}, or an options file of a network, got {args.student}')
+        raise UserError(
+            f'--student: expected {" or ".join(KINDS)}, or an options file of a network, got {args.student}'
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

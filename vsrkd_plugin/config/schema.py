@@ -196,7 +196,7 @@ class DistillationTrainOptions(AnyTrainOptions):
     distill_opt: Loss = option('what the student learns by', training=True)
     adversarial_opt: Loss | None = option('drives the generator to disagreement', None)
     reconstruction_opt: Loss | None = option('keeps the generator near images', None)
-    sharpness_opt: Loss | None = option("keeps the student as sharp as the teacher, place by place", None)
+    sharpness_opt: Loss | None = option('keeps the student as sharp as the teacher, place by place', None)
     perceptual_opt: Loss | None = option("BasicSR's PerceptualLoss between student and teacher", None)
     feature_opt: Loss | None = option("ties layers of the student to the teacher's", None)
     temporal_opt: Loss | None = option('video: keeps the student steady along the motion', None)

@@ -113,9 +113,7 @@ def _without_prefixes(weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Te
                 yield weights
 
 
-def _fitting(
-    family: Family, weights: Mapping[str, Tensor], near: list[tuple[float, str]]
-) -> Iterator[Candidate]:
+def _fitting(family: Family, weights: Mapping[str, Tensor], near: list[tuple[float, str]]) -> Iterator[Candidate]:
     """Candidates of a family whose network has exactly these weights; what does not fit is noted in `near`."""
     try:
         guesses = list(family.guess(Shapes(weights)))[:_MOST_CANDIDATES]
@@ -185,9 +183,7 @@ def _of_spandrel(weights: Mapping[str, Tensor]) -> Candidate | None:
     sizes = found.size_requirements
     contract = {'size_multiple': sizes.multiple_of, 'min_size': sizes.minimum or 1}
     options = {'type': 'SpandrelNetwork', 'family': family, **_plain(arguments)}
-    return Candidate(
-        options, found.model.state_dict(), restores=found.scale == 1, source='spandrel', contract=contract
-    )
+    return Candidate(options, found.model.state_dict(), restores=found.scale == 1, source='spandrel', contract=contract)
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,8 +102,12 @@ class Inspection:
     def degrade(self) -> dict[str, Any] | None:
         """Options of `synthesis.degrade` that give it the inputs that it is for; None where clean ones are."""
         kinds = {name.split()[0] for name in self.answers}
-        proposed = {'blur': [0.2, 1.5], 'noise': [0, 15], 'JPEG': [50, 95]}
-        return {kind.lower(): values for kind, values in proposed.items() if kind in kinds} or None
+        proposed = {
+            'blur': ('blur_sigma', [0.2, 1.5]),
+            'noise': ('noise_range', [0, 15]),
+            'JPEG': ('jpeg_range', [50, 95]),
+        }
+        return dict(part for kind, part in proposed.items() if kind in kinds) or None
 
     @property
     def clip_degradation(self) -> str:
@@ -149,7 +153,9 @@ def inspect_teacher(
     return _complete(best)
 
 
-def inspect_module(network: nn.Module, scale: int | None = None, contract: Mapping[str, Any] | None = None) -> Inspection:
+def inspect_module(
+    network: nn.Module, scale: int | None = None, contract: Mapping[str, Any] | None = None
+) -> Inspection:
     """Find out what a network is that is there already.
 
     Args:
@@ -183,9 +189,7 @@ def adapter_of(network: nn.Module, inspection: Inspection) -> ImageSRAdapter | V
     return ImageSRAdapter(network, inspection.channels, _LR_SIDE)
 
 
-def _measured(
-    path: str, candidate: Candidate, contract: Mapping[str, Any], allow_restoration: bool
-) -> Inspection:
+def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allow_restoration: bool) -> Inspection:
     """A candidate with what is quickly told of it, and its gain on clean images, which tells candidates apart."""
     network = candidate.build()
     name = candidate.options['type']

@@ -102,5 +102,7 @@ def _plan(recipe: Recipe, changes: Mapping[str, Any], device: torch.device) -> D
     """The recipe's plan, with changes by section."""
     opt = recipe.options()
     for name, change in changes.items():
-        opt[name] = {**opt[name], **change} if isinstance(change, Mapping) and isinstance(opt.get(name), dict) else change
+        opt[name] = (
+            {**opt[name], **change} if isinstance(change, Mapping) and isinstance(opt.get(name), dict) else change
+        )
     return DistillationPlan.from_options({**opt, 'num_gpu': 1 if device.type == 'cuda' else 0})

@@ -88,7 +88,7 @@ def _of_images(recipe: Recipe) -> str:
         sources.append(f'    - {{type: lr_images, dataroot_lq: {folders}}}   # yours')
     lines = [
         *_head(recipe, 'DataFreeDistillationModel', 16, 'the inputs are synthesised'),
-        '  # Photographs of scikit-image\'s wheel. Any folder of HR images will do, and any number of sets (val_1, …).',
+        "  # Photographs of scikit-image's wheel. Any folder of HR images will do, and any number of sets (val_1, …).",
     ]
     for scale in teacher.scales:
         lines += [
@@ -223,7 +223,7 @@ def _networks(recipe: Recipe) -> list[str]:
 def _start(student: Proposal) -> str:
     if student.starts_from_teacher:
         return "  init: teacher       # the student starts from the teacher's channels, refitted by least squares"
-    return '  init: random        # no layer of the student stands for one of the teacher\'s'
+    return "  init: random        # no layer of the student stands for one of the teacher's"
 
 
 def _tail(recipe: Recipe, border: str) -> list[str]:

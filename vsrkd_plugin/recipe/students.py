@@ -89,7 +89,7 @@ def propose(found: Inspection, kind: str | None = None, speedup: float = SPEEDUP
     if len(found.scales) > 1:
         raise UserError(f'--student compact: {COMPACT} serves one scale, the teacher several; expected same')
     options = _compact(found, speedup)
-    return _proposal(found, options, _built(options), False, 'BasicSR\'s Compact, which works at LR size')
+    return _proposal(found, options, _built(options), False, "BasicSR's Compact, which works at LR size")
 
 
 def own_student(found: Inspection, options: Mapping[str, Any]) -> Proposal:
@@ -118,9 +118,7 @@ def _reason_against(found: Inspection, student: nn.Module) -> str:
     return can_start(build(found), student) or ''
 
 
-def _proposal(
-    found: Inspection, options: Mapping[str, Any], student: nn.Module, starts: bool, why: str
-) -> Proposal:
+def _proposal(found: Inspection, options: Mapping[str, Any], student: nn.Module, starts: bool, why: str) -> Proposal:
     ours, theirs = _operations(found, student, options), found.macs_per_megapixel
     return Proposal(
         options=options,

@@ -250,9 +250,7 @@ class ChannelLabels(TorchDispatchMode):
                 labels = self._meeting([(labels, out.shape), (self.of(args[0]), args[0].shape)], out)
             self._keep(out, labels)
         elif plain in _ATTENTIONS:
-            query, key, value = (
-                [label.reshape(-1, *label.shape[-2:]) for label in self.of(part)] for part in args[:3]
-            )
+            query, key, value = ([label.reshape(-1, *label.shape[-2:]) for label in self.of(part)] for part in args[:3])
             size = (args[0].shape[-2], args[1].shape[-2])
             weights = self._product(query, [label.transpose(1, 2) for label in key], size)
             self._keep(out, [label.reshape(out.shape) for label in self._product(weights, value, out.shape[-2:])])
@@ -403,7 +401,11 @@ class ChannelLabels(TorchDispatchMode):
     def _channelwise(self, x: Tensor, vectors: Sequence[Tensor | None], out: Tensor) -> Labels:
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
         operands = [(self.of(x), tuple(x.shape))]
-        operands += [([v.view(shape) for v in self.of(value)], (1, len(value), *shape[2:])) for value in vectors if value is not None]
+        operands += [
+            ([v.view(shape) for v in self.of(value)], (1, len(value), *shape[2:]))
+            for value in vectors
+            if value is not None
+        ]
         return self._meeting(operands, out)
 
     def _reduce(self, func: Any, args: Any, kwargs: dict[str, Any], results: list[Tensor]) -> None:

@@ -89,7 +89,9 @@ def _names(teacher: nn.Module, student: nn.Module) -> Callable[[str], str | None
         if isinstance(module, SkipsBlocks):
             idle.update(module.growing_blocks()[module.active_blocks :])
     skipped = [name for name, module in student.named_modules() if module in idle]
-    lists = {name: module for name, module in teacher.named_modules() if isinstance(module, (nn.Sequential, nn.ModuleList))}
+    lists = {
+        name: module for name, module in teacher.named_modules() if isinstance(module, (nn.Sequential, nn.ModuleList))
+    }
     places: dict[str, dict[str, str]] = {}
     for name, module in student.named_modules():
         source = lists.get(_renamed(name, places))
@@ -114,7 +116,9 @@ def _spread_blocks(name: str, ours: list[nn.Module], theirs: list[nn.Module]) ->
     for blocks in (ours, theirs):
         at = [index for index, block in enumerate(blocks) if type(block) is equal]
         if not at or at != list(range(at[0], at[-1] + 1)):
-            raise ValueError(f'{name}: {len(ours)} modules cannot start from {len(theirs)} that are no row of equal blocks')
+            raise ValueError(
+                f'{name}: {len(ours)} modules cannot start from {len(theirs)} that are no row of equal blocks'
+            )
         runs.append((at[0], len(at), [type(block) for block in blocks if type(block) is not equal]))
     (first, count, others), (start, depth, around) = runs
     if first != start or others != around:
