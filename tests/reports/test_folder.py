@@ -36,7 +36,7 @@ def test_report_of_a_distillation(experiment, caplog, monkeypatch):
         report = make_report(experiment)
 
     assert json.loads((experiment / 'report.json').read_text()) == report
-    assert list(report) == ['results', 'complexity', 'training']
+    assert list(report) == ['results', 'made', 'complexity', 'training']
     assert [(r['dataset'], r['scale'], r['method']) for r in report['results']] == [
         ('pictures', scale, method) for scale in (2, 3) for method in ('bicubic', 'teacher', 'student')
     ]

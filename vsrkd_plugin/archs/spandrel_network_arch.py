@@ -12,7 +12,7 @@ _ROOT = 'spandrel.architectures'
 
 
 @ARCH_REGISTRY.register()
-def SpandrelNetwork(*, family: str, **arguments: Any) -> nn.Module:  # noqa: N802 - its name in options, as of a class
+def SpandrelNetwork(*, family: str, **arguments: Any) -> nn.Module:
     """A network of spandrel (extra `[spandrel]`), by its family and the arguments of its class.
 
     `vsrkd inspect` finds both out from a checkpoint. Inputs and outputs `(n, c, h, w)` in [0, 1].

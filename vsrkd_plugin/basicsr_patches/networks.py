@@ -16,6 +16,7 @@ def apply() -> None:
     _applied = True
     _mend_deformable_convolution()
     _mend_basicvsrpp()
+    _mend_registry()
 
 
 def _mend_deformable_convolution() -> None:
@@ -50,3 +51,18 @@ def _mend_basicvsrpp() -> None:
             self.cpu_cache_length = sys.maxsize
 
     BasicVSRPlusPlus.__init__ = build
+
+
+def _mend_registry() -> None:
+    """Symptom: a line 'Name SRVGGNetCompact is not found, use name: SRVGGNetCompact_basicsr!' at every look-up of one of
+    BasicSR's own names in the registries of which plugins may have names alike."""
+    from basicsr.utils.registry import Registry
+
+    stock = Registry.get
+
+    @functools.wraps(stock)
+    def get(self: Registry, name: str, suffix: str = 'basicsr') -> object:
+        both = f'{name}_{suffix}'
+        return stock(self, both if name not in self and both in self else name, suffix)
+
+    Registry.get = get

@@ -4,7 +4,8 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
@@ -23,10 +24,22 @@ def run(args: argparse.Namespace) -> int:
 
 def inspected(args: argparse.Namespace, say: Any) -> Inspection:
     """The inspection of `args.teacher` by `args.network`, `args.contract` and `args.allow_restoration`."""
-    logging.getLogger('basicsr').setLevel(logging.ERROR)
     network = named_network(args.network) if args.network else None
     contract = parsed(args.contract, '--contract') if args.contract else None
-    return inspect_teacher(args.teacher, network, contract, args.allow_restoration, say)
+    with quietly():
+        return inspect_teacher(args.teacher, network, contract, args.allow_restoration, say)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """No warnings of the log (operations that are not counted, say): what is found is told at the end."""
+    logger = logging.getLogger('basicsr')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def named_network(text: str) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _refuse_others(path: str, weights: Mapping[str, Tensor]) -> None:
     names = list(weights)
     for what, pattern in (
         ('a LoRA, which changes another network', r'.*(lora_(up|down|A|B)|\.lora\.|hada_w1)'),
-        ('a diffusion model', r'(model\.diffusion_model\.|unet\.|.*time_embed(ding)?\.|.*transformer_blocks\.\d+\.attn2)'),
+        ('a diffusion model', r'(model\.diffusion_model\.|unet\.|.*time_embed(ding)?\.|.*_blocks\.\d+\.attn2\.)'),
         ('a text model', r'.*(word_embeddings|embed_tokens|wte)\.weight'),
     ):  # fmt: skip
         if any(re.match(pattern, name) for name in names):

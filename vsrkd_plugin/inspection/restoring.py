@@ -74,10 +74,10 @@ def photographs(lr_side: int, scale: int, number: int) -> Tensor:
         if min(top, left) >= 0 and not _is_grey(image):
             crops.append(torch.from_numpy(image[top : top + side, left : left + side].copy()))
     if not crops:  # a very large patch: what there is, mirrored
-        image = torch.from_numpy(list_images(BUNDLED, 'photographs')[0][1]()[..., ::-1].copy())
-        while min(image.shape[:2]) < side:
-            image = torch.cat([torch.cat([image, image.flip(0)]), torch.cat([image, image.flip(0)]).flip(1)], 1)
-        crops = [image[:side, :side]]
+        whole = torch.from_numpy(list_images(BUNDLED, 'photographs')[0][1]()[..., ::-1].copy())
+        while min(whole.shape[:2]) < side:
+            whole = torch.cat([torch.cat([whole, whole.flip(0)]), torch.cat([whole, whole.flip(0)]).flip(1)], 1)
+        crops = [whole[:side, :side]]
     return torch.stack(crops[:number]).permute(0, 3, 1, 2).float() / 255
 
 

@@ -55,8 +55,8 @@ def build_task(
         student: built of `student_options`, on `device`, with the weights that it is to start from.
         device: where all of it works.
         resumes: the student's start is left to a training state.
-        teacher: where it is there already, frozen, on `device`; built of the plan if None. Then the student need not be of
-            a registered class either.
+        teacher: where it is there already, frozen, on `device`; built of the plan if None. Neither it nor the student
+            need be of a registered class then.
 
     Raises:
         UserError: weights, banks or images that cannot be read; a student that cannot start from its teacher.

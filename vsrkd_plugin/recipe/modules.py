@@ -40,8 +40,8 @@ def distill(
     """Distil a network that super-resolves images into a smaller one, on made images alone.
 
     Args:
-        teacher: `(n, c, h, w)` in [0, 1] to `(n, c, scale * h, scale * w)`, c = 1 or 3, with its weights. It is left as it
-            is. Other ranges and sizes are found out by trying, or said by `contract`.
+        teacher: `(n, c, h, w)` in [0, 1] to `(n, c, scale * h, scale * w)`, c = 1 or 3, with its weights. It is left as
+            it is. Other ranges and sizes are found out by trying, or said by `contract`.
         scale: the factor; found out if None.
         student: the network to train, whose weights are its start where it is of another class than the teacher; the
             options of a registered one, `{'type': …, …}`; None for BasicSR's Compact with `speedup` times fewer

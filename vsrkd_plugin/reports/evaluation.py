@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from vsrkd_plugin.data.whole_clips import Samples
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.means import Means, Values, finite_means, measure
 from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.reports.likeness import Likeness
 
 logger = logging.getLogger('basicsr')
 
@@ -23,6 +25,7 @@ DEFAULT_METRICS = {
     'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
     'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
 }
+_TELL_EVERY = 10.0  # seconds between lines of progress
 CROP_SIZE = 64  # pixels of HR: small enough to see single ones, large enough to see what it is
 
 
@@ -85,7 +88,7 @@ def evaluate(
     Returns:
         A result for each method, and each image's worst window. Empty if the data set has no ground truth. An image for
         which a metric is not finite (equal to HR, or too small) does not count in that metric's mean, `left_out` of the
-        results says so.
+        results says so. Beside the metrics stand those of `Likeness`.
 
     Raises:
         UserError: a network does not take the set's channels or does not enlarge by its scale.
@@ -94,6 +97,8 @@ def evaluate(
     values: dict[str, Values] = {method: {metric: [] for metric in metrics} for method in ('bicubic', *networks)}
     crops: list[Crop] = []
     names: list[str] = []
+    likeness = Likeness()
+    told = time.monotonic()
     scale = 1
     for index in range(len(samples)):  # iterating a Dataset ends only if it raises IndexError
         sample = samples[index]
@@ -124,11 +129,17 @@ def evaluate(
                 values[method][metric].append(measure(image, hr, {'crop_border': scale, **metric_opt}))
         lr = to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
         names.append(_image_name(sample, index))
+        likeness.add(names[-1], images, scale, {method: values[method]['psnr'][-1] for method in images})
+        if (now := time.monotonic()) - told >= _TELL_EVERY:
+            told = now
+            logger.info('Report: %s, %d of %d images', label, index + 1, len(samples))
         crops.append(worst_crop(short_name(label, scale), scale, names[-1], lr, images, hr))
     if not crops:
         return Evaluation()
     means = finite_means(values, names, 'images')
     results = result_entries(means, short_name(label, scale), scale)
+    of_likeness = likeness.means()
+    results = [{**result, **of_likeness[result['method']]} for result in results]
     logger.info(
         'Report: %s x%d, %d image(s), PSNR: %s', short_name(label, scale), scale, len(crops),
         ', '.join(f'{result["method"]} {result["psnr"]:.2f}' for result in results),

@@ -25,12 +25,13 @@ from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import LR_SIDE, Adapter, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
 from vsrkd_plugin.reports.film import write_film
+from vsrkd_plugin.reports.likeness import on_made_images
 from vsrkd_plugin.reports.picture import Curve, draw_report
-from vsrkd_plugin.reports.writing import headline, log_tables, to_json, to_markdown
+from vsrkd_plugin.reports.writing import headline, is_bold, log_tables, to_json, to_markdown
 from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there, write_text_atomically
 
 logger = logging.getLogger('basicsr')
-DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4}
+DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4, 'agreement': 3, 'sharpness': 3, 'niqe': 3, 'sharpness_ratio': 4}
 TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
 
 
@@ -76,6 +77,11 @@ def make_report(folder: Path) -> dict[str, Any]:
             shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
             curves += _curve(experiment, dataset_opt, outcome)
 
+    of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
+    made = []
+    if of_images.keys() == {'teacher', 'student'}:
+        made = [_rounded(on_made_images(of_images, scale, device)) for scale in opt.get('scales') or []]
+    logger.info('Report: measuring the cost of the networks')
     first: dict[str, Any] = shown[0] if shown else {'scale': _fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
     results = [
@@ -83,7 +89,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         for result in evaluation.results
     ]
     report = json.loads(
-        to_json({'results': results, 'complexity': complexity, 'training': experiment.training})
+        to_json({'results': results, 'made': made, 'complexity': complexity, 'training': experiment.training})
     )  # so that what is returned is what is written
 
     name = opt.get('name', experiment.folder.name)
@@ -94,7 +100,9 @@ def make_report(folder: Path) -> dict[str, Any]:
         page = to_markdown(report, name, described, command, experiment.notes, film.name if film else None)
         write_text_atomically(page, experiment.folder / 'report.md')
         subtitle = headline(report, described).replace('*', '').rstrip('.')
-        draw_report(experiment.folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves)
+        draw_report(
+            experiment.folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves, is_bold(report)
+        )
     except OSError as error:
         raise UserError(f'{experiment.folder}: the report cannot be written there ({error.strerror})') from error
     log_tables(report, name)

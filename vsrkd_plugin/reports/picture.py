@@ -32,13 +32,16 @@ class Curve:
     levels: dict[str, float]  # dB by method (`bicubic`, `teacher`)
 
 
-def draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves: list[Curve]) -> None:
+def draw_report(
+    path: Path, title: str, subtitle: str, crops: list[Crop], curves: list[Curve], bold: bool = True
+) -> None:
     """Draw the picture and put it at `path` as a whole (PNG).
 
     Args:
         title, subtitle: what stands on top; the subtitle is wrapped.
         crops: a row each; a method that none of them has gets no column.
         curves: a small diagram each.
+        bold: set the best PSNR of each crop in bold type.
 
     Raises:
         OSError: `path` cannot be written.
@@ -55,7 +58,7 @@ def draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves
     head.text(0.5, 0.92, title, ha='center', va='top', fontsize=15, weight='bold')
     head.text(0.5, 0.08, subtitle, ha='center', va='bottom', fontsize=11)
     if crops:
-        _draw_crops(above, crops)
+        _draw_crops(above, crops, bold)
     else:
         above.text(0.5, 0.5, 'no data set with ground truth: no crops', ha='center', va='center')
     if curves:
@@ -83,7 +86,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _draw_crops(figure: SubFigure, crops: list[Crop]) -> None:
+def _draw_crops(figure: SubFigure, crops: list[Crop], bold: bool) -> None:
     columns = [key for key in TITLES if any(key in crop.panels for crop in crops)]
     grid = figure.subplots(len(crops), len(columns), squeeze=False)
     for row, crop in zip(grid, crops, strict=True):
@@ -97,7 +100,7 @@ def _draw_crops(figure: SubFigure, crops: list[Crop]) -> None:
                 axes.set_xlabel(_decibels(crop.psnr[key]), fontsize=11)
                 # As many digits as are shown decide what is best.
                 best = max(round(crop.psnr[other], 2) for other in crop.psnr)
-                if round(crop.psnr[key], 2) == best:
+                if bold and round(crop.psnr[key], 2) == best:
                     axes.xaxis.label.set_weight('bold')
         row[0].set_ylabel(f'{crop.dataset} x{crop.scale}\n{crop.image}', fontsize=11)
     for axes, key in zip(grid[0], columns, strict=True):

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from vsrkd_plugin.reports.evaluation import finite
+from vsrkd_plugin.reports.likeness import MOST_NIQE, is_judged_by_psnr
 
 logger = logging.getLogger('basicsr')
 
@@ -49,6 +50,8 @@ def to_markdown(
         *(f'{line}\n' for line in left_out_lines(report)),
         metrics,
         '',
+        *_psnr_note(report),
+        *_likeness(report),
         *_flicker(report),
         '![Crops by every method, and PSNR over the training](report.png)',
         '',
@@ -74,6 +77,9 @@ def to_markdown(
 def log_tables(report: dict[str, Any], name: str) -> None:
     """The tables of the report in the log, columns aligned."""
     lines = [f'Report of {name}', *_aligned(result_rows(report)), *left_out_lines(report), '']
+    if len(rows := likeness_rows(report)) > 1:
+        lines += [*_aligned(rows), '']
+    lines += _psnr_note(report)
     lines += _aligned(complexity_rows(report))
     logger.info('\n  '.join([*lines, '', training_line(report['training'])]))
 
@@ -106,9 +112,7 @@ def result_rows(report: dict[str, Any]) -> Rows:
 
     A star marks a row in whose means not every image counts; `left_out_lines` tells which.
     """
-    groups: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
-    for result in report['results']:
-        groups.setdefault((result['dataset'], result['scale']), {})[result['method']] = result
+    groups = _by_set(report)
     has_teacher = any(result['method'] == 'teacher' for result in report['results'])
     methods = ['bicubic', 'teacher', 'student'] if has_teacher else ['bicubic', 'student']
     rival = 'teacher' if has_teacher else 'bicubic'
@@ -121,6 +125,82 @@ def result_rows(report: dict[str, Any]) -> Rows:
     if len(rows) == 1:
         rows.append(['no data set with ground truth', *[''] * (len(rows[0]) - 1)])
     return rows
+
+
+def _by_set(report: dict[str, Any]) -> dict[tuple[str, int], dict[str, dict[str, Any]]]:
+    groups: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
+    for result in report['results']:
+        groups.setdefault((result['dataset'], result['scale']), {})[result['method']] = result
+    return groups
+
+
+def likeness_rows(report: dict[str, Any]) -> Rows:
+    """A header, then a row for each data set and scale, and for made images: how like its teacher the student is."""
+    has_niqe = any('niqe' in result for result in report['results'])
+    rows = [['student against teacher', 'scale', 'agreement', 'sharpness', *(['NIQE (teacher)'] if has_niqe else [])]]
+    for (dataset, scale), by_method in _by_set(report).items():
+        student, teacher = by_method['student'], by_method.get('teacher', {})
+        if 'agreement' not in student:
+            continue
+        ratio = _ratio(student.get('sharpness'), teacher.get('sharpness'))
+        row = [dataset, f'x{scale}', f'{student["agreement"]:.2f} dB', ratio]
+        if has_niqe:
+            row.append(' '.join(_niqe(result) for result in (student, teacher)) if 'niqe' in student else '')
+        rows.append(row)
+    for made in report.get('made') or []:
+        row = ['made images', f'x{made["scale"]}', f'{made["agreement"]:.2f} dB', f'{made["sharpness_ratio"]:.3f}']
+        rows.append([*row, *([''] if has_niqe else [])])
+    return rows
+
+
+def _niqe(result: dict[str, Any]) -> str:
+    value = result.get('niqe')
+    text = '-' if value is None else f'{value:.2f}'
+    return text if result['method'] == 'student' else f'({text})'
+
+
+def _ratio(ours: float | None, theirs: float | None) -> str:
+    return f'{ours / theirs:.3f}' if ours and theirs else '-'
+
+
+def _likeness(report: dict[str, Any]) -> list[str]:
+    """The table of likeness and what it means; nothing where there was no teacher, or for clips."""
+    rows = likeness_rows(report)
+    if len(rows) == 1:
+        return []
+    text = (
+        "Agreement: PSNR of the student's result against the teacher's (on Y, but for made images). Sharpness: RMS of "
+        "the Laplacian, the student's divided by the teacher's; 1 is as sharp."
+    )
+    if any('niqe' in result for result in report['results']):
+        text += f' NIQE: lower is more natural; of the first {MOST_NIQE} images of a set.'
+    return [*markdown_table(rows), '', text, '']
+
+
+def is_bold(report: dict[str, Any]) -> bool:
+    """Whether the best PSNR is to be pointed out: not where it does not tell the better network."""
+    return not _misjudged(report)
+
+
+def _misjudged(report: dict[str, Any]) -> list[str]:
+    """Data sets on which the teacher has less PSNR than bicubic, or hardly more."""
+    return [
+        f'{dataset} x{scale}'
+        for (dataset, scale), by_method in _by_set(report).items()
+        if 'teacher' in by_method and not is_judged_by_psnr(by_method['teacher']['psnr'], by_method['bicubic']['psnr'])
+    ]
+
+
+def _psnr_note(report: dict[str, Any]) -> list[str]:
+    sets = _misjudged(report)
+    if not sets:
+        return []
+    return [
+        f'PSNR against HR does not tell what this teacher is good at: on {", ".join(sets)} it has hardly more of it '
+        'than bicubic, as networks trained with a GAN do. A student with more PSNR than its teacher may merely be blurrier: '
+        'look at agreement, sharpness, NIQE and the pictures.',
+        '',
+    ]
 
 
 def left_out_lines(report: dict[str, Any]) -> list[str]:

@@ -78,13 +78,20 @@ def weights_are_there(path: str | os.PathLike) -> bool:
     return resolve_weights(path).is_file()
 
 
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file in the format that the community publishes weights in; it can hold nothing else."""
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
 def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str, Tensor]]:
     """As `read_weights`, with the entry that holds the weights in front."""
     if not weights_are_there(path):
         raise UserError(f'{path}: no such checkpoint file')
     file = resolve_weights(path)
     try:
-        content = read_torch_file(file)
+        content = _read_safetensors(file) if file.suffix == '.safetensors' else read_torch_file(file)
     except Exception as error:  # whatever a broken file makes the reader raise, the file is what is wrong
         raise UserError(
             f'{path}: cannot be read as a checkpoint, it is truncated or not one ({first_line(error)})'
@@ -111,7 +118,7 @@ def read_weights(path: str | os.PathLike, param_key: str | None = None) -> dict[
     """The state dict in a checkpoint file, on the CPU, without running any code of the file.
 
     Reads plain state dicts, BasicSR's `{'params': …}`, `{'state_dict': …}` and files that hold a whole pickled
-    `nn.Module` (also in torch's format from before 1.6).
+    `nn.Module` (also in torch's format from before 1.6), and `.safetensors`.
 
     Args:
         path: a file, or `zoo:NAME` for weights that come with this package.
