@@ -9,14 +9,20 @@ from typing import Any
 
 import pytest
 import torch
+from basicsr.archs import build_network
 from tiny_training import run, tiny_options
 
+from vsrkd_plugin.adapters.complying import comply
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.archs.rlfn_arch import RLFN
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.reports.evaluation import evaluate, metric_options
+from vsrkd_plugin.run.checkpoints import load_weights
 
 VDSR = {'type': 'VDSR', 'num_feat': 4, 'num_block': 2}
 COMPACT = {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 2}
@@ -30,8 +36,6 @@ def _options(
     folder: Path, images: Path, teacher: dict[str, Any], student: dict[str, Any], color: str, **changes: Any
 ) -> dict[str, Any]:
     """Four iterations of a distillation at x2; writes the teacher."""
-    from basicsr.archs import build_network
-
     register()
     opt = tiny_options(folder, images, init='random', total_iter=4, ema_decay=0)
     for key in ('growth', 'adversarial_opt', 'reconstruction_opt', 'generator_freq', 'optim_z'):
@@ -97,6 +101,30 @@ def test_swinir_teaches_whatever_the_sizes(tmp_path: Path, image_folder: Path) -
     """LR images of 24x30, 25x24 and 26x32, none of which its windows of 8x8 divide, and patches of 12x12."""
     found, _ = _trained(_options(tmp_path, image_folder, SWINIR, COLOUR, 'rgb'), tmp_path)
     assert found.keys() == {'bicubic', 'teacher', 'student'}
+
+
+def test_training_validation_and_report_heed_the_options_alike(tmp_path: Path, image_folder: Path) -> None:
+    """With a student that grows, and an average of it: each is built by itself."""
+    said = {'value_range': [-1, 1], 'size_multiple': 20}
+    grown = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 2, 'upscale': 2}
+    opt = _options(tmp_path, image_folder, COLOUR, grown, 'rgb', contract_t=said, contract_g=said)
+    opt['train'] |= {'growth': {'start': 1, 'every': 2}, 'ema_decay': 0.5}
+    found, _ = _trained(opt, tmp_path)
+    experiment = tmp_path / 'experiments' / 'tiny'
+    validated = json.loads((experiment / 'metrics.jsonl').read_text().splitlines()[-1])['metrics']['psnr']
+    assert found['student'] == pytest.approx(validated, abs=1e-3)
+    dataset = {**opt['datasets']['val_x2'], 'phase': 'val'}
+    for method, options, weights in (
+        ('teacher', COLOUR, tmp_path / 'teacher.pth'), ('student', grown, experiment / 'models' / 'net_g_latest.pth')
+    ):  # fmt: skip
+        psnr = {}
+        for contract in (said, {}):
+            network = freeze(comply(build_network(dict(options)), contract))
+            load_weights(network, weights)
+            outcome = evaluate(BicubicImageDataset(dataset), dataset, {'it': ImageSRAdapter(network, 3)},
+                               metric_options(None), torch.device('cpu'))  # fmt: skip
+            psnr[len(contract)] = outcome.results[1]['psnr']
+        assert found[method] == pytest.approx(psnr[2], abs=1e-3) and found[method] != pytest.approx(psnr[0], abs=1e-3)
 
 
 @pytest.mark.parametrize(
