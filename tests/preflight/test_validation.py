@@ -113,8 +113,11 @@ def test_a_network_of_another_scale(tmp_path: Path, image_folder: Path) -> None:
 
 def test_colours_and_a_network_of_y(tmp_path: Path, image_folder: Path) -> None:
     opt = _test('MultiScaleSRModel', {**COMPACT, 'upscale': 2}, _images(image_folder, color='rgb'))
+    _check(opt, tmp_path, False)  # chroma is enlarged by bicubic
+    _check({**opt, 'network_g': dict(VDSR)}, tmp_path, False)
+    opt['model_type'] = 'SRModel'
+    opt['val']['metrics']['psnr']['crop_border'] = 2
     _fails(opt, tmp_path, r'^datasets, test: gives 3 channels \(color: rgb\), but network_g takes 1; .*: y$', False)
-    _check({**opt, 'network_g': dict(VDSR)}, tmp_path, False)  # enlarges chroma itself
 
 
 class _AtHRSize(nn.Module):
@@ -185,15 +188,24 @@ def test_sizes_that_a_network_cannot_take(
     if unfit is None:
         _check(opt, tmp_path, False)
     else:
-        text = f'^datasets, test: LR of {unfit} does not suit network_g: sides must be a multiple of {of}$'
-        _fails(opt, tmp_path, text, False)
+        text = f'^datasets, test: LR of {unfit} does not suit network_g: sides must be a multiple of {of}'
+        least = {4: 20, 16: 32, 32: 32}[of]
+        hint = f'{{size_multiple: {of}' + (f', min_size: {least}}}' if least > of else '}')
+        _fails(opt, tmp_path, f'{text}; try contract_g: {re.escape(hint)}$', False)
+        _check({**opt, 'contract_g': {'size_multiple': of, 'min_size': 20}}, tmp_path, False)
 
 
 def test_swinir_on_the_bundled_photographs(tmp_path: Path) -> None:
     swinir = {'type': 'SwinIR', 'upscale': 2, 'in_chans': 3, 'img_size': 16, 'window_size': 8, 'depths': [1],
               'embed_dim': 4, 'num_heads': [1], 'mlp_ratio': 1, 'upsampler': 'pixelshuffledirect'}  # fmt: skip
     opt = _test('MultiScaleSRModel', swinir, _images(Path('skimage'), color='rgb'))
-    _fails(opt, tmp_path, r'^datasets, test: LR of (225x150|300x200|320x213) does not suit network_g: ', False)
+    _check(opt, tmp_path, False)  # ours pads
+    opt['contract_g'] = {'size_multiple': 4}  # options come first, if they are wrong too
+    _fails(opt, tmp_path, r'^datasets, test: LR of .* network_g: .*; try contract_g: {size_multiple: 8}$', False)
+    del opt['contract_g']
+    opt['model_type'] = 'SRModel'  # does not know of it
+    opt['val']['metrics']['psnr']['crop_border'] = 2
+    _fails(opt, tmp_path, r'^datasets, test: LR of (225x150|300x200|320x213) does not suit network_g: [^;]*$', False)
 
 
 def test_sizes_in_the_report(tmp_path: Path, make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

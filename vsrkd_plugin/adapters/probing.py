@@ -16,10 +16,13 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 Range = tuple[float, float]
 RANGES: tuple[Range, ...] = (UNIT_RANGE, (0.0, 255.0), (-1.0, 1.0), (-0.5, 0.5))  # in which networks are trained
 # Mean absolute differences from bicubic of what a super-resolver makes of a smooth image, whose detail bicubic has all.
-NEAR = 0.1  # a network that is farther away super-resolves nothing; GANs shift colours by some hundredths
-EXACT = 1 / 255  # what is nearer is right
-# Another range must bring it so many times nearer: networks of small biases are rather near in any range.
-CLEARLY = 8.0
+NEAR = 0.15  # a network that is farther away super-resolves nothing; GANs shift colours by some hundredths
+# What is nearer is right: the distance of trained networks is a tenth of it, that of the nearest pixel 0.003, which a
+# network at its random start comes to in a wide range, where it hardly adds to the image.
+EXACT = 0.002
+# Another range must bring it so many times nearer. Networks of small biases are rather near in any range: RLFN, which
+# takes 0 to 255, is but 0.008 away in [0, 1].
+CLEARLY = 5.0
 SMOOTH_SIDE = 64  # pixels: what all of BasicSR's networks take
 _FRAMES = 7  # of a clip, at least
 
@@ -36,7 +39,7 @@ class RangeFound:
         said: the range that its contract has.
         errors: mean absolute difference from bicubic on a smooth image by range, in units of white; infinite where the
             output is not finite. Of the said range alone if it fits exactly.
-        best: the range that fits: the said one if it does; None if no range does.
+        best: the range that fits: the said one unless another fits clearly better; None if none does for sure.
     """
 
     said: Range
@@ -53,10 +56,13 @@ class SizesFound:
 
 
 def smooth_image(channels: int, side: int = SMOOTH_SIDE) -> Tensor:
-    """A smooth image around mid-grey, other waves in each colour: `(1, channels, side, side)`, from 0.2 to 0.8."""
+    """A smooth image, other waves in each colour: `(1, channels, side, side)`, from 0.08 to 0.68.
+
+    Darker than mid-grey, which is 0 in a range around 0, where any network without biases gives 0.
+    """
     place = torch.arange(side) / side * math.tau
     waves = [
-        0.5 + 0.15 * (torch.sin(place + 2.1 * channel)[:, None] + torch.cos(place - 1.3 * channel)[None, :])
+        0.38 + 0.15 * (torch.sin(place + 2.1 * channel)[:, None] + torch.cos(place - 1.3 * channel)[None, :])
         for channel in range(channels)
     ]
     return torch.stack(waves)[None]
@@ -92,7 +98,7 @@ def best_value_range(adapter: ImageSRAdapter | VideoSRAdapter, scale: int) -> Ra
             error = float((adapter(lr, scale) - expected).abs().mean())
         errors[candidate] = error if math.isfinite(error) else math.inf
     least = min(errors, key=lambda candidate: errors[candidate])
-    if errors[said] > EXACT and errors[least] <= NEAR and errors[least] * CLEARLY <= errors[said]:
+    if errors[said] > EXACT and errors[least] <= min(EXACT, errors[said] / CLEARLY):
         return RangeFound(said, errors, least)
     return RangeFound(said, errors, said if errors[said] <= NEAR else None)
 

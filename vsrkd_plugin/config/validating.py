@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from vsrkd_plugin.config import schema
 from vsrkd_plugin.config.plan import picture_size
-from vsrkd_plugin.config.registries import VIDEO, Model, find_registered, registered
+from vsrkd_plugin.config.registries import OURS, VIDEO, Model, find_registered, registered
 from vsrkd_plugin.config.section import TOP, Reading, Section, first_flaw, missing, place_of, sections
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import Flaw, UserError, one_of, unexpected
@@ -65,6 +65,8 @@ def _without(section: Section, key: str, place: str, why: str = '') -> tuple[boo
 def _rules(options: schema.RunOptions, model: Model, is_train: bool) -> Rules:
     if model.ours or model.uses_stock('__init__'):
         yield not _network(options, 'g'), f'{TOP}: {missing(schema.DistillationOptions, "network_g")}'
+    heeding = f'contract_g: is for {one_of(OURS)}; {model.name} does not heed it'
+    yield options.contract_g is not None and not model.ours, heeding
     for phase, dataset in options.datasets.items():
         yield from _rules_of_dataset(options, phase, dataset, is_train)
     yield from _rules_of_val(options, model, is_train)

@@ -20,14 +20,14 @@ from vsrkd_plugin.preflight.trial import described
 def check_value_range(plan: DistillationPlan, teacher: nn.Module) -> str | None:
     """Whether a trained teacher comes near bicubic on a smooth image, as every super-resolver does.
 
-    Where another range than its contract's is nearer by far, the contract is wrong: without a word of the options
-    already if that is seen at all, else only if the teacher makes no image.
+    Where another range than its contract's fits exactly, the contract is wrong. If options say the range, that is so
+    only where the teacher makes no image in it.
 
     Returns:
         A warning, if it comes near in no range: perhaps it is no plain super-resolver.
 
     Raises:
-        UserError: it comes near in another range than its contract says, or what it gives is not finite.
+        UserError: another range than its contract's fits exactly, or what it gives is not finite.
     """
     scale = min(plan.scales)
     try:
@@ -36,12 +36,15 @@ def check_value_range(plan: DistillationPlan, teacher: nn.Module) -> str | None:
         raise UserError(f'network_t: does not fit scale {scale}: {told(error, "network_t", teacher)}') from error
     name, distance = type(innermost(teacher)).__name__, found.errors[found.said]
     away = f'path, pretrain_network_t: on a smooth image {name} is {distance:.2g} away from bicubic'
-    if found.best is not None and found.best != found.said and ('value_range' not in _said(plan) or distance > NEAR):
-        would = f'with contract_t: {{value_range: {_listed(found.best)}}} it would be {found.errors[found.best]:.2g}'
+    nearest = min(found.errors, key=lambda values: found.errors[values])
+    would = f'with contract_t: {{value_range: {_listed(nearest)}}} it would be {found.errors[nearest]:.2g}'
+    if nearest == found.best != found.said and ('value_range' not in _said(plan) or distance > NEAR):
         raise UserError(f'{away}; {would}')
     if math.isinf(distance):
         raise UserError(f'path, pretrain_network_t: on a smooth image {name} gives values that are not finite')
-    return None if distance <= NEAR else f'{away} (white is 1), in the other usual ranges of values too'
+    if distance <= NEAR:
+        return None
+    return f'{away} (white is 1)' + (f'; {would}' if nearest != found.said else '')
 
 
 def _said(plan: DistillationPlan) -> Mapping[str, Any]:
