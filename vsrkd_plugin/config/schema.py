@@ -299,7 +299,9 @@ class DegradeOptions(Section):
     )
     resize_range: v.FactorRange | None = option('part: resizing by a factor, from and to, and back', None)
     noise_range: v.Range | None = option('part: Gaussian noise, sigma from and to, levels of 255', None)
-    poisson_scale_range: v.Range | None = option('part: Poisson noise, strength from and to', None)
+    poisson_scale_range: v.Range | None = option(
+        'part: Poisson noise, strength from and to; at 1 white is 256 photons', None
+    )
     gray_noise_prob: v.Share = option('share of noise that is the same in all channels', Degradation.gray_noise_prob)
     jpeg_range: v.QualityRange | None = option('part: JPEG, quality from and to', None)
 
