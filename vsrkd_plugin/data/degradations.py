@@ -7,8 +7,8 @@ waits for none of it.
 Two of BasicSR's functions are not called but written anew. Its noise (`generate_gaussian_noise_pt`,
 `generate_poisson_noise_pt`) is of the global random state, so that it could be repeated neither after a resume nor in
 several processes; it gives all images of a batch one and the same grey noise, takes no images of one channel, and waits
-for the GPU. Ours is the same, number for number, for one photograph and the same seed. `DiffJPEG.forward` waits for the GPU
-too, and pads with black; its parts, which do the work, are called, on transposed images, for their luma table is.
+for the GPU. Ours is the same, number for number, for one photograph and the same seed. `DiffJPEG.forward` waits for the
+GPU too, and pads with black; its parts, which do the work, are called, on transposed images, for their luma table is.
 """
 
 import copy
@@ -174,8 +174,8 @@ def _add_noise(x: Tensor, strengths: Strengths, rows: Sequence[int]) -> Tensor:
 def _poisson(image: Tensor, grey: bool, generator: torch.Generator) -> Tensor:
     """Shot noise of an image `(c, h, w)`; `(1, h, w)` where it is grey.
 
-    As of BasicSR's `generate_poisson_noise_pt` where an image has more than 128 levels, as photographs do: white is then
-    256 photons. BasicSR counts the levels of each image, so that a flat patch of few would have several times the noise.
+    As of BasicSR's `generate_poisson_noise_pt` where an image has more than 128 levels, as photographs do: white is 256
+    photons. BasicSR counts the levels of each image, so that a flat patch of few would have several times the noise.
     """
     if grey and len(image) == 3:
         image = rgb_to_grayscale(image)
