@@ -352,6 +352,41 @@ def test_degrading_is_for_images_that_are_made_clean() -> None:
     _fails(stored, r'^synthesis, degrade: is for sources; stored banks hold')
 
 
+def _with_discriminator(opt: dict[str, Any], **without: Any) -> dict[str, Any]:
+    parts = {
+        'network_d': {'type': 'UNetDiscriminatorSN', 'num_in_ch': 1, 'num_feat': 4},
+        'train:gan_opt': {'type': 'GANLoss', 'gan_type': 'vanilla'},
+        'train:optim_d': {'type': 'Adam', 'lr': 1e-4},
+    }
+    for where, value in {**parts, **{key.replace('__', ':'): value for key, value in without.items()}}.items():
+        if value is not GONE:
+            opt = _set(opt, where, value)
+    return opt
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'network_d': GONE}, r'^train, gan_opt: needs network_d too$'),
+        ({'train__gan_opt': GONE}, r'^network_d: needs train, gan_opt too$'),
+        ({'train__optim_d': GONE}, r'^network_d: needs train, optim_d too$'),
+        ({'train__optim_d': GONE, 'train__gan_opt': GONE}, r'^network_d: needs train, gan_opt and train, optim_d too$'),
+        ({'train__gan_opt': {'type': 'L1Loss'}}, r'^train, gan_opt, type: expected GANLoss, .* got L1Loss$'),
+        ({'train__gan_opt': {'type': 'GANLoss'}}, r"^train, gan_opt: key 'gan_type' is missing"),
+        ({'train__gan_start': -1}, r'^train, gan_start: expected a whole number >= 0, got -1$'),
+        ({'network_d': {'type': 'UNetDiscriminator'}}, r"^network_d, type: .*did you mean 'UNetDiscriminatorSN'"),
+    ],
+)
+def test_flaws_of_a_discriminator(changes: dict[str, Any], message: str) -> None:
+    _fails(_with_discriminator(_load('dfkd_vdsr.yml'), **changes), message)
+
+
+def test_discriminators_are_for_images_and_whole() -> None:
+    validate(_with_discriminator(_load('dfkd_vdsr.yml'), train__gan_start=100), True)
+    _fails(_with_discriminator(_load('dfkd_vsr.yml')), r'^network_d: discriminators are for networks of images')
+    _fails(_set(_load('dfkd_vdsr.yml'), 'train:gan_start', 5), r'^train, gan_start: is for a discriminator')
+
+
 def test_video_takes_no_degrading_and_no_lr_images() -> None:
     opt = _load('dfkd_vsr.yml')
     _fails(_set(copy.deepcopy(opt), 'synthesis:degrade', _NOISE), r'^synthesis, degrade: is for networks of images')

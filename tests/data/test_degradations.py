@@ -88,6 +88,15 @@ def test_noise_is_basicsrs(photograph: Tensor, grey: bool) -> None:
         assert not torch.equal(wanted, photograph)
 
 
+@pytest.mark.parametrize('level', [40 / 255, 200 / 255])
+def test_shot_noise_grows_with_the_root_of_the_level(level: float) -> None:
+    """Also of a flat patch."""
+    flat = torch.full((1, 3, 100, 100), level)
+    noise = degrade_each(flat, _strengths(1, poisson=0.5)) - flat
+    assert float(noise.std()) == pytest.approx(0.5 * (level / 256) ** 0.5, rel=0.05)
+    assert abs(float(noise.mean())) < 0.1 * float(noise.std())
+
+
 def test_the_global_random_state_is_not_touched(photograph: Tensor) -> None:
     state = torch.get_rng_state()
     first = degrade_each(photograph, _strengths(1, noise=9, poisson=1))

@@ -66,7 +66,10 @@ def test_a_bank_asks_the_teacher_for_its_share(options: dict, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(('banked', 'degraded'), [(False, False), (True, False), (False, True), (True, True)])
-def test_resuming_is_exact(options: dict, tmp_path: Path, image_folder: Path, banked: bool, degraded: bool) -> None:
+@pytest.mark.parametrize('gan_start', [None, 5])
+def test_resuming_is_exact(
+    options: dict, tmp_path: Path, image_folder: Path, banked: bool, degraded: bool, gan_start: int | None
+) -> None:
     """Stopped after 11 of 24 iterations, saved, loaded into a new model and trained on: the same bits everywhere."""
     if banked:
         options['synthesis']['bank'] = {'reuse': 3, 'rows': 12}
@@ -77,6 +80,12 @@ def test_resuming_is_exact(options: dict, tmp_path: Path, image_folder: Path, ba
             'clean_prob': 0.1, 'blur_sigma': [0, 2], 'resize_range': [0.7, 1.2], 'noise_range': [0, 9],
             'poisson_scale_range': [0, 1], 'jpeg_range': [50, 90],
         }  # fmt: skip
+    if gan_start is not None:
+        options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 1, 'num_feat': 4}
+        gan = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
+        options['train'].update(gan_opt=gan, optim_d={'type': 'Adam', 'lr': 1e-3}, gan_start=gan_start)
+        options['synthesis']['hr_size'] = 24
+        options['synthesis']['sources'][0]['image_size'] = 24
     whole = build(options, tmp_path)
     advance(whole, 1, TOTAL)
     first = build(options, tmp_path)
@@ -95,7 +104,10 @@ def test_resuming_is_exact(options: dict, tmp_path: Path, image_folder: Path, ba
     second = build(resumed_options, tmp_path)
     second.resume_training(torch.load(file, weights_only=True))
     advance(second, 12, TOTAL)
-    for ours, theirs in ((whole.net_g, second.net_g), (whole.net_g_ema, second.net_g_ema)):
+    pairs = [(whole.net_g, second.net_g), (whole.net_g_ema, second.net_g_ema)]
+    if gan_start is not None:
+        pairs.append((whole.task.discriminator.network, second.task.discriminator.network))
+    for ours, theirs in pairs:
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
     mixtures = [m.task.inputs.source if banked else m.task.inputs for m in (whole, second)]
@@ -104,6 +116,31 @@ def test_resuming_is_exact(options: dict, tmp_path: Path, image_folder: Path, ba
     for scale, weights in learned.items():
         assert all(torch.equal(value, again[scale][name]) for name, value in weights.items())
     assert whole.net_g.active == second.net_g.active == 4
+
+
+def test_a_discriminator_takes_part_after_its_start(options: dict, tmp_path: Path) -> None:
+    """Until then the training is the one without it, bit for bit; then its losses and its rate are in the log."""
+    options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 1, 'num_feat': 4}
+    gan = {'type': 'GANLoss', 'gan_type': 'lsgan', 'loss_weight': 10}
+    options['train'].update(gan_opt=gan, optim_d={'type': 'Adam', 'lr': 1e-3}, gan_start=3)
+    options['synthesis']['hr_size'] = 24
+    options['synthesis']['sources'][0]['image_size'] = 24
+    model = build(options, tmp_path)
+    options['train'].update(gan_opt=None, optim_d=None, gan_start=0)
+    plain = build({key: value for key, value in options.items() if key != 'network_d'}, tmp_path)
+
+    def alike() -> bool:
+        return all(torch.equal(*pair) for pair in zip(plain.net_g.parameters(), model.net_g.parameters(), strict=True))
+
+    for one in (plain, model):
+        advance(one, 1, 3)
+    assert alike() and 'l_d_real' not in model.get_current_log()
+    for one in (plain, model):
+        advance(one, 4, 6)
+    log = model.get_current_log()
+    assert not alike() and {'l_g_gan', 'l_d_real', 'l_d_fake'} <= log.keys()
+    assert log['lr_d'] == model.task.discriminator.optimizer.param_groups[0]['lr'] < 1e-3
+    assert log['lr_z'] == model.task.inputs.optimizers[0].param_groups[0]['lr']
 
 
 def test_student_steps_leave_teacher_and_generators_alone(options: dict, tmp_path: Path) -> None:

@@ -354,6 +354,38 @@ def test_folder_missing_empty_or_of_known_name(opt: dict[str, Any], tmp_path: Pa
     _fails(opt, tmp_path, r'^datasets, skimage_x3, dataroot_gt: folder .*Set5 holds no image')
 
 
+def test_lr_images_are_looked_at(opt: dict[str, Any], tmp_path: Path, image_folder: Path) -> None:
+    own = {'type': 'lr_images', 'dataroot_lq': str(tmp_path / 'none')}
+    opt['synthesis']['sources'][0] = own
+    _fails(opt, tmp_path, r'^synthesis, sources, 0: dataroot_lq: no folder .*none: expected a folder of LR images$')
+    (folder := tmp_path / 'none').mkdir()
+    (folder / 'a.png').write_bytes(b'no image')
+    _fails(
+        opt, tmp_path, r'^synthesis, sources, 0: .*none: no image is as large as .* of x2, 24x24; found 1; 1 not readab'
+    )
+    own['dataroot_lq'] = str(image_folder)
+    _check(opt, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'num_in_ch': 3}, r'^network_d: does not fit SR patches of 1 channels, 48x48: '),
+        ({'type': 'VGGStyleDiscriminator'}, r'^network_d: does not fit SR patches of 1 channels, 48x48: '),
+        ({'num_feat': 'four'}, r'^network_d: UNetDiscriminatorSN cannot be built'),
+    ],
+)
+def test_discriminators(opt: dict[str, Any], tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    opt['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 1, 'num_feat': 4}
+    opt['train'].update(gan_opt={'type': 'GANLoss', 'gan_type': 'vanilla'}, optim_d={'type': 'Adam', 'lr': 1e-4})
+    _check(opt, tmp_path)
+    opt['train']['gan_opt']['gan_type'] = 'vanila'
+    _fails(opt, tmp_path, r'^train, gan_opt: GANLoss cannot be built: GAN type vanila is not implemented')
+    opt['train']['gan_opt']['gan_type'] = 'vanilla'
+    opt['network_d'].update(changes)
+    _fails(opt, tmp_path, message)
+
+
 def test_corrupt_and_small_images(
     opt: dict[str, Any], image_folder: Path, tmp_path: Path, make_images: Callable[..., Path]
 ) -> None:

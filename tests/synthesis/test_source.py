@@ -1,5 +1,6 @@
 """One interface, several processes: two with a batch of 4 see and learn what one with a batch of 8 does."""
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -149,6 +150,16 @@ def test_two_processes_give_what_one_gives(make: Make) -> None:
             one, both = make(), [make(rank=rank, world_size=2) for rank in range(2)]
             for source in (one, *both):
                 source.load_state_dict(state)
+
+
+def test_a_state_goes_on_where_it_was_taken(make: Make) -> None:
+    whole, again = make(), make()
+    for _ in range(3):
+        whole.next(4, 2)
+    again.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for _ in range(3):
+        for one, other in zip(_values(whole.next(4, 2)), _values(again.next(4, 2)), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_previews_are_alike_in_every_process_and_leave_no_trace(make: Make) -> None:

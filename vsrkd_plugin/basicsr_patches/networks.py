@@ -54,8 +54,8 @@ def _mend_basicvsrpp() -> None:
 
 
 def _mend_registry() -> None:
-    """Symptom: a line 'Name SRVGGNetCompact is not found, use name: SRVGGNetCompact_basicsr!' at every look-up of one of
-    BasicSR's own names in the registries of which plugins may have names alike."""
+    """Symptom: at every look-up of one of BasicSR's own networks a line 'Name SRVGGNetCompact is not found, use name:
+    SRVGGNetCompact_basicsr!', which sounds like an error and is none."""
     from basicsr.utils.registry import Registry
 
     stock = Registry.get

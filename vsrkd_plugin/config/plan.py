@@ -139,6 +139,16 @@ class LossPlan:
 
 
 @dataclass(frozen=True)
+class DiscriminatorPlan:
+    """A discriminator of the student's outputs; it takes part after `start` iterations."""
+
+    network: NetworkPlan
+    loss: Options
+    optimizer: Options
+    start: int
+
+
+@dataclass(frozen=True)
 class DistillationPlan:
     """What a distillation does.
 
@@ -170,6 +180,7 @@ class DistillationPlan:
     degradation: Degradation | None
     bank: BankPlan
     losses: LossPlan
+    discriminator: DiscriminatorPlan | None
     starts_from_teacher: bool
     growth: GrowthPlan | None
     self_ensemble: bool
@@ -235,6 +246,14 @@ class DistillationPlan:
                 train.sharpness_opt,
                 train.perceptual_opt,
             ),
+            discriminator=DiscriminatorPlan(
+                NetworkPlan(options.network_d, *options.path.weights('d')),
+                train.gan_opt,
+                train.optim_d,
+                train.gan_start,
+            )
+            if options.network_d and train.gan_opt and train.optim_d
+            else None,
             starts_from_teacher=train.init == 'teacher',
             growth=GrowthPlan(**{**growth.model_dump(), 'milestones': growth.milestones and tuple(growth.milestones)})
             if growth

@@ -199,13 +199,16 @@ class DistillationTrainOptions(AnyTrainOptions):
     sharpness_opt: Loss | None = option('keeps the student as sharp as the teacher, place by place', None)
     perceptual_opt: Loss | None = option("BasicSR's PerceptualLoss between student and teacher", None)
     feature_opt: Loss | None = option("ties layers of the student to the teacher's", None)
+    gan_opt: Loss | None = option('a GANLoss: the student is to be taken for the teacher, by network_d', None)
+    gan_start: v.Count0 = option('iterations without it', 0)
     temporal_opt: Loss | None = option('video: keeps the student steady along the motion', None)
     temporal_z_opt: Loss | None = option('video: keeps the generator to clips that come out steady', None)
     checkpointed: v.Bool = option("video: compute the student's features anew for the gradient, to save memory", False)
     generator_freq: v.Count = option('student steps to one step of the generator', GENERATOR_FREQ)
     optim_g: Optimizer = option("the student's optimiser", training=True)
     optim_z: Optimizer | None = option("the generator's optimiser", None)
-    scheduler: Scheduler = option("the student's learning rate over time", training=True)
+    optim_d: Optimizer | None = option("the discriminator's optimiser", None)
+    scheduler: Scheduler = option("the student's learning rate over time, and the discriminator's", training=True)
     scheduler_z: Scheduler | None = option("the generator's; the student's if not given", None)
     grad_clip: v.Positive | None = option("largest norm of the student's gradient", None)
     grad_clip_z: v.Positive | None = option("largest norm of the generator's gradient", None)
@@ -298,7 +301,9 @@ class DegradeOptions(Section):
     )
     resize_range: v.FactorRange | None = option('part: resizing by a factor, from and to, and back', None)
     noise_range: v.Range | None = option('part: Gaussian noise, sigma from and to, levels of 255', None)
-    poisson_scale_range: v.Range | None = option('part: Poisson noise, strength from and to', None)
+    poisson_scale_range: v.Range | None = option(
+        'part: Poisson noise, strength from and to; at 1 white is 256 photons', None
+    )
     gray_noise_prob: v.Share = option('share of noise that is the same in all channels', Degradation.gray_noise_prob)
     jpeg_range: v.QualityRange | None = option('part: JPEG, quality from and to', None)
 
@@ -367,6 +372,7 @@ class DistillationOptions(RunOptions):
     network_t: Network = option('the teacher; banks that are stored can stand for it', None)
     contract_t: ContractOptions | None = option('what network_t wants', None)
     network_z: Generator = option('the generator of learned sources, one for each scale', None)
+    network_d: Network = option("the discriminator, which tells the student's outputs from the teacher's", None)
     synthesis: SynthesisOptions = option('where the inputs come from', training=True)
     train: DistillationTrainOptions = option('the training', training=True)
 

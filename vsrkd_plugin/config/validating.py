@@ -204,6 +204,7 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
         ):
             yield given, f'{place}: is for model_type {VIDEO}, got {options.model_type}'
     yield from _rules_of_degrade(synthesis, model)
+    yield from _rules_of_discriminator(options)
     for index, source in enumerate(synthesis.sources or ()):
         why = f'synthesis, sources, {index} is learned'
         side = least
@@ -275,6 +276,21 @@ def _rules_of_degrade(synthesis: schema.SynthesisOptions, model: Model) -> Rules
     if model.is_video and 'lr_images' in kinds:
         place = f'synthesis, sources, {kinds.index("lr_images")}'
         yield True, f'{place}: lr_images is for networks of images; expected images, of which clips are made'
+
+
+def _rules_of_discriminator(options: schema.DistillationOptions) -> Rules:
+    """A discriminator is its network, its loss and its optimiser; for images."""
+    train = options.train
+    parts = {'network_d': options.network_d, 'train, gan_opt': train.gan_opt, 'train, optim_d': train.optim_d}
+    given = [place for place, part in parts.items() if part]
+    lacks = [place for place, part in parts.items() if not part]
+    yield bool(given and lacks), f'{"".join(given[:1])}: needs {" and ".join(lacks)} too'
+    yield train.gan_start and not given, 'train, gan_start: is for a discriminator; expected gan_opt'
+    is_video = isinstance(options, schema.VideoDistillationOptions)
+    yield bool(given) and is_video, f'{"".join(given[:1])}: discriminators are for networks of images, not for {VIDEO}'
+    kind = (train.gan_opt or {}).get('type')
+    unfit = kind and not _takes(find_registered('loss', kind), 'forward', 'target_is_real')
+    yield bool(unfit), f'train, gan_opt, type: expected GANLoss, or a loss called alike, got {kind}'
 
 
 def _rules_of_clips(

@@ -86,6 +86,7 @@ Whole0 = Annotated[int, Field(strict=True, ge=0), Told('a whole number >= 0')]
 Whole = Annotated[int, Field(strict=True, ge=1), Told('a whole number > 0')]
 Whole2 = Annotated[int, Field(strict=True, ge=2), Told('a whole number >= 2')]
 Count = Annotated[int, Field(strict=True, ge=1), BeforeValidator(_integral), Told('a whole number > 0')]
+Count0 = Annotated[int, Field(strict=True, ge=0), BeforeValidator(_integral), Told('a whole number >= 0')]
 CountOrNone = Annotated[int, Field(strict=True, ge=-1), BeforeValidator(_integral), Told('a whole number >= -1')]
 Counts = Annotated[list[Count], Field(min_length=1), Told('a list of whole numbers > 0')]
 Counts0 = Annotated[

@@ -7,8 +7,8 @@ waits for none of it.
 Two of BasicSR's functions are not called but written anew. Its noise (`generate_gaussian_noise_pt`,
 `generate_poisson_noise_pt`) is of the global random state, so that it could be repeated neither after a resume nor in
 several processes; it gives all images of a batch one and the same grey noise, takes no images of one channel, and waits
-for the GPU. Ours is the same, number for number, for one image and the same seed. `DiffJPEG.forward` waits for the GPU
-too, and pads with black; its parts, which do the work, are called, on transposed images, for their luma table is.
+for the GPU. Ours is the same, number for number, for one photograph and the same seed. `DiffJPEG.forward` waits for the
+GPU too, and pads with black; its parts, which do the work, are called, on transposed images, for their luma table is.
 """
 
 import copy
@@ -28,6 +28,7 @@ from vsrkd_plugin.synthesis.degrading import RESIZE_MODES, Strengths
 
 _SMALLEST_SIGMA = 0.1  # below it a Gaussian is a single pixel, and its inverse covariance overflows
 _SIGMAS = 4  # half width of a kernel
+_PHOTONS = 256  # of white
 _JPEG_BLOCK = 16  # of luma, where chroma has half the size
 
 
@@ -171,17 +172,15 @@ def _add_noise(x: Tensor, strengths: Strengths, rows: Sequence[int]) -> Tensor:
 
 
 def _poisson(image: Tensor, grey: bool, generator: torch.Generator) -> Tensor:
-    """Shot noise of an image `(c, h, w)`, as of BasicSR's `generate_poisson_noise_pt`; `(1, h, w)` where it is grey.
+    """Shot noise of an image `(c, h, w)`; `(1, h, w)` where it is grey.
 
-    A level is the number of photons that are expected, of as many as the image has levels (the next power of two).
+    As of BasicSR's `generate_poisson_noise_pt` where an image has more than 128 levels, as photographs do: white is 256
+    photons. BasicSR counts the levels of each image, so that a flat patch of few would have several times the noise.
     """
     if grey and len(image) == 3:
         image = rgb_to_grayscale(image)
     levels = (image * 255).round() / 255
-    sorted_levels = levels.flatten().sort().values
-    number = 1 + (sorted_levels[1:] != sorted_levels[:-1]).sum()  # as torch.unique, which waits for the GPU
-    photons = 2 ** torch.ceil(torch.log2(number.float()) - 1e-4)  # the logarithm of a power of two may be a bit above
-    return torch.poisson(levels * photons, generator=generator) / photons - levels
+    return torch.poisson(levels * _PHOTONS, generator=generator) / _PHOTONS - levels
 
 
 @lru_cache(maxsize=8)

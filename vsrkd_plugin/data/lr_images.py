@@ -77,9 +77,11 @@ def read_own_lr_images(
 def _listed(root: str) -> Iterator[tuple[str, Reader]]:
     """Names and readers of the images of a folder, and of those in it; of an LMDB, or of `skimage`."""
     top, key = Path(root).expanduser(), 'dataroot_lq'
-    if root == BUNDLED or top.suffix == '.lmdb' or not top.is_dir():
+    if root == BUNDLED or top.suffix == '.lmdb':
         yield from list_images(root, key)
         return
+    if not top.is_dir():
+        raise UserError(f'{key}: no folder {root}: expected a folder of LR images')
     found, seen, left = False, set(), [top]
     while left:
         folder = left.pop(0)

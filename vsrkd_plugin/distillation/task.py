@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import Grows
+from vsrkd_plugin.distillation.discriminating import Discriminator
 from vsrkd_plugin.distillation.features import FeatureTaps
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
@@ -40,6 +41,7 @@ class DistillationTask:
         features: loss of tapped layers, and `taps`, of student and teacher.
         temporal: loss that keeps clips steady along their motion.
         beside: more losses of the student's output and the teacher's, by their names in the log.
+        discriminator: tells the student's outputs from the teacher's, and learns with it.
         seed: of the choice of scales; the same in every process.
     """
 
@@ -62,6 +64,7 @@ class DistillationTask:
         taps: Sequence[FeatureTaps] = (),
         temporal: Callable[..., Tensor] | None = None,
         beside: Mapping[str, Loss] | None = None,
+        discriminator: Discriminator | None = None,
         seed: int = 0,
     ) -> None:
         self.networks, self.inputs, self.scales, self.batch = networks, inputs, list(scales), batch
@@ -70,6 +73,7 @@ class DistillationTask:
         self.growth, self.averaged, self.ema_decay = growth, averaged, ema_decay
         self.features, self.taps, self.temporal = features, list(taps), temporal
         self.beside = dict(beside or {})
+        self.discriminator = discriminator
         self._parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         self._rng = torch.Generator().manual_seed(seed)
 
@@ -86,6 +90,8 @@ class DistillationTask:
     def step(self, iteration: int) -> dict[str, Tensor]:
         """An iteration, counted from 1; the named losses, detached, on the device."""
         self.grow(iteration)
+        if self.discriminator is not None:
+            self.discriminator.begin(iteration)
         scale = self.scales[int(torch.randint(len(self.scales), (), generator=self._rng))]
         losses: dict[str, Tensor] = {}
         if (iteration - 1) % self.generator_freq == 0:
@@ -98,7 +104,7 @@ class DistillationTask:
         return self.inputs.step(self.objective, self.batch, scale) if self.objective else {}
 
     def train_student(self, scale: int) -> dict[str, Tensor]:
-        """One step of the student on new inputs; `l_kd` and, where asked for, others."""
+        """One step of the student on new inputs, and of a discriminator; `l_kd` and what else is asked for."""
         inputs = self.inputs.next(self.batch, scale)
         for taps in self.taps:
             taps.listen()
@@ -113,12 +119,14 @@ class DistillationTask:
             inputs.target,
             lambda output, target: self.extra_losses(inputs, scale, output, target),
         )
+        if self.discriminator is not None and self.discriminator.active:
+            losses.update(self.discriminator.step())
         if self.averaged is not None:
             update_ema(self.averaged, self.student, self.ema_decay)
         return losses
 
     def extra_losses(self, inputs: Batch, scale: int, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What the student learns by beside the distillation loss."""
+        """What the student learns by beside the distillation loss: `l_steady`, `l_feat`, `l_g_gan`."""
         losses = {name: loss(output, target) for name, loss in self.beside.items()}
         if self.temporal is not None and inputs.motion is not None:
             turn = inputs.motion.turn
@@ -127,6 +135,8 @@ class DistillationTask:
         if self.features is not None:
             student, teacher = (taps.take() for taps in self.taps)
             losses['l_feat'] = self.features(student, teacher)
+        if self.discriminator is not None and self.discriminator.active:
+            losses['l_g_gan'] = self.discriminator.student_loss(output, target)
         return losses
 
     def start_from_teacher(self, count: int) -> None:
@@ -163,6 +173,8 @@ class DistillationTask:
         }
         if self.averaged is not None:
             state['ema'] = self.averaged.state_dict()
+        if self.discriminator is not None:
+            state['discriminator'] = self.discriminator.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -174,5 +186,7 @@ class DistillationTask:
         self.student.load_state_dict(state['student'])
         if self.averaged is not None:
             self.averaged.load_state_dict(state['ema'])
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(state['discriminator'])
         self.inputs.load_state_dict(state['source'])
         self._rng.set_state(state['rng'])

@@ -57,14 +57,21 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         if self.task.averaged is not None:
             self.net_g_ema = self.task.averaged  # by this name it is validated
         self.optimizers = [self.task.optimizer, *self.task.inputs.optimizers]
+        if self.task.discriminator is not None:
+            self.optimizers.append(self.task.discriminator.optimizer)
         self.setup_schedulers()
 
     def setup_schedulers(self) -> None:
-        """`scheduler` for the student, `scheduler_z` (default: the same) for the generators."""
-        student, *generators = self.optimizers
-        total = self.plan.total_iter
-        self.schedulers = [make_scheduler(self.plan.scheduler, student, total)]
-        self.schedulers += [make_scheduler(self.plan.scheduler_z, optimizer, total) for optimizer in generators]
+        """`scheduler` for student and discriminator, `scheduler_z` (default: the same) for the generators."""
+        generators = self.task.inputs.optimizers
+        self.schedulers = [
+            make_scheduler(
+                self.plan.scheduler_z if optimizer in generators else self.plan.scheduler,
+                optimizer,
+                self.plan.total_iter,
+            )
+            for optimizer in self.optimizers
+        ]
         # The generator of a scale may not have stepped yet when its scheduler does: torch takes that for a mistake.
         warnings.filterwarnings('ignore', message='Detected call of `lr_scheduler.step')
 
@@ -89,7 +96,10 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         self.meter.check(self.opt)
         log = OrderedDict(self.meter.read())
         # Stock's own rates do not reach TensorBoard.
-        for name, optimizer in zip(('lr_g', 'lr_z'), self.optimizers, strict=False):
+        discriminator = self.task.discriminator
+        optimizers = {'lr_g': [self.task.optimizer], 'lr_z': self.task.inputs.optimizers}
+        optimizers['lr_d'] = [discriminator.optimizer] if discriminator is not None else []
+        for name, (optimizer, *_) in ((name, found) for name, found in optimizers.items() if found):
             log[name] = optimizer.param_groups[0]['lr']
         if (blocks := self._active_blocks()) is not None:
             log['blocks'] = blocks
@@ -137,6 +147,7 @@ class DataFreeDistillationModel(MultiScaleSRModel):
         """
         file = self.opt['path']['resume_state']
         needed = {'student', 'source', 'rng', 'torch_rng', 'best', *(['ema'] if self.plan.ema_decay else [])}
+        needed |= {'discriminator'} if self.plan.discriminator else set()
         if missing := needed - resume_state.keys():
             raise UserError(
                 f'{file}: holds no {", ".join(sorted(missing))}; not of this training (another model or other options)'

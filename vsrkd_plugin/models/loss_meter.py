@@ -14,6 +14,9 @@ _ADVICE = {
     'l_kd': 'lower train, optim_g, lr, set train, grad_clip, or precision: fp32',
     'l_adv': 'lower train, optim_z, lr or train, adversarial_opt, loss_weight',
     'l_rec': 'lower train, optim_z, lr',
+    'l_g_gan': 'lower train, gan_opt, loss_weight or train, optim_d, lr',
+    'l_d_real': 'lower train, optim_d, lr',
+    'l_d_fake': 'lower train, optim_d, lr',
 }
 
 

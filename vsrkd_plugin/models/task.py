@@ -14,6 +14,7 @@ from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
 from vsrkd_plugin.adapters.image_sr import freeze
 from vsrkd_plugin.adapters.video_sr import on_luma
 from vsrkd_plugin.config.plan import DistillationPlan, Options
+from vsrkd_plugin.distillation.discriminating import Discriminator
 from vsrkd_plugin.distillation.features import FeatureTaps, tap_pair
 from vsrkd_plugin.distillation.growth import GrowthSchedule
 from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES
@@ -24,8 +25,9 @@ from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_
 from vsrkd_plugin.models.sources import build_inputs
 from vsrkd_plugin.models.teacher import build, build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
-from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
+from vsrkd_plugin.ops.precision import Autocast, autocast, place, resolve_precision
 from vsrkd_plugin.optim.factory import make_optimizer
+from vsrkd_plugin.run.checkpoints import load_weights
 
 
 def student_options(plan: DistillationPlan) -> Options:
@@ -104,7 +106,26 @@ def build_task(
         averaged = copy.deepcopy(student) if given else place(build(plan.student, student_options(plan)), device)
         averaged.load_state_dict(student.state_dict())
         task.averaged = freeze(averaged)
+    task.discriminator = _discriminator(plan, device, within)  # last: without one no random number is another
     return task
+
+
+def _discriminator(plan: DistillationPlan, device: torch.device, within: Autocast) -> Discriminator | None:
+    if not plan.discriminator:
+        return None
+    wanted = plan.discriminator
+    network = place(build_network(dict(wanted.network.options)), device)
+    if wanted.network.weights is not None:
+        load_weights(network, wanted.network.weights, wanted.network.param_key, wanted.network.strict)
+    broadcast_parameters(network)
+    network.train()
+    return Discriminator(
+        network,
+        build_loss(wanted.loss).to(device),
+        make_optimizer(wanted.optimizer, [p for p in network.parameters() if p.requires_grad]),
+        autocast=within,
+        start=wanted.start,
+    )
 
 
 def _start_from_teacher(plan: DistillationPlan, task: DistillationTask) -> None:

@@ -21,7 +21,7 @@ from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, u
 from vsrkd_plugin.run.folder_lock import check_free
 
 # Losses of BasicSR that are cheap to build; others may load a network, or download one.
-_PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss')
+_PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss', 'GANLoss')
 
 
 def check_files(opt: dict[str, Any]) -> None:

@@ -146,7 +146,19 @@ def _check_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str,
                 raise UserError(f'{key}: does not fit scale {scale}: {told(error, key, network)}') from error
     if plan.starts_from_teacher:
         _check_start(networks['network_t'], networks['network_g'], torch.rand(1, wanted, 8, 8))
+    if plan.discriminator:
+        _check_discriminator(networks['network_d'], wanted, plan.hr_size)
     _check_inputs(plan, wanted)
+
+
+def _check_discriminator(network: nn.Module, channels: int, size: int) -> None:
+    """It must take the outputs of the student."""
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, channels, size, size))
+    except UNFIT as error:
+        what = f'SR patches of {channels} channels, {size}x{size}'
+        raise UserError(f'network_d: does not fit {what}: {first_line(error)}') from error
 
 
 def _check_video_pair(opt: dict[str, Any], plan: DistillationPlan, networks: dict[str, nn.Module]) -> None:

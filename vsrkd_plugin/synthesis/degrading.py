@@ -22,7 +22,7 @@ class Strengths:
         resize: `(n,)`: the factor by which an image is resized and back.
         mode: `(n,)`, int64: how, an index into `RESIZE_MODES`.
         noise: `(n,)`: sigma of Gaussian noise, in levels of 255.
-        poisson: `(n,)`: strength of Poisson noise; 1 is that of BasicSR's model of it.
+        poisson: `(n,)`: strength of Poisson noise; at 1 white is 256 photons.
         grey: `(n,)`, bool: whether noise is the same in all channels.
         jpeg: `(n,)`: quality, 1 to 99.
         seed: `(n,)`, int64: of the noise of each image, so that it is its own, in whichever batch and process.
@@ -74,7 +74,7 @@ class Degradation:
         anisotropic_prob: share of the blurs that have two sigmas and an angle.
         resize_range: factor by which an image is resized, to be resized back; area, bilinear or bicubic.
         noise_range: sigma of Gaussian noise, in levels of 255.
-        poisson_scale_range: strength of Poisson noise; 1 is as many photons as there are levels.
+        poisson_scale_range: strength of Poisson noise; at 1 white is 256 photons.
         gray_noise_prob: share of the noisy images whose noise is the same in all channels.
         jpeg_range: quality.
 
