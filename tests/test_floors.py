@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'vsrkd_plugin'
 FLOORS = (
     ('__main__',),
-    ('cli', 'registration'),
+    ('cli', 'python_api', 'registration'),
     ('commands',),
     ('recipe',),
     ('preflight', 'inspection'),
@@ -32,6 +32,8 @@ WITHOUT_BASICSR = ('ops', 'optim', 'synthesis', 'adapters', 'distillation')
 EXCEPTIONS = {
     ('cli', 'registration'): 'the command registers the plugin before it runs',
     ('', 'basicsr_patches'): 'the shim that makes BasicSR importable stands before any import of it, in every worker',
+    ('python_api', 'registration'): 'a call from Python registers the plugin too',
+    ('', 'python_api'): 'the name that a notebook imports, looked up when it is asked for',
     ('commands', ''): 'info tells the version',
 }
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from vsrkd_plugin.basicsr_patches import import_shim as _import_shim
 
 if TYPE_CHECKING:
-    from vsrkd_plugin.recipe.modules import distill
+    from vsrkd_plugin.python_api import distill
 
 __version__ = '0.1.0'
 
@@ -18,7 +18,7 @@ __all__ = ['__version__', 'distill']
 def __getattr__(name: str) -> Any:
     """`distill`, imported when it is asked for: every worker imports this package, and `--help` must not wait."""
     if name == 'distill':
-        from vsrkd_plugin.recipe.modules import distill
+        from vsrkd_plugin.python_api import distill
 
         return distill
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

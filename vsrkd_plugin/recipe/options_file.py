@@ -111,7 +111,7 @@ def _of_images(recipe: Recipe) -> str:
     ]
     if teacher.degrade:
         lines += [
-            '  # The teacher was made for degraded pictures: so are its inputs, in random strength, a share left clean.',
+            '  # The teacher was made for degraded pictures: so are its inputs, each at random, some left clean.',
             f'  degrade: {flow(teacher.degrade)}',
         ]
     lines += [

@@ -197,8 +197,8 @@ def _psnr_note(report: dict[str, Any]) -> list[str]:
         return []
     return [
         f'PSNR against HR does not tell what this teacher is good at: on {", ".join(sets)} it has hardly more of it '
-        'than bicubic, as networks trained with a GAN do. A student with more PSNR than its teacher may merely be blurrier: '
-        'look at agreement, sharpness, NIQE and the pictures.',
+        'than bicubic, as networks trained with a GAN do. A student with more PSNR than its teacher may merely be '
+        'blurrier: look at agreement, sharpness, NIQE and the pictures.',
         '',
     ]
 

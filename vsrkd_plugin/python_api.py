@@ -1,4 +1,4 @@
-"""Distillation of any module from Python, by the same recipe as the command `distill`."""
+"""`vsrkd_plugin.distill`: any module distilled from Python, by the same recipe as the command `distill`."""
 
 import time
 from collections.abc import Mapping
