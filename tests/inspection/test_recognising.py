@@ -99,7 +99,9 @@ def test_prefixes_of_trainings_are_taken_off(prefix: str) -> None:
 
 def test_of_a_gan_s_checkpoint_the_generator_is_meant() -> None:
     weights = weights_of(NETWORKS[0])
-    both = {f'generator.{name}': value for name, value in weights.items()} | {'discriminator.w': torch.zeros(2, 2, 3, 3)}
+    both = {f'generator.{name}': value for name, value in weights.items()} | {
+        'discriminator.w': torch.zeros(2, 2, 3, 3)
+    }
     (found,) = recognise('x.pth', both)
     assert found.options['type'] == 'SRVGGNetCompact'
 

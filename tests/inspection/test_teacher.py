@@ -1,0 +1,212 @@
+"""What an inspection tells of teachers whose nature is known, since they are made for it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.inspection.describing import in_words
+from vsrkd_plugin.inspection.restoring import CONDITIONS, Gain, photographs, restoration
+from vsrkd_plugin.inspection.teacher import inspect_module, inspect_teacher
+from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.registration import register
+from vsrkd_plugin.run.zoo import resolve_weights
+
+register()
+TEACHERS = Path(__file__).parents[3] / 'shared/data/teachers'
+needs_teachers = pytest.mark.skipif(not TEACHERS.is_dir(), reason='the teachers of shared/data are not here')
+
+
+class Bicubic(nn.Module):
+    """Enlarges by bicubic, x2, RGB, in a range of its own, and maybe more."""
+
+    def __init__(self, low: float = 0.0, high: float = 1.0, sharpen: float = 0.0, smooth: bool = False) -> None:
+        super().__init__()
+        self.low, self.high, self.sharpen, self.smooth = low, high, sharpen, smooth
+        self.weight = nn.Parameter(torch.ones(3, 3, 1, 1))
+        # A bias that is small in its own range, and would not be in another.
+        self.bias = 0.001 * (high - low)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.smooth:
+            x = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='reflect'), 3, 1)
+        y = bicubic_resize(x, 2) + self.bias
+        if self.sharpen:
+            blurred = F.avg_pool2d(F.pad(y, (1, 1, 1, 1), mode='reflect'), 3, 1)
+            y = y + self.sharpen * (y - blurred)
+        return y.clamp(self.low, self.high)
+
+
+def test_a_network_that_is_bicubic_gains_nothing_and_is_warned_of() -> None:
+    found = inspect_module(Bicubic())
+    assert found.scales == (2,) and found.channels == 3
+    assert all(abs(gain.gain) < 0.7 for gain in found.gains)
+    assert not found.is_sharpened
+    assert found.degrade is None
+    assert 'no better than bicubic, nor sharper' in in_words(found)
+
+
+def test_a_network_that_sharpens_is_told_apart() -> None:
+    found = inspect_module(Bicubic(sharpen=3.0))
+    assert found.is_sharpened
+    assert 'trained with a GAN, or alike' in in_words(found)
+
+
+def test_a_network_that_smooths_is_for_noisy_images() -> None:
+    found = inspect_module(Bicubic(smooth=True))
+    assert any(name.startswith('noise') for name in found.answers)
+    assert 'noise_range' in (found.degrade or {})
+
+
+def test_one_that_is_not_for_noise_proposes_none() -> None:
+    assert inspect_module(Bicubic(sharpen=1.0)).degrade is None
+
+
+def test_the_range_is_found_out() -> None:
+    found = inspect_module(Bicubic(0.0, 255.0))
+    assert found.value_range == (0.0, 255.0)
+    assert found.contract['value_range'] == [0.0, 255.0]
+
+
+def test_a_range_that_is_said_is_kept() -> None:
+    found = inspect_module(Bicubic(0.0, 255.0), contract={'value_range': [0, 255]})
+    assert found.value_range == (0.0, 255.0)
+
+
+def test_gains_are_measured_as_papers_do() -> None:
+    """Bicubic itself gains nothing, whatever the condition, and is as steady as itself."""
+    hr = photographs(24, 2, 2)
+    for gain in restoration(lambda lr: bicubic_resize(lr, 2), hr, 2, 3, CONDITIONS):
+        assert gain.gain == pytest.approx(0, abs=1e-3)
+        assert gain.steadiness == pytest.approx(0, abs=1e-3)
+    noisy, clean = (
+        restoration(lambda lr: bicubic_resize(lr, 2), hr, 2, 3, {name: CONDITIONS[name]})[0]
+        for name in ('noise 25', 'clean')
+    )
+    assert noisy.bicubic < clean.bicubic - 1
+
+
+def test_hr_itself_has_a_gain_without_bounds() -> None:
+    hr = photographs(24, 2, 1)
+    (gain,) = restoration(lambda lr: hr, hr, 2, 3, {'clean': {}})
+    assert gain.network == 100.0 and isinstance(gain, Gain)
+
+
+def test_photographs_may_be_larger_than_there_are() -> None:
+    assert photographs(600, 2, 1).shape == (1, 3, 1200, 1200)
+
+
+def saved(tmp_path: Path, options: dict) -> str:
+    torch.manual_seed(0)
+    path = tmp_path / 'teacher.pth'
+    torch.save({'params': build_network(dict(options)).state_dict()}, path)
+    return str(path)
+
+
+def test_random_weights_are_warned_of(tmp_path: Path) -> None:
+    path = saved(tmp_path, {'type': 'MSRResNet', 'num_feat': 16, 'num_block': 2, 'upscale': 2})
+    found = inspect_teacher(path)
+    assert any('no better than bicubic, nor sharper' in warning for warning in found.warnings)
+
+
+def test_a_denoiser_is_refused_and_may_be_taken(tmp_path: Path) -> None:
+    path = saved(tmp_path, {'type': 'RIDNet', 'in_channels': 3, 'mid_channels': 32, 'out_channels': 3, 'num_block': 1})
+    with pytest.raises(UserError, match=r'scale 1\): it restores'):
+        inspect_teacher(path)
+    assert inspect_teacher(path, allow_restoration=True).scales == (1,)
+
+
+def test_windows_are_found_out(tmp_path: Path) -> None:
+    options = {'type': 'SwinIR', 'img_size': 16, 'in_chans': 3, 'embed_dim': 12, 'depths': [2], 'num_heads': [2],
+               'window_size': 8, 'mlp_ratio': 2, 'upsampler': 'pixelshuffledirect', 'upscale': 2}  # fmt: skip
+    found = inspect_teacher(saved(tmp_path, options))
+    assert found.size_multiple == 8
+    assert 'multiples of 8' in in_words(found)
+
+
+def test_weights_that_overflow_are_told(tmp_path: Path) -> None:
+    path = saved(tmp_path, {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 2})
+    weights = torch.load(path)['params']
+    torch.save({'params': {name: value * 1e30 for name, value in weights.items()}}, path)
+    with pytest.raises(UserError, match='not finite'):
+        inspect_teacher(path)
+
+
+def test_a_module_must_enlarge_as_asked() -> None:
+    with pytest.raises(UserError, match='Bicubic enlarges by 2, not by 4'):
+        inspect_module(Bicubic(), scale=4)
+
+
+def test_an_inspection_leaves_a_module_as_it_is() -> None:
+    network = Bicubic(0.0, 255.0).train()
+    before = dict(vars(network))
+    inspect_module(network)
+    assert network.training and vars(network).keys() == before.keys()
+    assert not network._forward_pre_hooks and network.weight.requires_grad
+
+
+def test_a_video_network_is_for_the_lr_that_it_was_trained_for() -> None:
+    found = inspect_teacher('zoo:rlsp_x4')
+    assert found.is_video and found.window is None and found.scales == (4,)
+    assert found.clip_degradation == 'blur'
+    assert found.by_condition['blur'].gain > 1 > found.by_condition['bicubic'].gain
+
+
+def test_the_package_s_teacher_is_found_out() -> None:
+    found = inspect_teacher('zoo:vdsr_x234')
+    assert resolve_weights(found.path).is_file()
+    assert found.options == {'type': 'VDSR', 'num_in_ch': 1, 'num_feat': 64, 'num_block': 18}
+    assert found.scales == (2, 3, 4) and found.channels == 1 and found.params == 664_704
+    assert found.by_condition['clean'].gain > 1 and not found.is_sharpened and found.degrade is None
+
+
+@needs_teachers
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('realesr-animevideov3', ('SRVGGNetCompact', (4,), 3, (0.0, 1.0), 621_424, True, True)),
+        ('imdn_x4', ('IMDN', (4,), 3, (0.0, 1.0), 715_176, False, False)),
+        ('rlfn_x4', ('RLFN', (4,), 3, (0.0, 255.0), 543_740, False, False)),
+    ],
+)
+def test_public_teachers_are_found_out(name: str, expected: tuple) -> None:
+    found = inspect_teacher(str(TEACHERS / f'{name}.pth'))
+    assert expected == (found.options['type'], found.scales, found.channels, found.value_range, found.params,
+                        found.is_sharpened, found.degrade is not None)  # fmt: skip
+    assert found.macs_per_megapixel == pytest.approx(found.params / 16 * 1e6, rel=0.15)
+
+
+def test_json_has_all_of_it() -> None:
+    found = inspect_module(Bicubic()).as_json()
+    assert {'options', 'scales', 'channels', 'value_range', 'gains', 'params', 'is_sharpened'} <= found.keys()
+    assert found['gains']['clean'].keys() >= {'network', 'bicubic', 'gain'}
+    assert 'candidate' not in found
+
+
+def test_a_family_that_its_author_ranges_otherwise(tmp_path: Path) -> None:
+    """The arguments that shapes leave open are tried: img_range of EDSR."""
+    options = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_block': 1, 'upscale': 2,
+               'img_range': 1.0, 'rgb_mean': (0.0, 0.0, 0.0)}  # fmt: skip
+    torch.manual_seed(1)
+    network = build_network(dict(options))
+    assert 'EDSR' in {key.removesuffix('_basicsr') for key, _ in ARCH_REGISTRY}
+    with torch.no_grad():  # a network that copies its input, in whatever range: a bias tells them apart
+        for parameter in network.parameters():
+            parameter.zero_()
+        for colour in range(3):
+            network.conv_first.weight[colour, colour, 1, 1] = 1
+            for sub in range(4):
+                network.upsample[0].weight[4 * colour + sub, colour, 1, 1] = 1
+            network.conv_last.weight[colour, colour, 1, 1] = 1
+        network.conv_last.bias.fill_(0.02)
+        network.body[0].conv2.bias.fill_(0.01)
+    path = tmp_path / 'edsr.pth'
+    torch.save({'params': network.state_dict()}, path)
+    found = inspect_teacher(str(path))
+    assert found.options['img_range'] in (1.0, 255.0)
+    assert found.by_condition['clean'].network > 20
