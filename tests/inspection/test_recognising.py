@@ -70,7 +70,8 @@ def test_a_network_is_found_out_of_its_weights(options: dict) -> None:
     found = recognise('x.pth', weights_of(options))
     asked = with_defaults(options)
     ignored = {'spynet_path', 'edvr_path', 'cpu_cache_length', 'keyframe_stride', 'center_frame_idx', 'start', 'kwargs',
-               'precision', 'checkpointed', 'max_residue_magnitude', 'upscale' if options['type'] == 'VDSR' else ''}  # fmt: skip
+               'precision', 'checkpointed', 'max_residue_magnitude'}  # fmt: skip
+    ignored |= {'upscale'} if options['type'] == 'VDSR' else set()
     candidates = [with_defaults(candidate.options) for candidate in found]
     assert {candidate.options['type'] for candidate in found} == {options['type']}
     assert any(all(c[key] == asked[key] for key in asked.keys() - ignored) for c in candidates), candidates

@@ -183,7 +183,7 @@ def _multiple(options: Mapping[str, Any]) -> int:
     if needed > 1:
         return needed
     width = next(options[key] for key in _WIDTHS if isinstance(options.get(key), int))
-    return next(step for step in _STEPS if width >= 8 * step or step == 1)
+    return next(step for step in _STEPS if width >= 16 * step or step == 1)
 
 
 def _compact(

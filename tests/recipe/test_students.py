@@ -1,0 +1,57 @@
+"""Students that are proposed: as cheap as asked for, of the right family."""
+
+import pytest
+from basicsr.archs import build_network
+
+from tests.recipe.teachers import COMPACT, EDSR, RLSP, VDSR, inspected
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.inspection.teacher import Inspection
+from vsrkd_plugin.recipe.students import own_student, propose
+from vsrkd_plugin.registration import register
+
+register()
+
+
+@pytest.mark.parametrize('speedup', [2, 4, 8])
+@pytest.mark.parametrize('options', [COMPACT, EDSR], ids=lambda o: o['type'])
+def test_a_student_is_as_cheap_as_asked_for(options: dict, speedup: float) -> None:
+    found = inspected(options)
+    student = propose(found, None, speedup)
+    assert student.options['type'] == options['type'] and student.starts_from_teacher
+    assert student.fewer_operations == pytest.approx(speedup, rel=0.35)
+    assert student.fewer_operations >= speedup / 1.06
+    assert student.params == sum(p.numel() for p in build_network(dict(student.options)).parameters())
+
+
+def test_a_compact_of_another_family_starts_at_random() -> None:
+    student = propose(inspected(EDSR), 'compact', 2)
+    assert student.options['type'] == 'SRVGGNetCompact' and not student.starts_from_teacher
+    assert student.options['upscale'] == EDSR['upscale']
+
+
+def test_a_network_of_several_scales_stays_in_its_family() -> None:
+    assert propose(inspected(VDSR)).options['type'] == 'VDSR'
+    with pytest.raises(UserError, match='--student compact: SRVGGNetCompact serves one scale'):
+        propose(inspected(VDSR), 'compact')
+
+
+def test_what_no_network_can_do_is_told() -> None:
+    with pytest.raises(UserError, match=r'--speedup 1e\+09: no Compact is so small'):
+        propose(inspected(EDSR), 'compact', 1e9)
+
+
+def test_video_students_are_recurrent() -> None:
+    found = inspected(RLSP)
+    student = propose(found, None, 4)
+    assert student.options['type'] == 'RLSP' and student.starts_from_teacher
+    assert student.options['num_feat'] < RLSP['num_feat']
+
+
+def test_a_student_of_one_s_own() -> None:
+    found: Inspection = inspected(EDSR)
+    same = own_student(found, {**EDSR, 'num_feat': 8})
+    assert same.starts_from_teacher
+    other = own_student(found, {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1, 'upscale': 2})
+    assert not other.starts_from_teacher
+    with pytest.raises(UserError, match='--student: EDSR cannot be built'):
+        own_student(found, {'type': 'EDSR', 'no_such': 1})
