@@ -324,12 +324,22 @@ def test_killed_ten_times_at_random(options: dict, tmp_path: Path) -> None:
     assert len(list(states.glob('*.state'))) == 3 and not list(states.glob('.*.tmp'))
 
 
-def test_two_processes_equal_one_with_the_joint_batch(options: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize('all_parts', [False, True])
+def test_two_processes_equal_one_with_the_joint_batch(
+    options: dict, tmp_path: Path, image_folder: Path, all_parts: bool
+) -> None:
     """torchrun, gloo, two processes of 4 images each against a single one of 8."""
     roots = [tmp_path / 'one', tmp_path / 'two']
     for root in roots:
         root.mkdir()
     options['train'].update(total_iter=8, growth={'start': 2, 'every': 3})
+    if all_parts:  # degraded inputs, the user's own beside them, a discriminator
+        sources = [{'type': 'procedural', 'num_images': 40}, {'type': 'lr_images', 'dataroot_lq': str(image_folder)}]
+        degrade = {'blur_sigma': [0.2, 2], 'resize_range': [0.7, 1.2], 'noise_range': [0, 9], 'jpeg_range': [50, 90]}
+        options['synthesis'] = {'hr_size': 24, 'sources': sources, 'degrade': degrade}
+        options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 1, 'num_feat': 4}
+        gan = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
+        options['train'].update(gan_opt=gan, optim_d={'type': 'Adam', 'lr': 1e-3}, gan_start=2)
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'vsrkd_plugin', 'train']
     two = subprocess.run(
         command_line(torchrun, options, roots[1], '--root', str(roots[1])),
