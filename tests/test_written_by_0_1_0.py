@@ -37,9 +37,10 @@ def folder(tmp_path: Path) -> Path:
 def _assert_same(found: dict[str, torch.Tensor], name: str) -> None:
     wanted = read_weights(WRITTEN / f'{name}_net_g_8.pth')
     assert found.keys() == wanted.keys()
-    for key, value in wanted.items():
-        # The same bits on the machine that made them; another CPU sums in another order.
-        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-5)
+    there, here = (torch.cat([weights[key].flatten() for key in wanted]) for weights in (wanted, found))
+    # The same bits on the machine that made them. Another CPU sums in another order, which least squares and Muon enlarge:
+    # 0.1 and 0.4 % were seen. Another seed, or another order of random draws, makes 6 and 40 %.
+    assert (here - there).norm() / there.norm() < 0.01
 
 
 @pytest.mark.parametrize('name', NAMES)

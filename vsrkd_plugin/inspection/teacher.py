@@ -320,7 +320,7 @@ def _complete(inspection: Inspection) -> Inspection:
 def _warnings(found: Inspection) -> list[str]:
     clean, best = found.by_condition.get('clean'), max(gain.gain for gain in found.gains)
     plain = clean is not None and clean.gain < _NEAR and clean.sharpness < _SHARP * clean.sharpness_bicubic
-    if best < 0 and not found.is_sharpened or plain and best < 1:
+    if (best < 0 and not found.is_sharpened) or (plain and best < 1):
         return [
             'it is no better than bicubic, nor sharper: its weights may be random, or of another network, range or '
             'colour order'

@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 import torch
+from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from vsrkd_plugin.distillation.task import DistillationTask
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import build_inputs
-from vsrkd_plugin.models.teacher import build, build_teacher
+from vsrkd_plugin.models.teacher import build_teacher
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import Autocast, autocast, place, resolve_precision
 from vsrkd_plugin.optim.factory import make_optimizer
@@ -64,8 +65,7 @@ def build_task(
         UserError: weights, banks or images that cannot be read; a student that cannot start from its teacher.
     """
     within = partial(autocast, device, resolve_precision(plan.precision, device))
-    given = teacher is not None
-    if not given and plan.teacher and plan.asks_teacher:
+    if teacher is None and plan.teacher and plan.asks_teacher:
         teacher = build_teacher(plan.teacher, device)
     channels = channels_of(plan, teacher, student)
     networks = TeacherStudent(
@@ -102,10 +102,7 @@ def build_task(
     broadcast_parameters(student)
     student.train()
     if plan.ema_decay:
-        # Of options it is built anew, though a copy would do: that draws from the random state, as it always has.
-        averaged = copy.deepcopy(student) if given else place(build(plan.student, student_options(plan)), device)
-        averaged.load_state_dict(student.state_dict())
-        task.averaged = freeze(averaged)
+        task.averaged = freeze(copy.deepcopy(student))
     task.discriminator = _discriminator(plan, device, within)  # last: without one no random number is another
     return task
 

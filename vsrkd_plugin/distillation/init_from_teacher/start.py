@@ -64,9 +64,3 @@ def _needed_chain(key: str, network: nn.Module) -> Chain:
             f'{key} ({type(network).__name__}) does not fit'
         )
     return chain
-
-
-def can_start(teacher: nn.Module, student: nn.Module) -> str | None:
-    if type(teacher) is type(student):
-        return None
-    return 'TEMPORARY: other class'
