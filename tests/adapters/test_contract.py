@@ -133,7 +133,7 @@ def test_options_come_before_what_a_network_says() -> None:
     assert contract.growing_body == 'blocks' and contract.value_range == (-1, 1) and contract.multi_scale
     assert (
         NetworkContract.of(comply(network, {})).window == 7
-    )  # options that are withdrawn; what it is built with stays
+    )  # withdrawn
     assert not NetworkContract.of(comply(RLSP(num_feat=4), {'luma_only': False})).luma_only
 
 
