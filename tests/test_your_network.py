@@ -1,4 +1,4 @@
-"""What `docs/your_network.md` shows is run: by attributes and by options each network passes what is tried beforehand."""
+"""What `docs/your_network.md` shows is run: each network passes what is tried before a training."""
 
 import copy
 import re

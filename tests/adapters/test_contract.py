@@ -5,6 +5,7 @@ from typing import Protocol
 import pytest
 from torch import nn
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import (
     AlternatingBody,
     Chained,
@@ -122,3 +123,34 @@ def test_a_layer_is_no_method() -> None:
     assert not NetworkContract.of(network).luma_only
     assert not isinstance(network, (ResolvesLuma, Chained, StartsBlocks))
     assert isinstance(_vdsr(), Chained) and isinstance(_vdsr(), StartsBlocks)
+
+
+def test_options_come_before_what_a_network_says() -> None:
+    said = {'channels': 3, 'pre_upsampling': False, 'window': 5, 'growing_body': 'blocks', 'value_range': [-1, 1]}
+    network = comply(_vdsr(), said, {'type': 'VDSR', 'num_in_ch': 1, 'num_frame': 7})
+    contract = NetworkContract.of(network)
+    assert (contract.channels, contract.pre_upsampling, contract.window) == (3, False, 5)
+    assert contract.growing_body == 'blocks' and contract.value_range == (-1, 1) and contract.multi_scale
+    assert (
+        NetworkContract.of(comply(network, {})).window == 7
+    )  # withdrawn
+    assert not NetworkContract.of(comply(RLSP(num_feat=4), {'luma_only': False})).luma_only
+
+
+def test_a_network_of_others_with_a_known_name() -> None:
+    class EDVR(nn.Module):
+        """Has none of what BasicSR's has."""
+
+    assert NetworkContract.of(EDVR()).size_multiple == 1
+
+
+def test_networks_of_basicsr_that_need_sizes() -> None:
+    from basicsr.archs.edvr_arch import EDVR
+    from basicsr.archs.rrdbnet_arch import RRDBNet
+    from basicsr.archs.tof_arch import TOFlow
+
+    edvr = {'num_feat': 8, 'deformable_groups': 2, 'num_extract_block': 1, 'num_reconstruct_block': 1}
+    assert NetworkContract.of(EDVR(**edvr, hr_in=True, with_predeblur=True)).size_multiple == 16
+    assert NetworkContract.of(TOFlow()).size_multiple == 16
+    rrdb = NetworkContract.of(RRDBNet(3, 3, 1, 4, 1, 4))
+    assert rrdb.size_multiple == 4 and rrdb.channels == 3

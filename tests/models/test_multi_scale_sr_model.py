@@ -1,10 +1,14 @@
 """BasicSR's SRModel for networks of several scales."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from tiny_training import build
 
+from vsrkd_plugin.adapters.contract import NetworkContract
 from vsrkd_plugin.archs.vdsr_arch import VDSR
-from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
+from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel, super_resolve
 from vsrkd_plugin.optim.muon import Muon
 
 
@@ -39,3 +43,26 @@ def test_optimisers_beyond_adam(model: MultiScaleSRModel) -> None:
     assert isinstance(optimizer, Muon)
     assert [group['lr'] for group in optimizer.param_groups] == [1e-2, 3e-4]
     assert isinstance(model.get_optimizer('SGD', parameters, 0.1, momentum=0.9), torch.optim.SGD)
+
+
+def test_the_network_and_its_average_heed_options(tmp_path: Path) -> None:
+    opt = {
+        'name': 'tiny', 'model_type': 'MultiScaleSRModel', 'num_gpu': 0, 'manual_seed': 0, 'path': {}, 'scale': 2,
+        'network_g': {'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 2},
+        'contract_g': {'value_range': [0, 255], 'size_multiple': 4},
+        'datasets': {'train': {'name': 'latent', 'type': 'LatentDataset', 'batch_size_per_gpu': 1}},
+        'train': {
+            'total_iter': 4, 'ema_decay': 0.9, 'pixel_opt': {'type': 'L1Loss'},
+            'optim_g': {'type': 'Adam', 'lr': 1e-3}, 'scheduler': {'type': 'MultiStepLR', 'milestones': [2]},
+        },
+    }  # fmt: skip
+    model, lq = build(opt, tmp_path), torch.rand(1, 3, 8, 12)
+    for network in (model.net_g, model.net_g_ema):
+        assert NetworkContract.of(network).size_multiple == 4
+        torch.testing.assert_close(network(lq), network.forward(lq * 255) / 255)
+
+
+def test_a_network_of_luma_takes_colours() -> None:
+    network, lq = VDSR(num_feat=4, num_block=1), torch.rand(1, 3, 8, 6)
+    torch.testing.assert_close(super_resolve(network, lq, 3, False), network(lq, scale=3))  # enlarges chroma itself
+    assert super_resolve(network, lq[:, :1], 3, False).shape == (1, 1, 24, 18)

@@ -6,45 +6,20 @@ A network takes part by attributes and methods; options (`contract_t`, `contract
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from vsrkd_plugin.adapters.known_networks import known_of
+
 # What a network raises that is given what it does not take.
 UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 
 # How networks call the number of channels of their input.
 _CHANNEL_NAMES = ('num_in_ch', 'in_chans', 'in_channels', 'in_nc', 'n_colors')
-# The sequence of equal blocks of BasicSR's networks that can grow; other networks say it by `growing_body`.
-_GROWING_BODIES = {'EDSR': 'body', 'MSRResNet': 'body'}
-# What is known of BasicSR's networks: sizes that they need and do not see to themselves. Others say it by attributes.
-_KNOWN: dict[str, Callable[[Any], dict[str, int]]] = {
-    'SwinIR': lambda network: {'size_multiple': _window_size(network)},
-    'EDVR': lambda network: {'size_multiple': 16 if network.hr_in else 4},
-    'RRDBNet': lambda network: _unshuffled(network, {2: 2, 1: 4}.get(network.scale, 1)),
-    'BasicVSR': lambda network: {'min_size': 33},  # its SPyNet halves the frames five times
-    'IconVSR': lambda network: {'min_size': 33},
-    'TOFlow': lambda network: {'size_multiple': 16},
-    'BasicVSRPlusPlus': lambda network: (
-        {'min_size': 64} if network.is_low_res_input else {'min_size': 256, 'size_multiple': 4}
-    ),
-}
-
-
-def _window_size(network: nn.Module) -> int:
-    """Of SwinIR, whose blocks know it."""
-    sizes = [getattr(module, 'window_size', None) for module in network.modules()]
-    return max((size for size in sizes if isinstance(size, int)), default=1)
-
-
-def _unshuffled(network: Any, factor: int) -> dict[str, int]:
-    """Of RRDBNet, whose first layer reads `factor` pixels in each direction as channels."""
-    return {'size_multiple': factor, 'channels': network.conv_first.in_channels // factor**2}
-
-
 UNIT_RANGE = (0.0, 1.0)
 _NOTED = '_contract_noted'  # the attribute of a network that holds its `Noted`
 
@@ -217,7 +192,7 @@ class NetworkContract:
         options = options or options_said.built or {}
         if isinstance(inner := options.get('network'), Mapping):
             options = inner
-        known = _KNOWN.get(type(network).__name__, lambda network: {})(network)
+        known = known_of(network)
 
         def said(name: str, default: Any) -> Any:
             return options_said.said[name] if name in options_said.said else getattr(network, name, default)
@@ -229,7 +204,7 @@ class NetworkContract:
             recurrent=bool(said('recurrent', False)),
             window=options_said.said.get('window') or options.get('num_frame') or getattr(network, 'num_frame', None),
             luma_only=bool(options_said.said.get('luma_only', True)) and isinstance(network, ResolvesLuma),
-            growing_body=said('growing_body', _GROWING_BODIES.get(type(network).__name__)),
+            growing_body=said('growing_body', known.get('growing_body')),
             chain=_names(said('chain', None)),
             value_range=_pair(said('value_range', UNIT_RANGE)),
             size_multiple=int(said('size_multiple', known.get('size_multiple', 1))),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract, bare
 from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
@@ -13,7 +14,7 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 
 
 class ImageSRAdapter(nn.Module):
-    """Calls an SR network as its contract asks for.
+    """Calls an SR network as its contract asks for; from then on the network keeps to it (`comply`).
 
     Networks say by attributes whether they are `pre_upsampling` (input at HR size) or `multi_scale` (`forward` takes a
     `scale`); one that says neither is run once on a few pixels to see whether it enlarges.
@@ -29,7 +30,7 @@ class ImageSRAdapter(nn.Module):
 
     def __init__(self, network: nn.Module, in_channels: int, lr_size: int = 16) -> None:
         super().__init__()
-        self.network = network
+        self.network = comply(network)
         self.in_channels = in_channels
         contract = NetworkContract.of(network)
         self.multi_scale, self.pre_upsampling = contract.multi_scale, contract.pre_upsampling

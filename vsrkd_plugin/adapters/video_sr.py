@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import UNFIT, Checkpointable, NetworkContract, innermost
 from vsrkd_plugin.adapters.image_sr import in_eval_mode
 from vsrkd_plugin.errors import first_line
@@ -19,7 +20,7 @@ _WINDOWS = (5, 7, 3, 9)  # tried in turn where nothing tells the length of a net
 
 
 class VideoSRAdapter(nn.Module):
-    """Calls a video SR network as it wants to be called.
+    """Calls a video SR network as it wants to be called; from then on the network keeps to its contract (`comply`).
 
     Recurrent networks take a clip `(b, t, c, h, w)` and give it enlarged; those with a sliding window take an odd
     number of frames and give the one in the middle, so that here every frame of a clip gets a window of its own. Which
@@ -54,7 +55,7 @@ class VideoSRAdapter(nn.Module):
         super().__init__()
         if padding not in PADDINGS:
             raise ValueError(f'padding must be one of {", ".join(PADDINGS)}, got {padding!r}')
-        self.network, self.scale, self.padding, self.windows_at_once = network, scale, padding, windows_at_once
+        self.network, self.scale, self.padding, self.windows_at_once = comply(network), scale, padding, windows_at_once
         told = NetworkContract.of(network, options).window
         self.window: int | None = None  # None: recurrent
         self.pre_upsampling = False

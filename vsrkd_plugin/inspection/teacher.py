@@ -24,8 +24,8 @@ SCALES = (2, 3, 4)  # that a network of several is measured at
 _LR_SIDE, _VIDEO_SIDE = 48, 64  # of what it is tried with
 _PATIENCE = 2e11  # multiply-accumulates that all of measuring may take, at most: some seconds on one core
 _ANSWERED = 0.5  # dB over bicubic, and over what it gains on clean images: then it is for degraded ones
-# Or it is steady: what it loses in dB, as a share of the dB by which it sharpens clean images. Networks trained on clean
-# LR (VDSR, IMDN, RLFN) have 0.5 at noise 15 and 0.8 to 1.1 at JPEG 90, one trained on degraded LR 0.14 and 0.43.
+# Or it is steady: what it loses in dB, as a share of the dB by which it sharpens clean images. Networks trained on
+# clean LR (VDSR, IMDN, RLFN) have 0.5 at noise 15 and 0.8 to 1.1 at JPEG 90, one trained on degraded LR 0.14 and 0.43.
 _STEADY = {'noise 15': 0.3, 'JPEG 90': 0.6}
 # Sharper than bicubic by this, and yet no nearer to HR: what a discriminator, or a perceptual loss, made of it.
 _SHARP, _NEAR = 1.5, 0.3

@@ -15,7 +15,7 @@ from vsrkd_plugin.metrics.clips import BORDER
 from vsrkd_plugin.metrics.means import measure
 from vsrkd_plugin.preflight.clip_trials import clips_of, try_clips
 from vsrkd_plugin.preflight.data_sets import DataSets, roots_are_there
-from vsrkd_plugin.preflight.image_trials import images_of, try_report, try_validation
+from vsrkd_plugin.preflight.image_trials import Images, images_of, try_report, try_validation
 from vsrkd_plugin.preflight.trial import Trial, described
 
 _STOCK_MODEL = 'SRModel'
@@ -40,6 +40,7 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_s
         return
     validates = not opt['is_train'] or bool(opt.get('val'))
     in_report = [key for key in ('network_t', 'network_g') if key in networks and opt['is_train']]
+    reports: list[tuple[Trial, Images]] = []
     for phase, options in opt['datasets'].items():
         place = f'datasets, {phase}'
         if phase.split('_')[0] == 'train' or data_sets.cls(phase) is None or not roots_are_there(options, place):
@@ -54,7 +55,9 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_s
                 try_validation(trials['network_g'], images, model.name != _STOCK_MODEL)
             for key in in_report:
                 # Of the student validation has tried the other sizes.
-                try_report(trials[key], images.first if validates and key == 'network_g' else images)
+                reports.append((trials[key], images.first if validates and key == 'network_g' else images))
+    for trial, images in reports:  # behind: the report pads for stock SRModel's networks too, whose validation does not
+        try_report(trial, images)
     if validates:
         _check_metrics(opt, model)
 
