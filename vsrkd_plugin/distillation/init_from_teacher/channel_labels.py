@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vsrkd_plugin.adapters.contract import UNFIT
+from vsrkd_plugin.errors import first_line
+
 INPUT, OUTPUT = '<input>', '<output>'
 
 # Labels are floats (whole numbers, exact up to 2^24), so that every operation that takes activations takes them too. 0
@@ -221,6 +224,12 @@ class ChannelLabels(TorchDispatchMode):
         self._deaf = True
         try:
             self._follow(func, name, args, kwargs, results)
+        except ValueError:
+            raise
+        except UNFIT as error:
+            raise ValueError(
+                f'{self._where()}: channels cannot be followed through {name}: {first_line(error)}'
+            ) from error
         finally:
             self._deaf = False
         return result
@@ -250,9 +259,7 @@ class ChannelLabels(TorchDispatchMode):
                 labels = self._meeting([(labels, out.shape), (self.of(args[0]), args[0].shape)], out)
             self._keep(out, labels)
         elif plain in _ATTENTIONS:
-            query, key, value = (
-                [label.reshape(-1, *label.shape[-2:]) for label in self.of(part)] for part in args[:3]
-            )
+            query, key, value = ([label.reshape(-1, *label.shape[-2:]) for label in self.of(part)] for part in args[:3])
             size = (args[0].shape[-2], args[1].shape[-2])
             weights = self._product(query, [label.transpose(1, 2) for label in key], size)
             self._keep(out, [label.reshape(out.shape) for label in self._product(weights, value, out.shape[-2:])])
@@ -292,7 +299,7 @@ class ChannelLabels(TorchDispatchMode):
         """The same to the labels as to the data; labels of several operands side by side."""
         sources = [value for value in _tensors((args, kwargs)) if value.is_floating_point()]
         if not labelled:
-            if len(sources) != 1 or not results[0]._is_view():
+            if len(sources) != 1 or func._schema.returns[0].alias_info is None:
                 return
             self._keep(sources[0], [torch.zeros_like(sources[0], dtype=torch.float32)])  # may be written into
         if name == 'constant_pad_nd':
@@ -324,7 +331,7 @@ class ChannelLabels(TorchDispatchMode):
         inner, outer = (0, 1) if transposed else (1, 0)  # dimensions of the weight
         spatial = tuple(range(2, x.ndim))
         channels = [self._steady(label, (0, *spatial)) for label in self.of(x) if _varies(label, 1) or x.shape[1] == 1]
-        samples = [label[:, 0].flatten(1)[:, 0] for label in self.of(x) if not _varies(label, 1) and x.shape[1] > 1]
+        samples = [self._steady(label, (1, *spatial)) for label in self.of(x) if _varies(label, 0)]
         rows, columns = [], []
         for label in self.of(weight):
             by_row, by_column = _varies(label, outer), _varies(label, inner)
@@ -403,7 +410,11 @@ class ChannelLabels(TorchDispatchMode):
     def _channelwise(self, x: Tensor, vectors: Sequence[Tensor | None], out: Tensor) -> Labels:
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
         operands = [(self.of(x), tuple(x.shape))]
-        operands += [([v.view(shape) for v in self.of(value)], (1, len(value), *shape[2:])) for value in vectors if value is not None]
+        operands += [
+            ([v.view(shape) for v in self.of(value)], (1, len(value), *shape[2:]))
+            for value in vectors
+            if value is not None
+        ]
         return self._meeting(operands, out)
 
     def _reduce(self, func: Any, args: Any, kwargs: dict[str, Any], results: list[Tensor]) -> None:
