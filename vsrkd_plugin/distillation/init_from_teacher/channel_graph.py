@@ -41,6 +41,7 @@ class ChannelGraph:
         calls: the layers (Conv2d, Linear) that ran, in order.
         operations: all that ran.
         sums: layer → the sum that its output goes into, where it does.
+        replaced: parameters that the network sets by itself while it runs.
     """
 
     groups: dict[Signature, list[int]]
@@ -49,6 +50,7 @@ class ChannelGraph:
     calls: list[Call]
     operations: list[Operation]
     sums: dict[str, Sum]
+    replaced: set[str]
 
     @classmethod
     def of(
@@ -98,7 +100,7 @@ class ChannelGraph:
                     if root in fixed or root not in moving:
                         pinned.add(signature)
                 where[called, dim].append(places[root])
-        return cls(groups, where, pinned, labels.calls, labels.operations, _sums(labels))
+        return cls(groups, where, pinned, labels.calls, labels.operations, _sums(labels), labels.replaced)
 
 
 def _sums(labels: ChannelLabels) -> dict[str, Sum]:

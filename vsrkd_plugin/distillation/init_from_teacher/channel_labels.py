@@ -28,7 +28,7 @@ _MOVES = {
     *('stack', 'roll', 'flip', 'clone', 'contiguous', 'alias', 'detach', 'lift_fresh', 'as_strided', 'index'),
     *('index_select', 'gather', 'repeat', 'reflection_pad2d', 'replication_pad2d', 'pixel_shuffle', 'pixel_unshuffle'),
     *('channel_shuffle', 'native_channel_shuffle', 'im2col', 'unfold', 'tril', 'triu', 'diagonal', 'movedim', 'rot90'),
-    *('slice_scatter', 'select_scatter', 'repeat_interleave', '_pad_circular', 'flatten', 'unflatten', 'swapaxes'),
+    *('slice_scatter', 'select_scatter', 'repeat_interleave', 'embedding', 'flatten', 'unflatten', 'swapaxes'),
 }
 _SPATIAL = {  # every channel for itself; positions in space change
     *('upsample_nearest2d', '_upsample_nearest_exact2d', 'upsample_bilinear2d', 'upsample_bicubic2d'),
@@ -45,7 +45,10 @@ _ATTENTIONS = {
     *('_scaled_dot_product_flash_attention_for_cpu', '_scaled_dot_product_flash_attention'),
     *('_scaled_dot_product_efficient_attention', '_scaled_dot_product_cudnn_attention'),
 }
-_UNLABELLED = {'sort', 'argsort', 'argmax', 'argmin', 'topk', 'bucketize'}  # order of values: no channel's
+_UNLABELLED = {  # what is made anew, and orders of values, belong to no channel
+    *('zeros_like', 'ones_like', 'empty_like', 'full_like', 'rand_like', 'randn_like', 'new_zeros', 'new_ones'),
+    *('new_empty', 'new_full', 'new_empty_strided', 'sort', 'argsort', 'topk', 'bernoulli'),
+}
 
 
 class Operation(NamedTuple):
@@ -77,6 +80,7 @@ class ChannelLabels(TorchDispatchMode):
             never shrink.
         pinned: nodes that meet what has no label: they cannot be chosen from.
         marks: node → (module, group) of what keeps it apart from its like: attention heads, groups of a norm.
+        replaced: parameters that the network sets by itself while it runs.
         operations, calls, made: what ran, for `sums`.
     """
 
@@ -88,18 +92,22 @@ class ChannelLabels(TorchDispatchMode):
         self._parents: list[int] = []
         self.flowing: set[int] = set()
         self.pinned: set[int] = set()
+        self.replaced: set[str] = set()
         self.marks: dict[int, set[tuple[str, int]]] = {}
         self.operations: list[Operation] = []
         self.calls: list[Call] = []
         self.made: dict[int, list[tuple[int, int]]] = {}  # tensor → (operation, which of its results) that wrote it
         self._labels: dict[int, Labels] = {}
         self._tensors: dict[int, tuple[int, Tensor]] = {}  # kept alive: a tensor is known by its id
+        self._places: dict[int, tuple[str, int]] = {}  # of parameters and buffers: name, address
         self._modules: list[str] = []
+        self._starts: list[int] = []
         self._deaf = False
         named = [*network.named_parameters(), *network.named_buffers()]
         for name, value in named:
             if value.is_floating_point() and value.ndim:
                 self._keep(value, self._named_labels(name, value))
+                self._places[id(value)] = (name, value.data_ptr())
 
     # Nodes
 
@@ -180,7 +188,6 @@ class ChannelLabels(TorchDispatchMode):
                     self.calls.append(Call(name, start, self._number(output)))
 
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        self._starts: list[int] = []
         try:
             yield
         finally:
@@ -223,6 +230,7 @@ class ChannelLabels(TorchDispatchMode):
         self.operations.append(Operation(name, tuple(read), numbers, factor))
         self._deaf = True
         try:
+            self._replaced((args, kwargs))
             self._follow(func, name, args, kwargs, results)
         except ValueError:
             raise
@@ -237,7 +245,7 @@ class ChannelLabels(TorchDispatchMode):
     def _follow(
         self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], results: list[Tensor]
     ) -> None:
-        if not results or not any(value.is_floating_point() for value in results):
+        if not any(value.is_floating_point() or value.is_complex() for value in results):
             return
         labelled = any(self.of(value) for value in _tensors((args, kwargs)))
         plain = name[:-1] if name.endswith('_') and not name.startswith('__') else name
@@ -246,9 +254,10 @@ class ChannelLabels(TorchDispatchMode):
             self._keep(out, self._fitted(self.of(args[1]), args[1].shape, out))
         elif plain in ('constant_pad_nd', *_MOVES):
             self._move(func, plain, args, kwargs, results, labelled)
+        elif plain in ('fill', 'zero'):
+            self._keep(out, [torch.zeros_like(label) for label in self.of(out)])
         elif not labelled or plain in _UNLABELLED:
-            if self.of(out) and plain in ('fill', 'zero'):
-                self._keep(out, [torch.zeros_like(label) for label in self.of(out)])
+            return
         elif plain == 'convolution':
             self._keep(out, self._convolution(args, out))
         elif plain in ('mm', 'addmm', 'bmm', 'baddbmm'):
@@ -286,6 +295,24 @@ class ChannelLabels(TorchDispatchMode):
             self._keep(out, self._meeting(operands, out))
         else:
             raise ValueError(f'{self._where()}: no rule is known for the operation {name}')
+
+    def _replaced(self, arguments: Any) -> None:
+        """Weights that a network has set (`weight.data = …`) since it was looked at: labels of what it has set.
+
+        Raises:
+            ValueError: where that comes from is not known.
+        """
+        for value in _tensors(arguments):
+            name, place = self._places.get(id(value), ('', 0))
+            if not name or value.data_ptr() == place:
+                continue
+            same = (other for _, other in self._tensors.values() if other.data_ptr() == value.data_ptr())
+            source = next((other for other in same if other.shape == value.shape and other is not value), None)
+            if source is None or not self.of(source):
+                raise ValueError(f'{name}: is set while the network runs, of what cannot be followed')
+            self._places[id(value)] = (name, value.data_ptr())
+            self.replaced.add(name)
+            self._meeting([(self.of(part), part.shape) for part in (value, source)], value)
 
     def _where(self) -> str:
         """The module at work, for messages and marks."""

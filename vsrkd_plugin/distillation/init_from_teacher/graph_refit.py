@@ -1,4 +1,4 @@
-"""Least squares for all layers of a student whose channels are chosen: in one pass of it, each from what it is given."""
+"""Least squares for all layers of a student whose channels are chosen, in one pass of it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -46,9 +46,9 @@ class _Layer(NamedTuple):
 def refit_pair(pair: Pair, x: Tensor, ridge: float) -> None:
     """Correct every convolution and linear layer of the student by least squares, in one pass of it.
 
-    Each from the student's own activations, behind the corrected layers before it, to what the teacher's layer gives.
-    Where the output is added to what was there before (a trunk), to what the student's sum lacks of the teacher's. Layers
-    that run more than once, in groups, or with weights that are computed of others stay copies.
+    Each from the student's own activations, behind the corrected layers before it, to what the teacher's layer gives;
+    where the output is added to what was there before (a trunk), to what the student's sum lacks of the teacher's.
+    Layers that run more than once, in groups, or with weights that are computed of others stay copies.
 
     Args:
         pair: teacher and student, in evaluation mode.
@@ -94,7 +94,9 @@ def _layers(pair: Pair) -> dict[str, _Layer]:
     layers = {}
     for call in ours.calls:
         name, source, module = call.module, pair.names(call.module), modules[call.module]
-        if source is None or calls[1][name] != 1 or calls[0][source] != 1 or 'weight' not in module._parameters:
+        if source is None or calls[1][name] != 1 or calls[0][source] != 1:
+            continue
+        if 'weight' not in module._parameters or f'{name}.weight' in ours.replaced:
             continue
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             both = source in theirs.sums and name in ours.sums
