@@ -127,7 +127,7 @@ def _attention(n: nn.Module, x: Tensor, fused: bool = False) -> Tensor:
     if fused:
         mixed = F.scaled_dot_product_attention(query, key, value)
     else:
-        mixed = ((query @ key.transpose(-2, -1)) * 0.5).softmax(-1) @ value
+        mixed = ((query @ key.transpose(-2, -1)) * 0.5 + n.h.view(1, 2, 1, 1)).softmax(-1) @ value
     x = x + n.p(mixed.transpose(1, 2).flatten(2))
     return n.z(x.transpose(1, 2).reshape(batch, -1, height, width))
 
@@ -137,9 +137,17 @@ def test_attention_keeps_heads_apart(fused: bool) -> None:
     def linear(inputs: int, outputs: int) -> nn.Linear:
         return nn.Linear(inputs, outputs, bias=False)
 
-    layers = {'a': _conv(3, 8), 'n': nn.LayerNorm(8), 'q': linear(8, 24), 'p': linear(8, 8), 'z': _conv(8, 3)}
+    layers = {
+        'a': _conv(3, 8),
+        'h': nn.Parameter(torch.ones(2)),
+        'n': nn.LayerNorm(8),
+        'q': linear(8, 24),
+        'p': linear(8, 8),
+        'z': _conv(8, 3),
+    }
     graph = _graph(_Net(lambda n, x: _attention(n, x, fused), **layers))
-    assert _groups(graph) == {*_ENDS, ('a0 n.bias0 n0 p0 q1 z1', 8), ('q0', 4), ('p1 q0', 4)}
+    heads = {('h0', 2 if fused else 1)}  # of a table with one value a head
+    assert _groups(graph) == {*_ENDS, ('a0 n.bias0 n0 p0 q1 z1', 8), ('q0', 4), ('p1 q0', 4), *heads}
     inside = [tuple(signature) for signature in graph.groups if ('q.weight', 0, '') in signature]
     assert len(inside) == 4  # of each head: queries with their keys, values
     rows = graph.where['q.weight', 0]

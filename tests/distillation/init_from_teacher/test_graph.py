@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,13 +19,13 @@ from vsrkd_plugin.distillation.init_from_teacher.graph import inherit_graph
 from vsrkd_plugin.distillation.init_from_teacher.start import can_start, start_from_teacher
 
 
-def _swinir(width: int, blocks: int = 2) -> nn.Module:
+def _swinir(width: int, blocks: int = 2, window: int = 8) -> nn.Module:
     return SwinIR(
         img_size=16,
         embed_dim=width,
         depths=[blocks],
         num_heads=[2],
-        window_size=8,
+        window_size=window,
         mlp_ratio=2,
         upscale=2,
         upsampler='pixelshuffledirect',
@@ -37,7 +36,7 @@ _NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     'MSRResNet': lambda width: MSRResNet(num_feat=width, num_block=2, upscale=2),
     'RCAN': lambda width: RCAN(3, 3, width, num_group=2, num_block=2, squeeze_factor=4, upscale=2),
     'RRDBNet': lambda width: RRDBNet(3, 3, scale=4, num_feat=width, num_block=1, num_grow_ch=width // 2),
-    'ECBSR': lambda width: ECBSR(3, 3, 2, width, with_idt=True, act_type='prelu', scale=2),
+    'ECBSR': lambda width: ECBSR(3, 3, 2, width, with_idt=False, act_type='prelu', scale=2),
     'SwinIR': _swinir,
 }
 
@@ -72,8 +71,8 @@ def test_channels_that_do_nothing_are_left_out(kind: str) -> None:
             torch.testing.assert_close(wide(new), narrow(new), atol=1e-4, rtol=1e-3)
     student = _NETWORKS[kind](8).eval()
     inherit_graph(wide, student, torch.rand(8, 3, 16, 16), ridge=0)
-    for name, value in narrow.state_dict().items():
-        torch.testing.assert_close(student.state_dict()[name], value, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(student(new), narrow(new), atol=1e-4, rtol=1e-3)
 
 
 @torch.no_grad()
@@ -229,17 +228,13 @@ def test_the_start_says_what_it_cannot_do() -> None:
         start_from_teacher(narrow, wide, x)
     with pytest.raises(ValueError, match=r'residual_group: a student of 2 blocks cannot start from a teacher of 1'):
         start_from_teacher(wide, RCAN(3, 3, 8, 1, 2, 4, 2), x)
-    with pytest.raises(ValueError, match=r'relative_position_bias_table'):
-        heads = _swinir(8)
-        for block in heads.layers[0].residual_group.blocks:
-            block.attn.relative_position_bias_table = nn.Parameter(torch.zeros(225, 1))
-        start_from_teacher(_swinir(8), heads, x)
+    with pytest.raises(ValueError, match=r'^layers\.0\.residual_group.*; leave train, init out'):
+        start_from_teacher(_swinir(8), _swinir(8, window=4), x)
+    with pytest.raises(ValueError, match=r"^backbone\.0\..*: its size must be the teacher's, 8, got 4"):
+        start_from_teacher(
+            *(ECBSR(3, 3, 2, width, True, 'prelu', 2) for width in (8, 4)), x
+        )  # an identity in its kernels
     before = copy.deepcopy(narrow.state_dict())
     assert can_start(wide, narrow) is None
     assert all(torch.equal(value, before[name]) for name, value in narrow.state_dict().items())
     assert 'does not fit' in (can_start(wide, MSRResNet(num_feat=4, num_block=1, upscale=2)) or '')
-
-
-def test_can_start_of_published_networks(shared_data: Path) -> None:
-    """IMDN and RLFN at half their channels agree with their teachers better than bicubic does; see docs/results.md."""
-    pytest.importorskip('vsrkd_plugin.archs.imdn_arch')

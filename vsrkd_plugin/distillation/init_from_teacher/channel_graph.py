@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.distillation.init_from_teacher.channel_labels import Call, ChannelLabels, Operation
-from vsrkd_plugin.distillation.init_from_teacher.importance import Reading, most_telling
+from vsrkd_plugin.distillation.init_from_teacher.importance import Reading, most_important, most_telling
 
 Slot = tuple[str, int]  # a parameter or buffer, and one of its dimensions
 Signature = frozenset[tuple[str, int, str]]  # slots, and marks of what keeps their channels apart
@@ -127,13 +127,20 @@ def _sums(labels: ChannelLabels) -> dict[str, Sum]:
     return sums
 
 
-def choose(teacher: ChannelGraph, student: ChannelGraph, readings: Mapping[Slot, Reading]) -> dict[Slot, Tensor]:
+def choose(
+    teacher: ChannelGraph,
+    student: ChannelGraph,
+    readings: Mapping[Slot, Reading],
+    norms: Mapping[Slot, Tensor] | None = None,
+) -> dict[Slot, Tensor]:
     """Which of the teacher's indices each of the student's stands for, in every slot of the student.
 
     Args:
         teacher, student: of networks of one class; the student's names are the teacher's.
-        readings: of the teacher's slots: as layers read the channels there (of a weight's dimension 1) or write them (0).
+        readings: of the teacher's slots: as layers read the channels there (dimension 1 of a weight) or write them (0).
             Where channels are read, only that counts.
+        norms: of the teacher's slots, the squared norms of their indices. They decide where no layer reads or writes
+            the channels, because the weights are computed of others.
 
     Raises:
         ValueError: the student is wider, or its channels belong together otherwise.
@@ -155,7 +162,7 @@ def choose(teacher: ChannelGraph, student: ChannelGraph, readings: Mapping[Slot,
             if signature not in kept:
                 count = len(student.groups[signature])
                 _check_count(slot[0], count, len(teacher.groups[source]), source in teacher.pinned)
-                kept[signature] = _kept(teacher, source, count, positions, readings)
+                kept[signature] = _kept(teacher, source, count, positions, readings, norms or {})
             place = (source, kept[signature][position])
             theirs = positions.get(slot, {}).get(place, [])
             if used[place] >= len(theirs):
@@ -187,6 +194,7 @@ def _kept(
     count: int,
     positions: Mapping[Slot, Mapping[Place, list[int]]],
     readings: Mapping[Slot, Reading],
+    norms: Mapping[Slot, Tensor],
 ) -> list[int]:
     """The most telling of the teacher's channels of a signature."""
     channels = range(len(teacher.groups[signature]))
@@ -194,12 +202,17 @@ def _kept(
         return list(channels)
     for dim in (1, 0):
         seen = []
-        for name, at, _ in sorted(signature):
-            reading = readings.get((name, at)) if at == dim else None
+        for name, at, mark in sorted(signature):
+            reading = readings.get((name, at)) if at == dim and not mark else None
             if reading is None:
                 continue
             standing = [positions[name, at][signature, channel] for channel in channels]
             seen += [reading.at(indices) for indices in zip(*standing, strict=False)]
         if seen:
             return most_telling(seen, count).tolist()
-    return list(range(count))
+    importance = torch.zeros(len(channels))
+    for name, at, mark in signature:
+        if not mark and (name, at) in norms:
+            for channel in channels:
+                importance[channel] += norms[name, at][positions[name, at][signature, channel]].sum().cpu()
+    return most_important(importance, count).tolist()

@@ -76,8 +76,8 @@ class ChannelLabels(TorchDispatchMode):
 
     Attributes:
         slots: (parameter or buffer, dimension) → its first node; a node stands for one index of that dimension.
-        flowing: nodes whose channel is one of activations, or is summed over; other dimensions (of a kernel, of a table)
-            never shrink.
+        flowing: nodes whose channel is one of activations, or is summed over; other dimensions (of a table, say) never
+            shrink.
         pinned: nodes that meet what has no label: they cannot be chosen from.
         marks: node → (module, group) of what keeps it apart from its like: attention heads, groups of a norm.
         replaced: parameters that the network sets by itself while it runs.
@@ -292,6 +292,11 @@ class ChannelLabels(TorchDispatchMode):
             self._keep(out, self._channelwise(args[0], args[1:5], out))
         elif torch.Tag.pointwise in func.tags or plain == '_prelu_kernel':
             operands = [(self.of(value), value.shape) for value in _tensors((args, kwargs))]
+            plainly = [shape for labels, shape in operands if not any(bool(label.any()) for label in labels)]
+            if plain in ('add', 'sub') and out.shape in plainly:
+                # A matrix that is no weight, added to one: an identity, say, which ties rows to columns.
+                for label in (label for labels, _ in operands if len(labels) > 1 for label in labels):
+                    self._pin(label)
             self._keep(out, self._meeting(operands, out))
         else:
             raise ValueError(f'{self._where()}: no rule is known for the operation {name}')
@@ -418,7 +423,8 @@ class ChannelLabels(TorchDispatchMode):
                 self._mark(label)
         self._flow(*free[0], *free[1])
         labels = [label[:, :, None] for label in free[0]] + [label[:, None, :] for label in free[1]]
-        return [label.expand(-1, *size) for label in labels]
+        labels = [label.expand(-1, *size) for label in labels]
+        return [label for label in labels if not any(_is_finer(other, label) for other in labels)]
 
     def _contract(self, one: Tensor, other: Tensor) -> None:
         self._join(one, other)
@@ -427,7 +433,8 @@ class ChannelLabels(TorchDispatchMode):
 
     def _mark(self, groups: Tensor) -> None:
         """Labels of `(groups, …)`: distinct rows are kept apart."""
-        rows, seen = groups.flatten(1), {}
+        rows = groups.flatten(1)
+        seen: dict[tuple[float, ...], int] = {}
         for row in rows.unique(dim=0).tolist() if len(rows) > 1 else []:
             seen[tuple(row)] = len(seen)
         for row, number in seen.items():
@@ -538,6 +545,11 @@ def _varies(label: Tensor, dim: int) -> bool:
 def _is_varying(label: Tensor) -> bool:
     some = label[label > 0]
     return len(some) > 1 and bool((some != some[0]).any())
+
+
+def _is_finer(a: Tensor, b: Tensor) -> bool:
+    """Whether `b` says no more than `a`: of which head a channel is, say."""
+    return a is not b and bool(((a > 0) & (b > 0)).any()) and _determines(a, b) and not _determines(b, a)
 
 
 def _determines(a: Tensor, b: Tensor) -> bool:

@@ -55,10 +55,10 @@ def inherit_graph(
             )
             for network, named in ((teacher, str), (student, names))
         ]
-        kept = choose(runs[0].graph, runs[1].graph, _readings(runs[0], x[:_WEIGHED]))
+        kept = choose(runs[0].graph, runs[1].graph, _readings(runs[0], x[:_WEIGHED]), _norms(teacher))
         _copy(teacher, student, names, kept)
         if ridge > 0:
-            refit_pair(Pair(*runs, names, kept), x, ridge)
+            refit_pair(Pair(runs[0], runs[1], names, kept), x, ridge)
 
 
 # Depth
@@ -105,7 +105,7 @@ def _renamed(name: str, places: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _spread_blocks(name: str, ours: Mapping[str, nn.Module], theirs: Mapping[str, nn.Module]) -> dict[str, str]:
-    """Where each of the student's blocks stands among the teacher's; what is around the equal blocks stays at the ends."""
+    """Where each of the student's blocks stands among the teacher's; what is around equal blocks stays at the ends."""
     kinds = Counter(type(block) for block in theirs.values())
     equal = kinds.most_common(1)[0][0]
     runs = []
@@ -146,6 +146,15 @@ def _readings(teacher: Run, x: Tensor) -> dict[Slot, Reading]:
     return readings
 
 
+def _norms(teacher: nn.Module) -> dict[Slot, Tensor]:
+    """Squared norms of what belongs to each index of each dimension of the parameters."""
+    return {
+        (name, dim): value.square().movedim(dim, 0).flatten(1).sum(1) if value.ndim > 1 else value.square()
+        for name, value in teacher.named_parameters()
+        for dim in range(value.ndim)
+    }
+
+
 # Copies
 
 
@@ -170,8 +179,8 @@ def _check_shapes(
     for name, ours, theirs, indices in _sources(teacher, student, names, kept):
         if any(dim not in indices and ours.shape[dim] != theirs.shape[dim] for dim in range(ours.ndim)):
             raise ValueError(
-                f'{name}: its shape, {tuple(ours.shape)}, differs from the teacher, {tuple(theirs.shape)}, in more than '
-                'channels'
+                f'{name}: its shape, {tuple(ours.shape)}, differs from the teacher, {tuple(theirs.shape)}, in more '
+                'than channels'
             )
 
 

@@ -21,8 +21,8 @@ INIT_CLIPS = 16  # LR clips that a start of recurrent networks is fitted on
 def start_from_teacher(
     teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
 ) -> None:
-    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve; where none of them fits and
-    both are image networks of one class, `inherit_graph`.
+    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve; `inherit_graph` where none
+    of them fits and both are image networks of one class.
 
     Args:
         teacher, student: the bare networks.
@@ -58,8 +58,8 @@ def can_start(teacher: nn.Module, student: nn.Module, previews: Mapping[int, Ten
 
     Args:
         teacher, student: the bare networks.
-        previews: as of `start_from_teacher`; a few images of a small size that both take. Two of 24x24 by default, which
-            recurrent networks do not take.
+        previews: as of `start_from_teacher`; a few images of a small size that both take, or clips. Two images of 24x24
+            by default.
     """
     if previews is None:
         channels = NetworkContract.of(teacher).channels
@@ -83,11 +83,10 @@ def _start_by_graph(teacher: nn.Module, student: nn.Module, previews: Mapping[in
             raise ValueError(
                 f'{type(teacher).__name__} serves several scales, which only chains of layers can start with'
             )
-        if (
-            contract.pre_upsampling
-            or not contract.multi_scale
-            and probe(teacher, images[0][1].shape[1], images[0][1].shape[-1])
-        ):
+        enlarged = contract.pre_upsampling
+        if not enlarged and not contract.multi_scale:
+            enlarged = probe(teacher, *images[0][1].shape[1:3])
+        if enlarged:
             inputs, scale = [bicubic_resize(lr, scale) for scale, lr in images], 1
         else:
             inputs, scale = [lr for _, lr in images], images[0][0]
