@@ -99,6 +99,12 @@ def test_pixel_shuffle_keeps_what_becomes_one_channel() -> None:
     assert [position for _, position in graph.where['a.weight', 0]] == [i // 4 for i in range(16)]
 
 
+def test_one_channel_belongs_to_what_several_would() -> None:
+    graphs = [_graph(_Net(lambda n, x: n.z(n.a(x)), a=_conv(3, width), z=_conv(width, 3))) for width in (4, 1)]
+    assert _groups(graphs[1]) == {*_ENDS, ('a0 z1', 1)}
+    assert len(choose(*graphs, {})['z.weight', 1]) == 1
+
+
 def test_gates_norms_and_slopes() -> None:
     def forward(n: nn.Module, x: Tensor) -> Tensor:
         x = n.p(n.a(x))

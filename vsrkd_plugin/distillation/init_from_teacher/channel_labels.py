@@ -371,6 +371,9 @@ class ChannelLabels(TorchDispatchMode):
                 rows.append(self._steady(label, (inner, *spatial)))
             if by_column:  # by both: a diagonal, whose channels are read and given
                 columns.append(self._steady(label, (outer, *spatial)))
+        name, _ = self._places.get(id(weight), ('', 0))
+        if name and groups == 1 and weight.shape[inner] == 1:  # one channel, where a wider network reads several
+            columns = [self.nodes(name, inner, 1).to(x.device)]
         if transposed and groups > 1:
             raise ValueError(f'{self._where()}: no rule is known for a transposed convolution in groups')
         if groups > 1 and groups == x.shape[1]:
