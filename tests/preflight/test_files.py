@@ -312,7 +312,7 @@ def test_start_from_the_teacher_needs_networks_of_one_kind(opt: dict[str, Any], 
     opt['train'].update(init='teacher', growth=None)
     _check(copy.deepcopy(opt), tmp_path)
     opt['network_g'] = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 2}
-    _fails(opt, tmp_path, r'^train, init: teacher: needs two chains .* network_t \(EDSR\) does not fit$')
+    _fails(opt, tmp_path, r'^train, init: teacher: needs two .* network_t \(EDSR\) does not fit$')
 
 
 class _Asserts(nn.Module):

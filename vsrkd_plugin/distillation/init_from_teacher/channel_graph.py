@@ -1,6 +1,7 @@
 """A network's channels by what they belong to, and which of a teacher's a narrower student of its class keeps."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.distillation.init_from_teacher.channel_labels import Call, ChannelLabels, Operation
-from vsrkd_plugin.distillation.init_from_teacher.importance import most_important
+from vsrkd_plugin.distillation.init_from_teacher.importance import Reading, most_important, most_telling
 
 Slot = tuple[str, int]  # a parameter or buffer, and one of its dimensions
 Signature = frozenset[tuple[str, int, str]]  # slots, and marks of what keeps their channels apart
+Place = tuple[Signature, int]  # a channel: its signature, and its number among those of it
+
+_OTHERWISE = '{}: its channels belong together otherwise than in the teacher'
 
 
 class Sum(NamedTuple):
@@ -30,21 +34,23 @@ class ChannelGraph:
     """The channels of a network.
 
     Attributes:
-        groups: signature → its channels, in order. Channels of one signature stand in the same places, and may be chosen
-            from.
+        groups: signature → its channels, in order. Channels of one signature stand in the same places: a student may
+            have fewer of them.
         where: slot → of each index its signature and its channel's position there.
         pinned: signatures of which none may be left out.
         calls: the layers (Conv2d, Linear) that ran, in order.
         operations: all that ran.
         sums: layer → the sum that its output goes into, where it does.
+        replaced: parameters that the network sets by itself while it runs.
     """
 
     groups: dict[Signature, list[int]]
-    where: dict[Slot, list[tuple[Signature, int]]]
+    where: dict[Slot, list[Place]]
     pinned: set[Signature]
     calls: list[Call]
     operations: list[Operation]
     sums: dict[str, Sum]
+    replaced: set[str]
 
     @classmethod
     def of(
@@ -76,8 +82,8 @@ class ChannelGraph:
                     marks = labels.marks.get(node, ())
                     slots.update((f'{names(module)}', number, 'group') for module, number in marks)
         groups: dict[Signature, list[int]] = {}
-        places: dict[int, tuple[Signature, int]] = {}
-        where: dict[Slot, list[tuple[Signature, int]]] = {}
+        places: dict[int, Place] = {}
+        where: dict[Slot, list[Place]] = {}
         pinned: set[Signature] = set()
         for name, dim, called in sorted(named, key=lambda slot: (slot[2] or '', slot[1])):
             if called is None:
@@ -94,7 +100,7 @@ class ChannelGraph:
                     if root in fixed or root not in moving:
                         pinned.add(signature)
                 where[called, dim].append(places[root])
-        return cls(groups, where, pinned, labels.calls, labels.operations, _sums(labels))
+        return cls(groups, where, pinned, labels.calls, labels.operations, _sums(labels), labels.replaced)
 
 
 def _sums(labels: ChannelLabels) -> dict[str, Sum]:
@@ -108,11 +114,11 @@ def _sums(labels: ChannelLabels) -> dict[str, Sum]:
         at, factor = call.output, 1.0
         while True:
             (index, *more) = readers.get(at, []) or [-1]
-            operation = labels.operations[index] if index >= 0 and not more else None
-            if operation is None or operation.factor is None or not operation.factor:
+            if index < 0 or more or not labels.operations[index].factor:
                 break
-            at, factor = operation.gives[0], factor * operation.factor
-        if operation is None or operation.name not in ('add', 'add_') or len(operation.reads) != 2:
+            at, factor = labels.operations[index].gives[0], factor * (labels.operations[index].factor or 1)
+        operation = labels.operations[index]
+        if index < 0 or more or operation.name not in ('add', 'add_') or len(operation.reads) != 2:
             continue
         (other,) = set(operation.reads) - {at} or {at}
         written = [place for place in labels.made.get(other, []) if place[0] < index]
@@ -121,50 +127,92 @@ def _sums(labels: ChannelLabels) -> dict[str, Sum]:
     return sums
 
 
-def choose(teacher: ChannelGraph, student: ChannelGraph, importance: Mapping[Slot, Tensor]) -> dict[Slot, Tensor]:
+def choose(
+    teacher: ChannelGraph,
+    student: ChannelGraph,
+    readings: Mapping[Slot, Reading],
+    norms: Mapping[Slot, Tensor] | None = None,
+) -> dict[Slot, Tensor]:
     """Which of the teacher's indices each of the student's stands for, in every slot of the student.
 
     Args:
         teacher, student: of networks of one class; the student's names are the teacher's.
-        importance: slot → how much each of the teacher's indices there matters; a channel's is their sum.
+        readings: of the teacher's slots: as layers read the channels there (dimension 1 of a weight) or write them (0).
+            Where channels are read, only that counts.
+        norms: of the teacher's slots, the squared norms of their indices. They decide where no layer reads or writes
+            the channels, because the weights are computed of others.
 
     Raises:
         ValueError: the student is wider, or its channels belong together otherwise.
     """
     names = {name for name, _ in student.where}
-    known: dict[Signature, tuple[Signature, list[int]]] = {}
-    for signature, channels in teacher.groups.items():
-        known[frozenset(part for part in signature if part[0] in names or part[2])] = (signature, channels)
-    weights = {signature: torch.zeros(len(channels)) for signature, channels in teacher.groups.items()}
-    for slot, values in importance.items():
-        for value, (signature, position) in zip(values.tolist(), teacher.where[slot], strict=True):
-            weights[signature][position] += value
+    known = {
+        frozenset(part for part in signature if part[0] in names or part[2]): signature for signature in teacher.groups
+    }
+    positions = {slot: _positions(places) for slot, places in teacher.where.items()}
     kept: dict[Signature, list[int]] = {}
     chosen: dict[Slot, Tensor] = {}
-    for (name, dim), places in student.where.items():
-        theirs: dict[tuple[Signature, int], list[int]] = {}
-        for index, place in enumerate(teacher.where.get((name, dim), ())):
-            theirs.setdefault(place, []).append(index)
-        indices, used = [], dict.fromkeys(theirs, 0)
+    for slot, places in student.where.items():
+        indices = []
+        used: Counter[Place] = Counter()
         for signature, position in places:
-            if signature not in known:
-                raise ValueError(f'{name}: its channels belong together otherwise than in the teacher')
-            source, channels = known[signature]
+            source = known.get(signature)
+            if source is None:
+                raise ValueError(_OTHERWISE.format(slot[0]))
             if signature not in kept:
                 count = len(student.groups[signature])
-                kept[signature] = _kept(name, count, weights[source], source in teacher.pinned)
+                _check_count(slot[0], count, len(teacher.groups[source]), source in teacher.pinned)
+                kept[signature] = _kept(teacher, source, count, positions, readings, norms or {})
             place = (source, kept[signature][position])
-            if place not in theirs or used[place] >= len(theirs[place]):
-                raise ValueError(f'{name}: its channels belong together otherwise than in the teacher')
-            indices.append(theirs[place][used[place]])
+            theirs = positions.get(slot, {}).get(place, [])
+            if used[place] >= len(theirs):
+                raise ValueError(_OTHERWISE.format(slot[0]))
+            indices.append(theirs[used[place]])
             used[place] += 1
-        chosen[name, dim] = torch.tensor(indices)
+        chosen[slot] = torch.tensor(indices)
     return chosen
 
 
-def _kept(name: str, count: int, importance: Tensor, pinned: bool) -> list[int]:
-    if count > len(importance):
-        raise ValueError(f'{name}: a student of {count} channels cannot start from a teacher of {len(importance)}')
-    if count < len(importance) and pinned:
-        raise ValueError(f'{name}: its size, {count}, must be that of the teacher, {len(importance)}')
+def _positions(places: Sequence[Place]) -> dict[Place, list[int]]:
+    """Where in a slot each channel stands."""
+    positions: dict[Place, list[int]] = {}
+    for index, place in enumerate(places):
+        positions.setdefault(place, []).append(index)
+    return positions
+
+
+def _check_count(name: str, count: int, theirs: int, pinned: bool) -> None:
+    if count > theirs:
+        raise ValueError(f'{name}: a student of {count} channels cannot start from a teacher of {theirs}')
+    if count < theirs and pinned:
+        raise ValueError(f"{name}: its size must be the teacher's, {theirs}, got {count}")
+
+
+def _kept(
+    teacher: ChannelGraph,
+    signature: Signature,
+    count: int,
+    positions: Mapping[Slot, Mapping[Place, list[int]]],
+    readings: Mapping[Slot, Reading],
+    norms: Mapping[Slot, Tensor],
+) -> list[int]:
+    """The most telling of the teacher's channels of a signature."""
+    channels = range(len(teacher.groups[signature]))
+    if count == len(channels):
+        return list(channels)
+    for dim in (1, 0):
+        seen = []
+        for name, at, mark in sorted(signature):
+            reading = readings.get((name, at)) if at == dim and not mark else None
+            if reading is None:
+                continue
+            standing = [positions[name, at][signature, channel] for channel in channels]
+            seen += [reading.at(indices) for indices in zip(*standing, strict=False)]
+        if seen:
+            return most_telling(seen, count).tolist()
+    importance = torch.zeros(len(channels))
+    for name, at, mark in signature:
+        if not mark and (name, at) in norms:
+            for channel in channels:
+                importance[channel] += norms[name, at][positions[name, at][signature, channel]].sum().cpu()
     return most_important(importance, count).tolist()

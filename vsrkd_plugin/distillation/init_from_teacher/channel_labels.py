@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vsrkd_plugin.adapters.contract import UNFIT
+from vsrkd_plugin.errors import first_line
+
 INPUT, OUTPUT = '<input>', '<output>'
 
 # Labels are floats (whole numbers, exact up to 2^24), so that every operation that takes activations takes them too. 0
@@ -25,7 +28,7 @@ _MOVES = {
     *('stack', 'roll', 'flip', 'clone', 'contiguous', 'alias', 'detach', 'lift_fresh', 'as_strided', 'index'),
     *('index_select', 'gather', 'repeat', 'reflection_pad2d', 'replication_pad2d', 'pixel_shuffle', 'pixel_unshuffle'),
     *('channel_shuffle', 'native_channel_shuffle', 'im2col', 'unfold', 'tril', 'triu', 'diagonal', 'movedim', 'rot90'),
-    *('slice_scatter', 'select_scatter', 'repeat_interleave', '_pad_circular', 'flatten', 'unflatten', 'swapaxes'),
+    *('slice_scatter', 'select_scatter', 'repeat_interleave', 'embedding', 'flatten', 'unflatten', 'swapaxes'),
 }
 _SPATIAL = {  # every channel for itself; positions in space change
     *('upsample_nearest2d', '_upsample_nearest_exact2d', 'upsample_bilinear2d', 'upsample_bicubic2d'),
@@ -42,7 +45,10 @@ _ATTENTIONS = {
     *('_scaled_dot_product_flash_attention_for_cpu', '_scaled_dot_product_flash_attention'),
     *('_scaled_dot_product_efficient_attention', '_scaled_dot_product_cudnn_attention'),
 }
-_UNLABELLED = {'sort', 'argsort', 'argmax', 'argmin', 'topk', 'bucketize'}  # order of values: no channel's
+_UNLABELLED = {  # what is made anew, and orders of values, belong to no channel
+    *('zeros_like', 'ones_like', 'empty_like', 'full_like', 'rand_like', 'randn_like', 'new_zeros', 'new_ones'),
+    *('new_empty', 'new_full', 'new_empty_strided', 'sort', 'argsort', 'topk', 'bernoulli'),
+}
 
 
 class Operation(NamedTuple):
@@ -70,10 +76,11 @@ class ChannelLabels(TorchDispatchMode):
 
     Attributes:
         slots: (parameter or buffer, dimension) → its first node; a node stands for one index of that dimension.
-        flowing: nodes whose channel is one of activations, or is summed over; other dimensions (of a kernel, of a table)
-            never shrink.
+        flowing: nodes whose channel is one of activations, or is summed over; other dimensions (of a table, say) never
+            shrink.
         pinned: nodes that meet what has no label: they cannot be chosen from.
         marks: node → (module, group) of what keeps it apart from its like: attention heads, groups of a norm.
+        replaced: parameters that the network sets by itself while it runs.
         operations, calls, made: what ran, for `sums`.
     """
 
@@ -85,18 +92,22 @@ class ChannelLabels(TorchDispatchMode):
         self._parents: list[int] = []
         self.flowing: set[int] = set()
         self.pinned: set[int] = set()
+        self.replaced: set[str] = set()
         self.marks: dict[int, set[tuple[str, int]]] = {}
         self.operations: list[Operation] = []
         self.calls: list[Call] = []
         self.made: dict[int, list[tuple[int, int]]] = {}  # tensor → (operation, which of its results) that wrote it
         self._labels: dict[int, Labels] = {}
         self._tensors: dict[int, tuple[int, Tensor]] = {}  # kept alive: a tensor is known by its id
+        self._places: dict[int, tuple[str, int]] = {}  # of parameters and buffers: name, address
         self._modules: list[str] = []
+        self._starts: list[int] = []
         self._deaf = False
         named = [*network.named_parameters(), *network.named_buffers()]
         for name, value in named:
             if value.is_floating_point() and value.ndim:
                 self._keep(value, self._named_labels(name, value))
+                self._places[id(value)] = (name, value.data_ptr())
 
     # Nodes
 
@@ -177,7 +188,6 @@ class ChannelLabels(TorchDispatchMode):
                     self.calls.append(Call(name, start, self._number(output)))
 
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        self._starts: list[int] = []
         try:
             yield
         finally:
@@ -220,7 +230,14 @@ class ChannelLabels(TorchDispatchMode):
         self.operations.append(Operation(name, tuple(read), numbers, factor))
         self._deaf = True
         try:
+            self._replaced((args, kwargs))
             self._follow(func, name, args, kwargs, results)
+        except ValueError:
+            raise
+        except UNFIT as error:
+            raise ValueError(
+                f'{self._where()}: channels cannot be followed through {name}: {first_line(error)}'
+            ) from error
         finally:
             self._deaf = False
         return result
@@ -228,7 +245,7 @@ class ChannelLabels(TorchDispatchMode):
     def _follow(
         self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], results: list[Tensor]
     ) -> None:
-        if not results or not any(value.is_floating_point() for value in results):
+        if not any(value.is_floating_point() or value.is_complex() for value in results):
             return
         labelled = any(self.of(value) for value in _tensors((args, kwargs)))
         plain = name[:-1] if name.endswith('_') and not name.startswith('__') else name
@@ -237,9 +254,10 @@ class ChannelLabels(TorchDispatchMode):
             self._keep(out, self._fitted(self.of(args[1]), args[1].shape, out))
         elif plain in ('constant_pad_nd', *_MOVES):
             self._move(func, plain, args, kwargs, results, labelled)
+        elif plain in ('fill', 'zero'):
+            self._keep(out, [torch.zeros_like(label) for label in self.of(out)])
         elif not labelled or plain in _UNLABELLED:
-            if self.of(out) and plain in ('fill', 'zero'):
-                self._keep(out, [torch.zeros_like(label) for label in self.of(out)])
+            return
         elif plain == 'convolution':
             self._keep(out, self._convolution(args, out))
         elif plain in ('mm', 'addmm', 'bmm', 'baddbmm'):
@@ -274,9 +292,32 @@ class ChannelLabels(TorchDispatchMode):
             self._keep(out, self._channelwise(args[0], args[1:5], out))
         elif torch.Tag.pointwise in func.tags or plain == '_prelu_kernel':
             operands = [(self.of(value), value.shape) for value in _tensors((args, kwargs))]
+            plainly = [shape for labels, shape in operands if not any(bool(label.any()) for label in labels)]
+            if plain in ('add', 'sub') and out.shape in plainly:
+                # A matrix that is no weight, added to one: an identity, say, which ties rows to columns.
+                for label in (label for labels, _ in operands if len(labels) > 1 for label in labels):
+                    self._pin(label)
             self._keep(out, self._meeting(operands, out))
         else:
             raise ValueError(f'{self._where()}: no rule is known for the operation {name}')
+
+    def _replaced(self, arguments: Any) -> None:
+        """Weights that a network has set (`weight.data = …`) since it was looked at: labels of what it has set.
+
+        Raises:
+            ValueError: where that comes from is not known.
+        """
+        for value in _tensors(arguments):
+            name, place = self._places.get(id(value), ('', 0))
+            if not name or value.data_ptr() == place:
+                continue
+            same = (other for _, other in self._tensors.values() if other.data_ptr() == value.data_ptr())
+            source = next((other for other in same if other.shape == value.shape and other is not value), None)
+            if source is None or not self.of(source):
+                raise ValueError(f'{name}: is set while the network runs, of what cannot be followed')
+            self._places[id(value)] = (name, value.data_ptr())
+            self.replaced.add(name)
+            self._meeting([(self.of(part), part.shape) for part in (value, source)], value)
 
     def _where(self) -> str:
         """The module at work, for messages and marks."""
@@ -290,7 +331,7 @@ class ChannelLabels(TorchDispatchMode):
         """The same to the labels as to the data; labels of several operands side by side."""
         sources = [value for value in _tensors((args, kwargs)) if value.is_floating_point()]
         if not labelled:
-            if len(sources) != 1 or not results[0]._is_view():
+            if len(sources) != 1 or func._schema.returns[0].alias_info is None:
                 return
             self._keep(sources[0], [torch.zeros_like(sources[0], dtype=torch.float32)])  # may be written into
         if name == 'constant_pad_nd':
@@ -322,7 +363,7 @@ class ChannelLabels(TorchDispatchMode):
         inner, outer = (0, 1) if transposed else (1, 0)  # dimensions of the weight
         spatial = tuple(range(2, x.ndim))
         channels = [self._steady(label, (0, *spatial)) for label in self.of(x) if _varies(label, 1) or x.shape[1] == 1]
-        samples = [label[:, 0].flatten(1)[:, 0] for label in self.of(x) if not _varies(label, 1) and x.shape[1] > 1]
+        samples = [self._steady(label, (1, *spatial)) for label in self.of(x) if _varies(label, 0)]
         rows, columns = [], []
         for label in self.of(weight):
             by_row, by_column = _varies(label, outer), _varies(label, inner)
@@ -330,6 +371,9 @@ class ChannelLabels(TorchDispatchMode):
                 rows.append(self._steady(label, (inner, *spatial)))
             if by_column:  # by both: a diagonal, whose channels are read and given
                 columns.append(self._steady(label, (outer, *spatial)))
+        name, _ = self._places.get(id(weight), ('', 0))
+        if name and groups == 1 and weight.shape[inner] == 1:  # one channel, where a wider network reads several
+            columns = [self.nodes(name, inner, 1).to(x.device)]
         if transposed and groups > 1:
             raise ValueError(f'{self._where()}: no rule is known for a transposed convolution in groups')
         if groups > 1 and groups == x.shape[1]:
@@ -382,7 +426,8 @@ class ChannelLabels(TorchDispatchMode):
                 self._mark(label)
         self._flow(*free[0], *free[1])
         labels = [label[:, :, None] for label in free[0]] + [label[:, None, :] for label in free[1]]
-        return [label.expand(-1, *size) for label in labels]
+        labels = [label.expand(-1, *size) for label in labels]
+        return [label for label in labels if not any(_is_finer(other, label) for other in labels)]
 
     def _contract(self, one: Tensor, other: Tensor) -> None:
         self._join(one, other)
@@ -391,7 +436,8 @@ class ChannelLabels(TorchDispatchMode):
 
     def _mark(self, groups: Tensor) -> None:
         """Labels of `(groups, …)`: distinct rows are kept apart."""
-        rows, seen = groups.flatten(1), {}
+        rows = groups.flatten(1)
+        seen: dict[tuple[float, ...], int] = {}
         for row in rows.unique(dim=0).tolist() if len(rows) > 1 else []:
             seen[tuple(row)] = len(seen)
         for row, number in seen.items():
@@ -502,6 +548,11 @@ def _varies(label: Tensor, dim: int) -> bool:
 def _is_varying(label: Tensor) -> bool:
     some = label[label > 0]
     return len(some) > 1 and bool((some != some[0]).any())
+
+
+def _is_finer(a: Tensor, b: Tensor) -> bool:
+    """Whether `b` says no more than `a`: of which head a channel is, say."""
+    return a is not b and bool(((a > 0) & (b > 0)).any()) and _determines(a, b) and not _determines(b, a)
 
 
 def _determines(a: Tensor, b: Tensor) -> bool:

@@ -29,7 +29,7 @@ def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> N
     Raises:
         ValueError: a layer of another kind.
     """
-    padding = layer.padding
+    padding: str | tuple[int, ...] = layer.padding
     if isinstance(padding, str) or layer.padding_mode != 'zeros' or layer.groups != 1 or set(layer.stride) != {1}:
         raise ValueError(f'cannot refit {layer}; expected stride 1, one group and zero padding given in pixels')
     size = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1]
@@ -108,10 +108,11 @@ def _rows(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     size = layer.weight[0].numel()
     if isinstance(layer, nn.Linear):
         return x.reshape(-1, size)
-    padding = layer.padding
+    padding: str | tuple[int, ...] = layer.padding
     if isinstance(padding, str) or layer.padding_mode != 'zeros':
         mode = 'constant' if layer.padding_mode == 'zeros' else layer.padding_mode
-        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode), 0
+        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode), (0, 0)
+    assert not isinstance(padding, str)
     return F.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride).transpose(1, 2).reshape(-1, size)
 
 

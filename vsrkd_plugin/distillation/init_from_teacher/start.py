@@ -1,12 +1,15 @@
 """The start from the teacher, whatever kind of network it is."""
 
+import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import NetworkContract, RecurrentChain
+from vsrkd_plugin.adapters.image_sr import probe
 from vsrkd_plugin.distillation.init_from_teacher.chain import Chain, chain_of, inherit
+from vsrkd_plugin.distillation.init_from_teacher.graph import inherit_graph
 from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent
 from vsrkd_plugin.distillation.init_from_teacher.residual import inherit_residual, is_residual
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -18,7 +21,8 @@ INIT_CLIPS = 16  # LR clips that a start of recurrent networks is fitted on
 def start_from_teacher(
     teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor], active: int | None = None
 ) -> None:
-    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve.
+    """`inherit`, `inherit_residual` or `inherit_recurrent`, for networks that super-resolve; `inherit_graph` where none
+    of them fits and both are image networks of one class.
 
     Args:
         teacher, student: the bare networks.
@@ -42,6 +46,11 @@ def start_from_teacher(
     if is_residual(teacher) and is_residual(student):
         inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
         return
+    one_class = type(teacher) is type(student)
+    images = all(lr.ndim == 4 for lr in previews.values())
+    if one_class and images and (chain_of(teacher) is None or chain_of(student) is None):
+        _start_by_graph(teacher, student, previews)
+        return
     chains = [_needed_chain('network_t', teacher), _needed_chain('network_g', student)]
     kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains]
     enlarged = [contract.pre_upsampling for contract in contracts]
@@ -49,6 +58,48 @@ def start_from_teacher(
         raise ValueError('teacher and student are not of one kind (activations, or whether they work at HR size)')
     inputs = [bicubic_resize(lr, scale) if enlarged[0] else lr for scale, lr in previews.items()]
     inherit(chains[0], chains[1], torch.cat(inputs), active)
+
+
+def can_start(teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor] | None = None) -> str | None:
+    """Why a student cannot start from its teacher; None if it can. Tried on a copy, in seconds.
+
+    Args:
+        teacher, student: the bare networks.
+        previews: as of `start_from_teacher`; a few images of a small size that both take, or clips. Two images of 24x24
+            by default.
+    """
+    if previews is None:
+        channels = NetworkContract.of(teacher).channels
+        previews = {1: torch.rand(2, channels, 24, 24, device=next(teacher.parameters()).device)}
+    try:
+        start_from_teacher(teacher, copy.deepcopy(student), previews)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _start_by_graph(teacher: nn.Module, student: nn.Module, previews: Mapping[int, Tensor]) -> None:
+    """`inherit_graph`, for whatever way the networks are called.
+
+    Raises:
+        ValueError: as it raises, with what to do instead; or a network that serves several scales.
+    """
+    contract, images = NetworkContract.of(teacher), list(previews.items())
+    try:
+        if contract.multi_scale and len(images) > 1:
+            raise ValueError(
+                f'{type(teacher).__name__} serves several scales, which only chains of layers can start with'
+            )
+        enlarged = contract.pre_upsampling
+        if not enlarged and not contract.multi_scale:
+            enlarged = probe(teacher, *images[0][1].shape[1:3])
+        if enlarged:
+            inputs, scale = [bicubic_resize(lr, scale) for scale, lr in images], 1
+        else:
+            inputs, scale = [lr for _, lr in images], images[0][0]
+        inherit_graph(teacher, student, torch.cat(inputs), {'scale': scale} if contract.multi_scale else {})
+    except ValueError as error:
+        raise ValueError(f'{error}; leave train, init out, or take another student (SRVGGNetCompact)') from error
 
 
 def _needed_chain(key: str, network: nn.Module) -> Chain:
@@ -60,7 +111,7 @@ def _needed_chain(key: str, network: nn.Module) -> Chain:
     chain = chain_of(network)
     if chain is None:
         raise ValueError(
-            'needs two chains of layers, two networks like EDSR or two recurrent ones like RLSP; '
+            'needs two image networks of one class, two chains of layers or two recurrent networks like RLSP; '
             f'{key} ({type(network).__name__}) does not fit'
         )
     return chain
