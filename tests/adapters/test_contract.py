@@ -131,9 +131,7 @@ def test_options_come_before_what_a_network_says() -> None:
     contract = NetworkContract.of(network)
     assert (contract.channels, contract.pre_upsampling, contract.window) == (3, False, 5)
     assert contract.growing_body == 'blocks' and contract.value_range == (-1, 1) and contract.multi_scale
-    assert (
-        NetworkContract.of(comply(network, {})).window == 7
-    )  # withdrawn
+    assert NetworkContract.of(comply(network, {})).window == 7  # withdrawn
     assert not NetworkContract.of(comply(RLSP(num_feat=4), {'luma_only': False})).luma_only
 
 
