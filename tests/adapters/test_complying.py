@@ -193,3 +193,11 @@ def test_trying_leaves_no_trace() -> None:
 def test_what_no_network_can_keep(said: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         comply(_Bytes(), said)
+
+
+def test_operations_of_a_padded_network_can_be_counted() -> None:
+    """Where torch traces, sizes are tensors."""
+    network = comply(nn.Conv2d(3, 3, 1), {'value_range': (0.0, 255.0), 'size_multiple': 8})
+    traced = torch.jit.trace(network, torch.rand(1, 3, 13, 10))
+    x = torch.rand(1, 3, 13, 10)
+    assert torch.allclose(traced(x), network(x))

@@ -118,7 +118,9 @@ class _After:
 
 def _cropped(output: Tensor, padded: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
     """Cut off what was made of the padding; left alone if an output is no whole multiple of its input."""
-    factor, rest = divmod(output.shape[-2], padded[0])
+    # As whole numbers: where torch traces a network, to count its operations, sizes are tensors.
+    padded, size = tuple(map(int, padded)), tuple(map(int, size))
+    factor, rest = divmod(int(output.shape[-2]), padded[0])
     if rest or output.shape[-1] != factor * padded[1]:
         return output
     return output[..., : factor * size[0], : factor * size[1]]

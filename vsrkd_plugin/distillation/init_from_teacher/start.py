@@ -37,6 +37,12 @@ def start_from_teacher(
         theirs, ours = (getattr(contract, name) for contract in contracts)
         if theirs != ours:
             raise ValueError(f'teacher and student differ in the {name} of their input: {theirs} and {ours}')
+    one_class = type(teacher) is type(student)
+    images = all(lr.ndim == 4 for lr in previews.values())
+    by_layers = is_residual(teacher) and is_residual(student)
+    if one_class and images and not by_layers and None in (chain_of(teacher), chain_of(student)):
+        _start_by_graph(teacher, student, previews)  # calls the networks, which see to their range themselves
+        return
     low, high = contracts[0].value_range
     previews = {scale: lr * (high - low) + low for scale, lr in previews.items()}
     if isinstance(teacher, RecurrentChain) and isinstance(student, RecurrentChain):
@@ -45,11 +51,6 @@ def start_from_teacher(
         return
     if is_residual(teacher) and is_residual(student):
         inherit_residual(teacher, student, torch.cat(list(previews.values())), active)
-        return
-    one_class = type(teacher) is type(student)
-    images = all(lr.ndim == 4 for lr in previews.values())
-    if one_class and images and (chain_of(teacher) is None or chain_of(student) is None):
-        _start_by_graph(teacher, student, previews)
         return
     chains = [_needed_chain('network_t', teacher), _needed_chain('network_g', student)]
     kinds = [[type(activation) for activation in chain.activations[:1]] for chain in chains]
