@@ -38,8 +38,8 @@ def _assert_same(found: dict[str, torch.Tensor], name: str) -> None:
     wanted = read_weights(WRITTEN / f'{name}_net_g_8.pth')
     assert found.keys() == wanted.keys()
     there, here = (torch.cat([weights[key].flatten() for key in wanted]) for weights in (wanted, found))
-    # The same bits on the machine that made them. Another CPU sums in another order, which least squares and Muon enlarge:
-    # 0.1 and 0.4 % were seen. Another seed, or another order of random draws, makes 6 and 40 %.
+    # The same bits on the machine that made them. Another CPU sums in another order, which least squares and Muon
+    # enlarge: 0.1 and 0.4 % were seen. Another seed, or another order of random draws, makes 6 and 40 %.
     assert (here - there).norm() / there.norm() < 0.01
 
 

@@ -2,11 +2,12 @@
 
 import contextlib
 from collections import Counter
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.archs.progressive_student_arch import ProgressiveStudent
@@ -122,3 +123,33 @@ def test_the_start_needs_a_teacher() -> None:
     task.networks.teacher = None
     with pytest.raises(ValueError, match='no teacher to start from'):
         task.start_from_teacher(8)
+
+
+def test_losses_beside_are_added_once_and_logged() -> None:
+    """Planted: a loss that is not added, or twice, gives another gradient."""
+    seen = []
+
+    def beside(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append(output.shape == target.shape)
+        return 3 * output.mean()
+
+    torch.manual_seed(0)
+    plain, more = (nn.Conv2d(1, 4, 3, padding=1) for _ in range(2))
+    more.load_state_dict(plain.state_dict())
+    gradients = []
+    for student, losses in ((plain, {}), (more, {'l_more': beside})):
+        shuffled = nn.Sequential(student, nn.PixelShuffle(2))
+        teacher = nn.Sequential(nn.Conv2d(1, 4, 1), nn.PixelShuffle(2))
+        torch.manual_seed(1)
+        nn.init.normal_(teacher[0].weight)
+        nn.init.zeros_(teacher[0].bias)
+        networks = TeacherStudent(ImageSRAdapter(freeze(teacher), 1), ImageSRAdapter(shuffled, 1), nullcontext)
+        task = DistillationTask(
+            networks, NoiseSource(channels=1, lr_sizes={2: 8}, seed=0), scales=[2], batch=2,
+            optimizer=torch.optim.SGD(student.parameters(), lr=0.0), distillation=nn.L1Loss(), beside=losses,
+        )  # fmt: skip
+        assert task.step(1).keys() == {'l_kd', *losses}
+        gradients.append(student.bias.grad.clone())
+    # The mean of all outputs: each of the four channels has a quarter of it.
+    assert torch.allclose(gradients[1] - gradients[0], torch.full((4,), 3 / 4), atol=1e-5)
+    assert seen == [True]

@@ -50,9 +50,7 @@ class Likeness:
             values = self._values.setdefault(method, {})
             values.setdefault('sharpness', []).append(_sharpness(image, scale))
             if self._niqe and len(self._names) <= MOST_NIQE:
-                large = min(image.shape[:2]) - 2 * scale >= _NIQE_SIDE
-                found = measure(image, None, {**_NIQE, 'crop_border': scale}) if large else math.nan
-                values.setdefault('niqe', []).append(found)
+                values.setdefault('niqe', []).append(_niqe(image, scale))
         if 'teacher' in images:
             found = measure(images['student'], images['teacher'], {**_PSNR, 'crop_border': scale})
             # Of equal images it is infinite: as alike as can be told.
@@ -71,6 +69,16 @@ class Likeness:
                 if math.isfinite(values[metric]):
                     found[method][metric] = values[metric]
         return found
+
+
+def _niqe(image: np.ndarray, border: int) -> float:
+    """BasicSR's NIQE; nan of an image that is too small for it, or of which it knows nothing (noise, a flat one)."""
+    if min(image.shape[:2]) - 2 * border < _NIQE_SIDE:
+        return math.nan
+    try:
+        return measure(image, None, {**_NIQE, 'crop_border': border})
+    except np.linalg.LinAlgError:  # of its fit
+        return math.nan
 
 
 def _sharpness(image: np.ndarray, border: int) -> float:

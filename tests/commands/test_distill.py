@@ -1,0 +1,146 @@
+"""`distill` from a file alone, as it is typed; and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from basicsr.archs import build_network
+from basicsr.archs.srvgg_arch import SRVGGNetCompact
+from torch import Tensor
+
+from vsrkd_plugin.cli import main
+from vsrkd_plugin.recipe import budget
+from vsrkd_plugin.registration import register
+
+register()
+TEACHER = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_conv': 8, 'upscale': 2,
+           'act_type': 'prelu'}  # fmt: skip
+
+
+def save(path: Path, options: dict = TEACHER, prefix: str = '') -> str:
+    torch.manual_seed(0)
+    weights = build_network(dict(options)).state_dict()
+    torch.save({'params': {prefix + name: value for name, value in weights.items()}}, path)
+    return str(path)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few steps for a budget: what a training takes is not what is tested."""
+    monkeypatch.setattr(budget, '_FOR_STEPS', 0.02)
+    monkeypatch.setattr(budget, 'LEAST_ITERATIONS', 10)
+    monkeypatch.setattr(budget, '_TIMED', 0.5)
+
+
+def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = save(tmp_path / 'my teacher.pth', prefix='generator.')
+    assert main(['distill', teacher, '-o', 'out', '--speedup', '4', '--budget', '2m']) == 0
+    said = capsys.readouterr().out
+    assert re.search(r'\[ +\d+\.\d s\] reading', said) and 'the student: SRVGGNetCompact' in said
+    out = tmp_path / 'out'
+    assert {'options.yml', 'student.pth', 'report.md', 'report.json', 'report.png', 'upscale.yml', 'teacher.pth'} <= {
+        file.name for file in out.iterdir()
+    }
+    opt = yaml.safe_load((out / 'options.yml').read_text())
+    held = torch.load(out / 'student.pth', weights_only=True)
+    assert held['network']['type'] == 'SRVGGNetCompact'
+
+    # BasicSR's own class loads it, and it is what was trained, not the start.
+    student = {key: value for key, value in opt['network_g'].items() if key != 'type'}
+    network = SRVGGNetCompact(**student)
+    network.load_state_dict(held['params'])
+    assert network(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+    trained = torch.load(out / 'experiments' / 'out' / 'models' / 'net_g_latest.pth', weights_only=True)
+    assert all(torch.equal(value, held['params'][name]) for name, value in trained['params'].items())
+
+    # Another call does not overwrite it.
+    assert main(['distill', teacher, '-o', 'out']) == 2
+    assert 'holds a student.pth already' in capsys.readouterr().err
+
+    # The line that it ends with, typed.
+    line = said.strip().splitlines()[-1].split()[1:]
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    import cv2
+    import numpy as np
+
+    cv2.imwrite(str(pictures / 'a.png'), np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8))
+    assert main([word.replace('=FOLDER', f'={pictures}') for word in line]) == 0
+    (made,) = (tmp_path / 'results').rglob('a*.png')
+    assert cv2.imread(str(made)).shape == (20, 24, 3)
+
+
+def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = save(tmp_path / 't.pth')
+    from vsrkd_plugin.commands import train
+
+    stock = train.run
+
+    def stopped(args) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, 'run', stopped)
+    with pytest.raises(KeyboardInterrupt):
+        main(['distill', teacher, '--budget', '1m'])
+    written = (tmp_path / 'runs' / 't' / 'options.yml').read_text()
+    monkeypatch.setattr(train, 'run', stock)
+    other = save(tmp_path / 'other.pth')
+    assert main(['distill', other, '-o', 'runs/t']) == 2
+    assert 'is of another teacher' in capsys.readouterr().err
+    assert main(['distill', teacher, '--budget', '1m']) == 0
+    assert 'going on with' in capsys.readouterr().out
+    assert (tmp_path / 'runs' / 't' / 'options.yml').read_text() == written
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--student', 'small'], '--student: expected same or compact, or an options file'),
+        (['--student', 'none.yml'], r'--student none\.yml: cannot be read'),
+        (['--inputs', 'none'], '--inputs none: no such folder'),
+        (['--budget', 'soon'], '--budget: expected a time'),
+        (['--contract', 'x'], r'--contract: expected \{key: value\}, got x'),
+        (['--network', 'NoSuchNet'], '--network NoSuchNet: cannot be built'),
+        (['--speedup', '1000'], 'no Compact is so small|no narrower network'),
+        (['-o', 't.pth'], '-o t.pth: is a file'),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 't.pth')
+    assert main(['distill', 't.pth', *arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and 'Traceback' not in error
+    assert not (tmp_path / 'runs').exists()
+
+
+def test_inputs_with_nothing_readable_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 't.pth')
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'a.png').write_bytes(b'no picture')
+    assert main(['distill', 't.pth', '--inputs', 'mine', '--budget', '1m']) == 2
+    assert 'mine' in capsys.readouterr().err
+
+
+def test_inspect_prints_json(tmp_path: Path, capsys) -> None:
+    assert main(['inspect', save(tmp_path / 't.pth'), '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['options'] == TEACHER and found['scales'] == [2]
+
+
+def test_what_it_was_written_by_is_not_run(tmp_path: Path, capsys) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / 'trap',))
+
+    torch.save({'params': {'a': Tensor([1.0])}, 'x': Evil()}, tmp_path / 'evil.pth')
+    assert main(['inspect', str(tmp_path / 'evil.pth')]) == 2
+    assert not (tmp_path / 'trap').exists()
