@@ -18,6 +18,7 @@ from vsrkd_plugin.inspection.teacher import build, inspect_module
 from vsrkd_plugin.models.schedulers import make_scheduler
 from vsrkd_plugin.models.task import build_task
 from vsrkd_plugin.ops.precision import place
+from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, time_task
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import SPEEDUP, of_module, own_student, propose
@@ -63,19 +64,21 @@ def distill(
     """
     started = time.monotonic()
     register()
-    found = inspect_module(teacher, scale, contract)
-    if isinstance(student, nn.Module):
-        proposal = of_module(found, student)
-    else:
-        proposal = propose(found, None, speedup) if student is None else own_student(found, student)
-        student = proposal.build()
+    with unnoticed():
+        found = inspect_module(teacher, scale, contract)
+        if isinstance(student, nn.Module):
+            proposal = of_module(found, student)
+        else:
+            proposal = propose(found, None, speedup) if student is None else own_student(found, student)
+            student = proposal.build()
     recipe = Recipe('distill', found, proposal, weights='(a module)', seed=seed)
     on = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     plan = _plan(recipe, options or {}, on)
     ours = place(comply(student, None, proposal.options), on)
     theirs = keep_tail_in_fp32(freeze(place(build(found), on)))
     state = {name: value.clone() for name, value in ours.state_dict().items()}
-    per_step = time_task(build_task(plan, ours, on, resumes=True, teacher=theirs), on, recipe.reuse)
+    with unnoticed():
+        per_step = time_task(build_task(plan, ours, on, resumes=True, teacher=theirs), on, recipe.reuse)
     ours.load_state_dict(state)
     total = iterations_for(60 * minutes - (time.monotonic() - started), per_step)
     recipe = replace(recipe, total_iter=total)

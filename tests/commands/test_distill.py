@@ -9,6 +9,7 @@ import torch
 import yaml
 from basicsr.archs import build_network
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
+from basicsr.utils import logger
 from torch import Tensor
 
 from vsrkd_plugin.cli import main
@@ -38,6 +39,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
     monkeypatch.chdir(tmp_path)
     teacher = save(tmp_path / 'my teacher.pth', prefix='generator.')
+    monkeypatch.setattr(logger, 'initialized_logger', {})  # as in a process of its own
     assert main(['distill', teacher, '-o', 'out', '--speedup', '4', '--budget', '2m']) == 0
     said = capsys.readouterr().out
     assert re.search(r'\[ +\d+\.\d s\] reading', said) and 'the student: SRVGGNetCompact' in said
@@ -45,6 +47,8 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert {'options.yml', 'student.pth', 'report.md', 'report.json', 'report.png', 'upscale.yml', 'teacher.pth'} <= {
         file.name for file in out.iterdir()
     }
+    (log,) = (out / 'experiments' / 'out').glob('train_*.log')
+    assert 'iter: ' in log.read_text() and 'eta: ' in said
     opt = yaml.safe_load((out / 'options.yml').read_text())
     held = torch.load(out / 'student.pth', weights_only=True)
     assert held['network']['type'] == 'SRVGGNetCompact'

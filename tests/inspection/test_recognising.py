@@ -194,3 +194,12 @@ def test_families_of_spandrel_are_built_by_name() -> None:
 def test_a_family_is_a_name_and_no_path() -> None:
     with pytest.raises(ValueError, match='knows no family'):
         build_network({'type': 'SpandrelNetwork', 'family': 'os.path'})
+
+
+@spandrel
+def test_a_family_of_several_classes_is_built_of_the_right_one() -> None:
+    from spandrel.architectures.PLKSR import RealPLKSR
+
+    original = RealPLKSR(dim=16, n_blocks=2, upscaling_factor=2)
+    (found,) = recognise('x.pth', original.state_dict())
+    assert found.options['model'] == 'RealPLKSR' and type(found.build()) is RealPLKSR

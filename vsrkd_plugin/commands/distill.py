@@ -17,6 +17,7 @@ from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.describing import in_words
 from vsrkd_plugin.inspection.teacher import Inspection
+from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
 from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
@@ -51,7 +52,8 @@ def _propose(args: argparse.Namespace, folder: Path, started: float, budget: flo
     _check_inputs(args.inputs or [])
     found = inspected(args, lambda text: _say(started, text))
     print(in_words(found), flush=True)
-    student = _student(args, found)
+    with unnoticed():
+        student = _student(args, found)
     fewer = '' if student.fewer_operations is None else f', {student.fewer_operations:.1f} times fewer operations'
     _say(started, f'the student: {student.type} of {student.params:,} weights{fewer}; {student.why}')
     folder.mkdir(parents=True, exist_ok=True)

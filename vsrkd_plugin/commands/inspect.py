@@ -2,10 +2,8 @@
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -13,6 +11,7 @@ import yaml
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.describing import in_words
 from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
+from vsrkd_plugin.preflight.sandbox import unnoticed
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,20 +25,8 @@ def inspected(args: argparse.Namespace, say: Any) -> Inspection:
     """The inspection of `args.teacher` by `args.network`, `args.contract` and `args.allow_restoration`."""
     network = named_network(args.network) if args.network else None
     contract = parsed(args.contract, '--contract') if args.contract else None
-    with quietly():
+    with unnoticed():
         return inspect_teacher(args.teacher, network, contract, args.allow_restoration, say)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """No warnings of the log (operations that are not counted, say): what is found is told at the end."""
-    logger = logging.getLogger('basicsr')
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def named_network(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 from basicsr.archs import build_network
 from torch import Tensor, nn
 
+from vsrkd_plugin.archs.spandrel_network_arch import network_class
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.families import FAMILIES, Family
 from vsrkd_plugin.inspection.shapes import Shapes, UnlikeFamily
@@ -182,8 +183,13 @@ def _of_spandrel(weights: Mapping[str, Tensor]) -> Candidate | None:
     arguments = getattr(found.model, 'hyperparameters', {})
     sizes = found.size_requirements
     contract = {'size_multiple': sizes.multiple_of, 'min_size': sizes.minimum or 1}
-    options = {'type': 'SpandrelNetwork', 'family': family, **_plain(arguments)}
+    options = {'type': 'SpandrelNetwork', 'family': family, **_model(family, found.model), **_plain(arguments)}
     return Candidate(options, found.model.state_dict(), restores=found.scale == 1, source='spandrel', contract=contract)
+
+
+def _model(family: str, network: nn.Module) -> dict[str, str]:
+    """Which class of a family it is; nothing for the first."""
+    return {} if type(network) is network_class(family) else {'model': type(network).__name__}
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _ANSWERED = 0.5  # dB over bicubic, and over what it gains on clean images: then
 _STEADY = {'noise 15': 0.3, 'JPEG 90': 0.6}
 # Sharper than bicubic by this, and yet no nearer to HR: what a discriminator, or a perceptual loss, made of it.
 _SHARP, _NEAR = 1.5, 0.3
+_FAR = -4.0  # dB: what is farther from HR is no sharpened image, but noise
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Inspection:
     def is_sharpened(self) -> bool:
         """Whether it gives more detail than PSNR rewards, as networks trained with a GAN do."""
         clean = self.by_condition.get('clean')
-        return clean is not None and clean.gain < _NEAR and clean.sharpness > _SHARP * clean.sharpness_bicubic
+        if clean is None or not _FAR < clean.gain < _NEAR:
+            return False
+        return clean.sharpness > _SHARP * clean.sharpness_bicubic
 
     @property
     def answers(self) -> list[str]:

@@ -14,6 +14,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.task import build_task, student_options
 from vsrkd_plugin.models.teacher import build
 from vsrkd_plugin.ops.precision import place
+from vsrkd_plugin.preflight.sandbox import unnoticed
 
 _UNITS = {'s': 1, 'm': 60, 'h': 3600}
 _TIMED = 6.0  # seconds of steps that are timed, at most
@@ -45,7 +46,7 @@ def seconds_per_step(opt: Mapping[str, Any]) -> float:
     Args:
         opt: validated and completed options of a distillation.
     """
-    with torch.random.fork_rng(devices=[]):
+    with unnoticed():
         return _timed(_with_few_pictures(opt))
 
 

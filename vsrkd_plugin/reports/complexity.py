@@ -102,7 +102,7 @@ def count_macs(adapter: Adapter, x: Tensor, scale: int, frames: int = 1) -> int 
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings('none')
     try:
         return int(counter.total()) // frames
-    except (RuntimeError, LookupError, TypeError, ValueError) as error:  # of IconVSR a KeyError
+    except (RuntimeError, LookupError, TypeError, ValueError, AssertionError) as error:  # of IconVSR a KeyError
         reason = first_line(error)
         logger.warning('Report: multiply-accumulates not counted, tracing failed (%s)', reason)
         return None
