@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from basicsr.utils.registry import ARCH_REGISTRY
 from tiny_training import command_line
 
@@ -49,6 +50,8 @@ def test_the_promised_files_are_there() -> None:
         'dfkd_vdsr_to_compact_x4',
         'train_edsr_teacher_x2',
         'dfkd_edsr_x2',
+        'dfkd_realesr',
+        'dfkd_your_network',
         'dfkd_vsr',
         'dfkd_vsr_basicvsr',
         'dfkd_vsr_basicvsrpp',
@@ -86,11 +89,9 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path) -> None:
     changes += ['train:total_iter=2', 'datasets:train:batch_size_per_gpu=2', 'logger:print_freq=1', 'num_gpu=0']
     if 'dataroot_gt' in load_options(str(file))['datasets']['train']:
         changes += [f'datasets:train:dataroot_gt={image_folder}', 'datasets:train:gt_size=48']
-    if file.stem == 'dfkd_edsr_x2':  # its teacher is to be trained first
-        from basicsr.archs.edsr_arch import EDSR
-
-        settings = {key: value for key, value in load_options(str(file))['network_t'].items() if key != 'type'}
-        torch.save({'params': EDSR(**settings).state_dict()}, tmp_path / 'teacher.pth')
+    if file.stem in ('dfkd_edsr_x2', 'dfkd_your_network', 'dfkd_realesr'):  # their teachers are to be brought
+        teacher = build_network(dict(load_options(str(file))['network_t']))
+        torch.save({'params': teacher.state_dict()}, tmp_path / 'teacher.pth')
         changes.append(f'path:pretrain_network_t={tmp_path / "teacher.pth"}')
     line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 import yaml
 from basicsr.archs import build_network
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
-from basicsr.utils import logger
+from tiny_training import few_threads
 from torch import Tensor
 
 from vsrkd_plugin.cli import main
@@ -36,12 +38,25 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, '_TIMED', 0.5)
 
 
-def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
+# A process of its own, for it must set up the log, with few steps for a budget.
+PROGRAM = (
+    'import sys; from vsrkd_plugin.recipe import budget; from vsrkd_plugin.cli import main; '
+    'budget._FOR_STEPS = 0.1; budget._TIMED = 0.5; sys.exit(main(sys.argv[1:]))'
+)
+
+
+def typed(folder: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, '-c', PROGRAM, *words], cwd=folder, env=few_threads(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     teacher = save(tmp_path / 'my teacher.pth', prefix='generator.')
-    monkeypatch.setattr(logger, 'initialized_logger', {})  # as in a process of its own
-    assert main(['distill', teacher, '-o', 'out', '--speedup', '4', '--budget', '2m']) == 0
-    said = capsys.readouterr().out
+    said = typed(tmp_path, 'distill', teacher, '-o', 'out', '--speedup', '4', '--budget', '2m')
     assert re.search(r'\[ +\d+\.\d s\] reading', said) and 'the student: SRVGGNetCompact' in said
     out = tmp_path / 'out'
     assert {'options.yml', 'student.pth', 'report.md', 'report.json', 'report.png', 'upscale.yml', 'teacher.pth'} <= {
@@ -66,14 +81,14 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert 'holds a student.pth already' in capsys.readouterr().err
 
     # The line that it ends with, typed.
-    line = said.strip().splitlines()[-1].split()[1:]
+    line = next(line for line in said.splitlines() if line.startswith('  basicsr test')).split()[1:]
     pictures = tmp_path / 'pictures'
     pictures.mkdir()
     import cv2
     import numpy as np
 
     cv2.imwrite(str(pictures / 'a.png'), np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8))
-    assert main([word.replace('=FOLDER', f'={pictures}') for word in line]) == 0
+    typed(tmp_path, *(word.replace('=FOLDER', f'={pictures}') for word in line))
     (made,) = (tmp_path / 'results').rglob('a*.png')
     assert cv2.imread(str(made)).shape == (20, 24, 3)
 
