@@ -14,9 +14,10 @@ from vsrkd_plugin.recipe.students import Proposal
 from vsrkd_plugin.run.zoo import PREFIX
 
 SHARPNESS = 0.5  # weight of the loss that keeps the student of a sharp teacher sharp
-# Images of a step: in a quarter of an hour many small steps get farther than few large ones.
-_BATCH = 8
-_LR_SIDE = 24  # pixels: side of the LR patches, where the teacher takes them
+# Images of a step, and the side of the LR patches in pixels, where the teacher takes them. Many small steps get farther
+# than few large ones: IMDN into Compact, 260 s on one core, agrees in 30.3 dB by 16 of 24 pixels, 36.5 by 8 of 24, 37.0
+# by 8 of 16.
+_BATCH, _LR_SIDE = 8, 16
 _MULTI_SCALE_HR = 48  # of a network that serves several scales: a multiple of each, as the paper has it
 _RATES = {True: (2e-3, 3e-4), False: (1e-2, 1e-3)}  # Muon's for a student that starts from its teacher, and at random
 
