@@ -222,7 +222,7 @@ def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allo
         if scales == (1,) and not allow_restoration:
             raise UserError(
                 f'{path}: {name} gives an image of the size of its input (scale 1): it restores, and does not '
-                'super-resolve; --allow-restoration takes it all the same'
+                'super-resolve; inspect --allow-restoration tells what'
             )
         adapter = ImageSRAdapter(network, known.channels, _LR_SIDE)
         found_range = best_value_range(adapter, scales[0])
