@@ -13,6 +13,7 @@ from vsrkd_plugin.commands import train
 from vsrkd_plugin.commands.inspect import inspected
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.describing import in_words
@@ -149,8 +150,11 @@ def _finish(options: Path, folder: Path) -> None:
     for name in _REPORTS:
         if (source := experiment / name).is_file():
             (folder / name).write_bytes(source.read_bytes())
-    write_text_atomically(_upscaling(opt, folder), folder / 'upscale.yml')
     print(f'\n{folder / STUDENT}: the student; report: {folder / "report.md"}')
+    if Model.of(opt).is_video:
+        print(f'It is network_g of {options}; in options of yours: path: {{pretrain_network_g: {folder / STUDENT}}}')
+        return
+    write_text_atomically(_upscaling(opt, folder), folder / 'upscale.yml')
     print('To enlarge a folder of pictures by it (they come into results/):')
     print(f'  basicsr test -opt {folder / "upscale.yml"} --force_yml datasets:test:dataroot_lq=FOLDER')
 
