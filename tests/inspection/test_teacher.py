@@ -210,3 +210,16 @@ def test_a_family_that_its_author_ranges_otherwise(tmp_path: Path) -> None:
     found = inspect_teacher(str(path))
     assert found.options['img_range'] in (1.0, 255.0)
     assert found.by_condition['clean'].network > 20
+
+
+def test_the_range_of_a_network_that_sharpens_is_found_out_by_a_photograph() -> None:
+    """On a smooth image such a network is near bicubic in no range."""
+
+    class Sharpens(Bicubic):
+        def forward(self, x: Tensor) -> Tensor:
+            span = self.high - self.low
+            contrast = super().forward(x) - 0.35 * span
+            return (0.37 * span + 1.15 * contrast).clamp(self.low, self.high)
+
+    found = inspect_module(Sharpens(0.0, 255.0))
+    assert found.value_range == (0.0, 255.0)
