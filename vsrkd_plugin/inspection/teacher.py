@@ -119,7 +119,9 @@ class Inspection:
             'noise': ('noise_range', [0, 15]),
             'JPEG': ('jpeg_range', [50, 95]),
         }
-        return dict(part for kind, part in proposed.items() if kind in kinds) or None
+        parts = dict(part for kind, part in proposed.items() if kind in kinds)
+        # Few clean ones: degraded pictures are harder to agree on, and are what such a teacher is for.
+        return {'clean_prob': 0.1, **parts} if parts else None
 
     @property
     def clip_degradation(self) -> str:
