@@ -77,7 +77,8 @@ def time_task(task: DistillationTask, device: torch.device, reuse: int = 1) -> f
     for iteration in range(1, reuse + 1):  # the first steps plan their convolutions, and fill what the bank needs
         task.step(iteration)
     _finish(device)
-    started, rounds = time.perf_counter(), []
+    rounds: list[float] = []
+    started = time.perf_counter()
     while len(rounds) < _LEAST_ROUNDS or (len(rounds) < _MOST_ROUNDS and time.perf_counter() - started < _TIMED):
         begun = time.perf_counter()
         for iteration in range(reuse):
