@@ -127,7 +127,10 @@ BAD = {
         ),
         r'network_g',
     ),
-    'other channels': (_set('network_g/num_in_ch', 3), r'network_g.*3 channels.*1'),
+    'other channels': (
+        _set('network_g/num_in_ch', 3),
+        r'network_g.*3 channels.*1|differ in the channels of their input: 1 and 3',
+    ),
     'missing folder': (_set('datasets/val_x2/dataroot_gt', 'datasets/Set5'), r'pictures_x2.*Set5.*Bevilacqua'),
     'empty folder': (_empty_folder, r'pictures_x3.*holds no image'),
     'corrupt image': (_corrupt_image, r'1\.png.*not a readable image'),
@@ -169,7 +172,7 @@ def test_a_run_from_start_to_report(options: dict, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     folder = tmp_path / 'experiments' / 'tiny'
     report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
-    assert set(report) == {'results', 'complexity', 'training'}
+    assert set(report) == {'results', 'made', 'complexity', 'training'}
     rows = {(r['dataset'], r['scale'], r['method']) for r in report['results']}
     assert rows == {('pictures', s, m) for s in (2, 3) for m in ('bicubic', 'teacher', 'student')}
     assert report['training']['iterations'] == TOTAL and report['training']['seed'] == 7

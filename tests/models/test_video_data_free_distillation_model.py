@@ -428,7 +428,7 @@ def test_options_that_disagree(options: dict, change, words: str) -> None:
         (lambda o: o.update(network_g={**TDAN, 'num_frame': 7}), 'clip of 5 frames is shorter than the window of 7'),
         (lambda o: o['network_g'].update(upscale=4), r'network_g: does not fit .*expected \(1, 3, 16, 16\)'),
         (lambda o: o['network_g'].update(num_feat=9), 'student of 9 channels cannot start from a teacher of 8'),
-        (lambda o: o.update(network_g=dict(TDAN)), 'two recurrent ones like RLSP'),
+        (lambda o: o.update(network_g=dict(TDAN)), 'two recurrent networks like RLSP'),
         (
             lambda o: (
                 o.update(scales=[4], path={}, network_t={'type': 'EDVR', 'num_feat': 8, 'num_frame': 4}),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vsrkd_plugin.adapters.complying import trying
 from vsrkd_plugin.adapters.contract import UNFIT, UNIT_RANGE, NetworkContract, innermost
@@ -23,6 +24,7 @@ EXACT = 0.002
 # Another range must bring it so many times nearer. Networks of small biases are rather near in any range: RLFN, which
 # takes 0 to 255, is but 0.008 away in [0, 1].
 CLEARLY = 5.0
+_AS_NEAR = 1.02  # times bicubic's squared error; that of bilinear, which random networks add to, is a tenth larger
 SMOOTH_SIDE = 64  # pixels: what all of BasicSR's networks take
 _FRAMES = 7  # of a clip, at least
 
@@ -98,9 +100,39 @@ def best_value_range(adapter: ImageSRAdapter | VideoSRAdapter, scale: int) -> Ra
             error = float((adapter(lr, scale) - expected).abs().mean())
         errors[candidate] = error if math.isfinite(error) else math.inf
     least = min(errors, key=lambda candidate: errors[candidate])
-    if errors[said] > EXACT and errors[least] <= min(EXACT, errors[said] / CLEARLY):
+    if errors[said] > EXACT and errors[least] <= min(EXACT, errors[said] / CLEARLY) and _gains(adapter, scale, least):
         return RangeFound(said, errors, least)
     return RangeFound(said, errors, said if errors[said] <= NEAR else None)
+
+
+def _gains(adapter: ImageSRAdapter | VideoSRAdapter, scale: int, values: Range) -> bool:
+    """Whether a network, in a range, is as near as bicubic to HR of edges; every trained one is nearer.
+
+    One at its random start that adds a little to an enlarged image is near bicubic in any range that is wide enough.
+    """
+    network = adapter.network
+    parameter = next(network.parameters(), None)
+    is_video = isinstance(adapter, VideoSRAdapter)
+    hr = edges(3 if isinstance(adapter, VideoSRAdapter) else adapter.in_channels, SMOOTH_SIDE * scale)
+    hr = hr.to(None if parameter is None else parameter.device)
+    lr = bicubic_resize(hr, 1 / scale).clamp(0, 1)
+    frames = max(adapter.window or 0, _FRAMES) if isinstance(adapter, VideoSRAdapter) else 0
+    with trying(network, value_range=values), in_eval_mode(network):
+        output = adapter(lr[:, None].repeat(1, frames, 1, 1, 1) if is_video else lr, scale)
+    middle = output[:, frames // 2] if is_video else output
+    errors = [float((image - hr).square().mean()) for image in (middle, bicubic_resize(lr, scale))]
+    return errors[0] < _AS_NEAR * errors[1]
+
+
+def edges(channels: int, side: int) -> Tensor:
+    """A disc and a turned square, anti-aliased, in two greys on a third: `(1, channels, side, side)`, from 0.2 to 0.8."""
+    fine = 4
+    place = (torch.arange(side * fine) + 0.5) / (side * fine)
+    y, x = place[:, None], place[None, :]
+    picture = torch.full((side * fine, side * fine), 0.45)
+    picture[(y - 0.35).square() + (x - 0.4).square() < 0.06] = 0.8
+    picture[(y + 0.3 * x - 0.85).abs().maximum((x - 0.3 * y - 0.45).abs()) < 0.12] = 0.2
+    return F.avg_pool2d(picture[None, None], fine).repeat(1, channels, 1, 1)
 
 
 @torch.no_grad()
