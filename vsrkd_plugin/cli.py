@@ -15,9 +15,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         from vsrkd_plugin.registration import register_all
+        from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
-        register_all(args.imports)
-        return args.run(args)
+        with subnormals_as_zero():
+            register_all(args.imports)
+            return args.run(args)
     except UserError as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return 2

@@ -23,8 +23,10 @@ from vsrkd_plugin.recipe.budget import iterations_for, time_task
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import SPEEDUP, of_module, own_student, propose
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
 
+@subnormals_as_zero()
 def distill(
     teacher: nn.Module,
     scale: int | None = None,
