@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingInterrupted as error:
         print(f'basicsr: {error}', file=sys.stderr)
         return 128 + error.signal_number
+    except KeyboardInterrupt:  # where nothing is to be saved
+        print('basicsr: interrupted', file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -69,14 +69,14 @@ def distill(
     with unnoticed():
         found = inspect_module(teacher, scale, contract)
         if isinstance(student, nn.Module):
-            proposal = of_module(found, student)
+            proposal = of_module(found, student.cpu().float())
         else:
             proposal = propose(found, None, speedup) if student is None else own_student(found, student)
             student = proposal.build()
     recipe = Recipe('distill', found, proposal, weights='(a module)', seed=seed)
     on = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     plan = _plan(recipe, options or {}, on)
-    ours = place(comply(student, None, proposal.options), on)
+    ours = place(comply(student, proposal.contract, proposal.options), on)
     theirs = keep_tail_in_fp32(freeze(place(build(found), on)))
     state = {name: value.clone() for name, value in ours.state_dict().items()}
     with unnoticed():

@@ -45,9 +45,9 @@ class Candidate:
     network: nn.Module | None = None
 
     def build(self) -> nn.Module:
-        """The network with its weights, frozen, in evaluation mode; its own each time."""
+        """The network with its weights, frozen, in evaluation mode, fp32 on the CPU; its own each time."""
         if self.network is not None:
-            return copy.deepcopy(self.network).eval().requires_grad_(False)
+            return copy.deepcopy(self.network).cpu().float().eval().requires_grad_(False)
         return _loaded(_built(self.options), self.weights)
 
 
