@@ -283,3 +283,23 @@ def test_one_way_to_build_a_network_that_fails_does_not_refuse_the_others(monkey
     monkeypatch.setattr(inspecting, 'recognise', lambda path, weights: [bad, bad])
     with pytest.raises(UserError, match='the bad that it fits'):
         inspect_teacher('t.pth')
+
+
+class AtHRSize(nn.Module):
+    """As SRCNN: its input is enlarged before, which it does not say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.01 * self.layer(x)
+
+
+def test_a_network_that_works_at_hr_size_serves_every_scale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'AtHRSize', AtHRSize)
+    file = save(tmp_path / 't.pth', AtHRSize())
+    with pytest.raises(UserError, match=r"--contract '\{pre_upsampling: true\}' says"):
+        inspect_teacher(file, {'type': 'AtHRSize'})
+    found = inspect_teacher(file, {'type': 'AtHRSize'}, {'pre_upsampling': True})
+    assert found.scales == (2, 3, 4) and found.channels == 1

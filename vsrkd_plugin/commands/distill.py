@@ -251,7 +251,8 @@ def _upscaling(opt: dict[str, Any], folder: Path) -> str:
         'path': {'pretrain_network_g': str((folder / STUDENT).resolve()), 'param_key_g': 'params'},
         'val': {'save_img': True},
     }
-    return '# Enlarges the pictures of a folder: basicsr test -opt THIS_FILE\n' + yaml.safe_dump(
+    others = f'; scale: one of {", ".join(map(str, opt["scales"]))}' if len(opt['scales']) > 1 else ''
+    return f'# Enlarges the pictures of a folder: basicsr test -opt THIS_FILE{others}\n' + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
     )
 

@@ -20,7 +20,7 @@ from vsrkd_plugin.inspection.restoring import CONDITIONS, Gain, photographs, res
 from vsrkd_plugin.reports.complexity import count_macs
 from vsrkd_plugin.run.checkpoints import read_weights
 
-SCALES = (2, 3, 4)  # that a network of several is measured at
+SCALES = (2, 3, 4)  # that a network of several serves
 _CHANNELS = (3, 1)  # RGB, Y
 _VIDEO_SCALES = (4, 2, 3, 8)  # tried in turn of a video network whose options do not tell
 _LR_SIDE, _VIDEO_SIDE = 48, 64  # of what it is tried with
@@ -229,11 +229,13 @@ def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allo
                 hints[key] = found
         comply(network, hints, candidate.options)
         known = NetworkContract.of(network)
-        scales = SCALES if known.multi_scale else (_factor(network, known),)
+        # What works at HR size serves any scale, though it may not say which it was trained for.
+        scales = SCALES if known.multi_scale or known.pre_upsampling else (_factor(network, known),)
         if scales == (1,) and not allow_restoration:
             raise UserError(
                 f'{path}: {name} gives an image of the size of its input (scale 1): it restores, and does not '
-                'super-resolve; --allow-restoration takes it all the same'
+                "super-resolve; --contract '{pre_upsampling: true}' says that it is given LR enlarged by bicubic, "
+                '--allow-restoration takes it all the same'
             )
         adapter = ImageSRAdapter(network, known.channels, _LR_SIDE)
         found_range = best_value_range(adapter, scales[0])
