@@ -13,6 +13,7 @@ from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
 from vsrkd_plugin.adapters.image_sr import freeze
 from vsrkd_plugin.config.plan import DistillationPlan
+from vsrkd_plugin.config.validating import checked_contract
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import build, inspect_module
 from vsrkd_plugin.models.schedulers import make_scheduler
@@ -67,7 +68,7 @@ def distill(
     started = time.monotonic()
     register()
     with unnoticed():
-        found = inspect_module(teacher, scale, contract)
+        found = inspect_module(teacher, scale, checked_contract(contract or {}, 'contract'))
         if isinstance(student, nn.Module):
             proposal = of_module(found, student.cpu().float())
         else:
