@@ -1,7 +1,7 @@
 """A student of any module that super-resolves, from Python: no options file, no data set, nothing registered.
 
-Run: `python examples/distil_any_module.py [MINUTES]`. The teacher stands for yours: a small residual network, here at random,
-which is enough to show how a student comes to agree with it.
+Run: `python examples/distil_any_module.py [MINUTES]`. The teacher stands for yours: a small residual network, here at
+random, which is enough to show how a student comes to agree with it.
 """
 
 import sys

@@ -82,10 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     distillation.add_argument('--budget', default='15m', help='time for all of it: 90s, 15m, 1h; default: 15m')
     distillation.add_argument('--inputs', nargs='+', metavar='FOLDER', help='LR pictures of yours, to learn from too')
     distillation.add_argument('--seed', type=int, default=0, help='of everything random; default: 0')
-    distillation.set_defaults(run=_command('distill'))
+    distillation.set_defaults(run=_command('distill'), allow_restoration=False)
     inspection = commands.add_parser('inspect', help='what a checkpoint is: its network, cost, and what it restores')
     _add_teacher(inspection)
     inspection.add_argument('--json', action='store_true', help='for programs')
+    inspection.add_argument(
+        '--allow-restoration', action='store_true', help='tell of a network that does not enlarge (a denoiser) too'
+    )
     inspection.set_defaults(run=_command('inspect'))
     report = commands.add_parser('report', help='make the report of an experiment again, or compare several')
     report.add_argument(
@@ -108,9 +111,6 @@ def _add_teacher(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         '--contract', metavar='{…}', help='what it takes, where it is not found out: {value_range: [0, 255]}'
-    )
-    command.add_argument(
-        '--allow-restoration', action='store_true', help='take a network that does not enlarge (a denoiser) too'
     )
     _add_import(command)
 

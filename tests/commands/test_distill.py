@@ -242,7 +242,7 @@ def test_a_video_student_comes_without_options_for_pictures(tmp_path: Path) -> N
     opt = {
         'name': 'x',
         'scales': [2],
-        'synthesis': {'clips': {'frames': 7}},
+        'model_type': 'VideoDataFreeDistillationModel',
         'network_g': {'type': 'RLSP', 'num_feat': 8},
     }
     (tmp_path / 'options.yml').write_text(yaml.safe_dump(opt))
@@ -258,7 +258,8 @@ def test_the_last_line_can_be_typed_as_it_stands(tmp_path: Path, capsys) -> None
     models = folder / 'experiments' / 'x' / 'models'
     models.mkdir(parents=True)
     contract = {'value_range': [0, 255]}
-    opt = {'name': 'x', 'scales': [2], 'synthesis': {}, 'network_g': TEACHER, 'contract_g': contract}
+    opt = {'name': 'x', 'model_type': 'DataFreeDistillationModel', 'scales': [2], 'network_g': TEACHER,
+           'contract_g': contract}  # fmt: skip
     (folder / 'options.yml').write_text(yaml.safe_dump(opt))
     torch.save({'params': {'a': torch.ones(1)}}, models / 'net_g_latest.pth')
     distill._finish(folder / 'options.yml', folder, ['my_archs'])

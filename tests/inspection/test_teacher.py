@@ -303,3 +303,16 @@ def test_a_network_that_works_at_hr_size_serves_every_scale(monkeypatch: pytest.
         inspect_teacher(file, {'type': 'AtHRSize'})
     found = inspect_teacher(file, {'type': 'AtHRSize'}, {'pre_upsampling': True})
     assert found.scales == (2, 3, 4) and found.channels == 1
+
+
+def test_the_range_of_a_network_that_sharpens_is_found_out_by_a_photograph() -> None:
+    """On a smooth image such a network is near bicubic in no range."""
+
+    class Sharpens(Bicubic):
+        def forward(self, x: Tensor) -> Tensor:
+            span = self.high - self.low
+            contrast = super().forward(x) - 0.35 * span
+            return (0.37 * span + 1.15 * contrast).clamp(self.low, self.high)
+
+    found = inspect_module(Sharpens(0.0, 255.0))
+    assert found.value_range == (0.0, 255.0)

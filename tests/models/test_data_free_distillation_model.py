@@ -13,6 +13,7 @@ from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.distillation.features import FeatureTaps
 from vsrkd_plugin.errors import TrainingStopped, UserError
 from vsrkd_plugin.losses.feature_distillation_loss import FeatureDistillationLoss
+from vsrkd_plugin.losses.sharpness_loss import SharpnessLoss
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
 
@@ -309,3 +310,36 @@ def test_layers_are_tied_to_the_teachers(options: dict, tmp_path: Path) -> None:
     complete(options, str(tmp_path), True)
     with pytest.raises(UserError, match=r"feature_opt, layers: VDSR has no module 'residual_layer\.99'"):
         check_networks(options)
+
+
+def test_losses_beside_are_of_the_options(options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their values in the log are those of the losses themselves, on the outputs of the step, times their weight."""
+    from basicsr.losses import basic_loss
+
+    class Flat(torch.nn.Module):  # what stands for VGG: channels' means
+        def __init__(self, *_args, **_kwargs) -> None:
+            super().__init__()
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            assert x.shape[1] == 3
+            return {'conv5_4': x.mean((2, 3), keepdim=True)}
+
+    monkeypatch.setattr(basic_loss, 'VGGFeatureExtractor', Flat)
+    options['train']['sharpness_opt'] = {'type': 'SharpnessLoss', 'loss_weight': 3.0, 'levels': 1}
+    options['train']['perceptual_opt'] = {
+        'type': 'PerceptualLoss',
+        'layer_weights': {'conv5_4': 1.0},
+        'style_weight': 0,
+    }
+    model = build(options, tmp_path)
+    seen = {}
+    beside = dict(model.task.beside)
+    for name, loss in beside.items():
+        model.task.beside[name] = lambda o, t, n=name, f=loss: seen.setdefault(n, (o.detach(), t, f(o, t)))[2]
+    losses = model.task.step(1)
+    output, target, _ = seen['l_sharp']
+    assert losses.keys() >= {'l_kd', 'l_sharp', 'l_percep'}
+    assert losses['l_sharp'] == pytest.approx(float(3 * SharpnessLoss(levels=1)(output, target)), rel=1e-5)
+    assert losses['l_percep'] == pytest.approx(
+        float((output.mean((2, 3)) - target.mean((2, 3))).abs().mean()), rel=1e-4
+    )

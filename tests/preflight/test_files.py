@@ -477,3 +477,16 @@ def test_a_test_of_weights(weights: Path, image_folder: Path, tmp_path: Path) ->
     _check(opt, tmp_path, is_train=False)
     (tmp_path / 'results').touch()
     _fails(opt, tmp_path, r'^name: cannot write into .*results is not a folder', is_train=False)
+
+
+def test_a_perceptual_loss_asks_nobody_for_its_weights(
+    opt: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    opt['train']['perceptual_opt'] = {'type': 'PerceptualLoss', 'layer_weights': {'conv5_4': 1.0}, 'vgg_type': 'vgg19'}
+    with pytest.raises(UserError, match='perceptual_opt: the weights of its vgg19 are not here; expected experiments/'):
+        _check(opt, tmp_path)
+    (tmp_path / 'hub' / 'checkpoints').mkdir(parents=True)
+    (tmp_path / 'hub' / 'checkpoints' / 'vgg19-dcbb9e9d.pth').touch()
+    _check(opt, tmp_path)

@@ -6,6 +6,7 @@ import torch
 from tests.recipe.teachers import EDSR, inspected
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.recipe import budget
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import propose
@@ -42,3 +43,26 @@ def test_steps_are_timed_and_leave_the_random_state(tmp_path, monkeypatch) -> No
     assert 1e-4 < seconds < 60
     assert torch.equal(before, torch.get_rng_state())
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Task:
+    """Steps of known lengths."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.seconds, self.iterations = seconds, []
+
+    def step(self, iteration: int) -> None:
+        self.iterations.append(iteration)
+        clock[0] += self.seconds[(iteration - 1) % len(self.seconds)]
+
+
+clock = [0.0]
+
+
+def test_a_round_counts_whole_and_a_stumble_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The teacher is asked in one step of four; once the machine is busy elsewhere."""
+    monkeypatch.setattr(budget.time, 'perf_counter', lambda: clock[0])
+    rounds = [0.7, 0.1, 0.1, 0.1]
+    task = Task([*rounds * 3, 9.0, 9.0, 9.0, 9.0, *rounds * 5])
+    assert budget.time_task(task, torch.device('cpu'), 4) == pytest.approx(0.25)
+    assert task.iterations == list(range(1, len(task.iterations) + 1))

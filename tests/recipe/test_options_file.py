@@ -44,7 +44,7 @@ def test_a_sharp_teacher_s_student_is_kept_sharp() -> None:
 def test_a_teacher_for_degraded_images_gets_such() -> None:
     gains = tuple(replace(g, network=g.bicubic + (0 if g.condition == 'clean' else 2)) for g in inspected(EDSR).gains)
     opt = recipe_of(EDSR, found={'gains': gains}).options()
-    assert opt['synthesis']['degrade'].keys() == {'blur_sigma', 'noise_range', 'jpeg_range'}
+    assert opt['synthesis']['degrade'].keys() == {'clean_prob', 'blur_sigma', 'noise_range', 'jpeg_range'}
     validate(opt, True)
 
 

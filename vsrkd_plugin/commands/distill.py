@@ -18,6 +18,7 @@ from vsrkd_plugin.commands import train
 from vsrkd_plugin.commands.inspect import inspected
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.describing import in_words
@@ -215,13 +216,13 @@ def _finish(options: Path, folder: Path, imports: list[str] | None) -> None:
     for name in _REPORTS:
         if (source := experiment / name).is_file():
             (folder / name).write_bytes(source.read_bytes())
-    is_video = 'clips' in opt['synthesis']
+    is_video = Model.of(opt).is_video
     if not is_video:
         write_text_atomically(_upscaling(opt, folder), folder / UPSCALING)
     save_atomically({'params': entry, 'network': network}, folder / STUDENT)  # the last: it says that all is done
     print(f'\n{folder / STUDENT}: the student; report: {folder / "report.md"}')
     if is_video:
-        print("To enlarge clips by it, load it into its network and call that through the package's VideoSRAdapter")
+        print(f'It is network_g of {options}; in options of yours: path: {{pretrain_network_g: {folder / STUDENT}}}')
         return
     more = f' --import {shlex.join(imports)}' if imports else ''
     print('To enlarge a folder of pictures by it (they come into results/):')

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vsrkd_plugin.adapters.complying import comply
-from vsrkd_plugin.adapters.contract import UNFIT, UNIT_RANGE, NetworkContract
+from vsrkd_plugin.adapters.complying import comply, trying
+from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.probing import SizesFound, best_value_range, smallest_size_and_multiple
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
@@ -31,6 +31,7 @@ _ANSWERED = 0.5  # dB over bicubic, and over what it gains on clean images: then
 _STEADY = {'noise 15': 0.3, 'JPEG 90': 0.6}
 # Sharper than bicubic by this, and yet no nearer to HR: what a discriminator, or a perceptual loss, made of it.
 _SHARP, _NEAR = 1.5, 0.3
+_BETTER = 1.0  # dB on a photograph: then another range is the right one
 _FAR = -4.0  # dB: what is farther from HR is no sharpened image, but noise
 
 
@@ -120,7 +121,9 @@ class Inspection:
             'noise': ('noise_range', [0, 15]),
             'JPEG': ('jpeg_range', [50, 95]),
         }
-        return dict(part for kind, part in proposed.items() if kind in kinds) or None
+        parts = dict(part for kind, part in proposed.items() if kind in kinds)
+        # Few clean ones: degraded pictures are harder to agree on, and are what such a teacher is for.
+        return {'clean_prob': 0.1, **parts} if parts else None
 
     @property
     def clip_degradation(self) -> str:
@@ -234,25 +237,29 @@ def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allo
         if scales == (1,) and not allow_restoration:
             raise UserError(
                 f'{path}: {name} gives an image of the size of its input (scale 1): it restores, and does not '
-                "super-resolve; --contract '{pre_upsampling: true}' says that it is given LR enlarged by bicubic, "
-                '--allow-restoration takes it all the same'
+                "super-resolve; --contract '{pre_upsampling: true}' says that it is given LR enlarged by bicubic, and "
+                'inspect --allow-restoration tells what'
             )
         adapter = ImageSRAdapter(network, known.channels, _LR_SIDE)
         found_range = best_value_range(adapter, scales[0])
         if not any(map(math.isfinite, found_range.errors.values())):
             raise UserError(f'{path}: the {name} gives values that are not finite')
-        if 'value_range' not in contract and found_range.best not in (None, found_range.said):
-            hints['value_range'] = list(found_range.best or UNIT_RANGE)
-            comply(network, hints, candidate.options)
+        side = -(-max(_LR_SIDE, sizes.min_size) // sizes.size_multiple) * sizes.size_multiple
+        photograph, condition = photographs(side, scales[0], 1), {'clean': CONDITIONS['clean']}
+
+        def measure() -> list[Gain]:
+            return restoration(lambda lr: adapter(lr, scales[0]), photograph, scales[0], known.channels, condition)
+
+        clean = measure()
+        nearest = found_range.best or min(found_range.errors, key=lambda values: found_range.errors[values])
+        if 'value_range' not in contract and nearest != found_range.said:
+            # That of a smooth image is certain for networks trained for PSNR alone; a photograph tells of any.
+            with trying(network, value_range=nearest):
+                there = measure()
+            if found_range.best is not None or there[0].network > clean[0].network + _BETTER:
+                hints['value_range'], clean = list(nearest), there
+                comply(network, hints, candidate.options)
         known = NetworkContract.of(network)
-        side = max(_LR_SIDE, sizes.min_size)
-        clean = restoration(
-            lambda lr: adapter(lr, scales[0]),
-            photographs(-(-side // sizes.size_multiple) * sizes.size_multiple, scales[0], 1),
-            scales[0],
-            known.channels,
-            {'clean': CONDITIONS['clean']},
-        )
     except UNFIT as error:
         raise UserError(f'{path}: the {name} that it fits cannot be run: {first_line(error)}') from error
     return Inspection(

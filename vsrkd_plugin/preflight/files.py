@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.errors import UserError
@@ -42,6 +43,8 @@ def check_files(opt: dict[str, Any]) -> None:
     if opt['is_train']:
         with unnoticed():
             _check_training_parts(opt['train'])
+        if Model.of(opt).distils and (perceptual := opt['train'].get('perceptual_opt')):
+            _check_perceptual(perceptual)
     if opt['rank'] == 0:  # the others need not decode every image again
         _check_datasets(opt, data_sets)
 
@@ -59,6 +62,21 @@ def _check_training_parts(train: dict[str, Any]) -> None:
             arguments = {name: value for name, value in options.items() if name != 'type'}
             weights = [nn.Parameter(torch.zeros(1))]
             build_or_tell(OPTIMIZERS[options['type']], {'params': weights, **arguments}, f'train, {key}')
+
+
+def _check_perceptual(options: dict[str, Any]) -> None:
+    """BasicSR's PerceptualLoss would load the weights of its VGG from the internet; a distillation asks nobody."""
+    from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
+
+    if options['type'] != 'PerceptualLoss':
+        return
+    kept = Path(torch.hub.get_dir(), 'checkpoints')
+    name = str(options.get('vgg_type', 'vgg19'))
+    if not Path(VGG_PRETRAIN_PATH).is_file() and not any(kept.glob(f'{name}-*.pth')):
+        raise UserError(
+            f'train, perceptual_opt: the weights of its {name} are not here; expected {VGG_PRETRAIN_PATH}, '
+            f'or {name}-*.pth in {kept}'
+        )
 
 
 def _check_datasets(opt: dict[str, Any], data_sets: DataSets) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import statistics
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -20,7 +21,7 @@ from vsrkd_plugin.preflight.sandbox import unnoticed
 _UNITS = {'s': 1, 'm': 60, 'h': 3600}
 _LONGEST = 366 * 24 * 3600  # what is longer is a slip
 _TIMED = 6.0  # seconds of steps that are timed, at most
-_LEAST_STEPS, _MOST_STEPS = 4, 64
+_LEAST_ROUNDS, _MOST_ROUNDS = 3, 40
 _PICTURES = 32  # painted for it: few, so that the painting is over before the steps are timed
 # Of a budget, for what is no step: validation, checkpoints, report. What a training takes beside its steps.
 _FOR_STEPS = 0.85
@@ -42,8 +43,6 @@ def seconds_of(text: str) -> float:
 
 def seconds_per_step(opt: Mapping[str, Any]) -> float:
     """The time of one step of a distillation, on the device that its options name; nothing is left behind.
-
-    Where a bank gives answers again, it is the mean over as many steps as one answer is used for.
 
     Args:
         opt: validated and completed options of a distillation.
@@ -74,17 +73,21 @@ def time_task(task: DistillationTask, device: torch.device, reuse: int = 1) -> f
     Args:
         task: before its first step.
         device: where it works.
-        reuse: how often its bank gives an answer of the teacher; the mean is over as many steps.
+        reuse: how often its bank gives an answer of the teacher. So many steps are one round; the median of the rounds
+            counts, which a moment in which the machine did something else does not change.
     """
     for iteration in range(1, reuse + 1):  # the first steps plan their convolutions, and fill what the bank needs
         task.step(iteration)
     _finish(device)
-    started, done = time.perf_counter(), 0
-    while done < _LEAST_STEPS or (done < _MOST_STEPS and time.perf_counter() - started < _TIMED) or done % reuse:
-        done += 1
-        task.step(reuse + done)
-    _finish(device)
-    return (time.perf_counter() - started) / done
+    rounds: list[float] = []
+    started = time.perf_counter()
+    while len(rounds) < _LEAST_ROUNDS or (len(rounds) < _MOST_ROUNDS and time.perf_counter() - started < _TIMED):
+        begun = time.perf_counter()
+        for iteration in range(reuse):
+            task.step(reuse * (len(rounds) + 1) + iteration + 1)
+        _finish(device)
+        rounds.append(time.perf_counter() - begun)
+    return statistics.median(rounds) / reuse
 
 
 def _finish(device: torch.device) -> None:

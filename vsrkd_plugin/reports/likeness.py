@@ -49,7 +49,7 @@ class Likeness:
         for method, image in images.items():
             values = self._values.setdefault(method, {})
             values.setdefault('sharpness', []).append(_sharpness(image, scale))
-            if self._niqe and len(self._names) <= MOST_NIQE:
+            if self._niqe and method != 'bicubic' and len(self._names) <= MOST_NIQE:
                 values.setdefault('niqe', []).append(_niqe(image, scale))
         if 'teacher' in images:
             found = measure(images['student'], images['teacher'], {**_PSNR, 'crop_border': scale})

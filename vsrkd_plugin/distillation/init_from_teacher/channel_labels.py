@@ -14,41 +14,28 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vsrkd_plugin.adapters.contract import UNFIT
+from vsrkd_plugin.distillation.init_from_teacher.channel_nodes import (
+    ChannelNodes,
+    determines,
+    is_finer,
+    is_varying,
+    tensors,
+    varies,
+)
+from vsrkd_plugin.distillation.init_from_teacher.channel_operations import (
+    ALONG,
+    ATTENTIONS,
+    MOVES,
+    NORMS,
+    REDUCTIONS,
+    SPATIAL,
+    UNLABELLED,
+)
 from vsrkd_plugin.errors import first_line
 
 INPUT, OUTPUT = '<input>', '<output>'
 
-# Labels are floats (whole numbers, exact up to 2^24), so that every operation that takes activations takes them too. 0
-# stands for none: it is what padding with zeros writes.
 Labels = list[Tensor]  # none, one (an activation) or several (a weight: one for each of its dimensions)
-
-_MOVES = {
-    *('view', 'reshape', '_unsafe_view', '_reshape_alias', 'expand', 'permute', 'transpose', 't', 'slice', 'select'),
-    *('narrow', 'split', 'split_with_sizes', 'unsafe_split', 'chunk', 'unbind', 'squeeze', 'unsqueeze', 'cat'),
-    *('stack', 'roll', 'flip', 'clone', 'contiguous', 'alias', 'detach', 'lift_fresh', 'as_strided', 'index'),
-    *('index_select', 'gather', 'repeat', 'reflection_pad2d', 'replication_pad2d', 'pixel_shuffle', 'pixel_unshuffle'),
-    *('channel_shuffle', 'native_channel_shuffle', 'im2col', 'unfold', 'tril', 'triu', 'diagonal', 'movedim', 'rot90'),
-    *('slice_scatter', 'select_scatter', 'repeat_interleave', 'embedding', 'flatten', 'unflatten', 'swapaxes'),
-}
-_SPATIAL = {  # every channel for itself; positions in space change
-    *('upsample_nearest2d', '_upsample_nearest_exact2d', 'upsample_bilinear2d', 'upsample_bicubic2d'),
-    *('_upsample_bilinear2d_aa', '_upsample_bicubic2d_aa', 'avg_pool2d', '_adaptive_avg_pool2d', 'max_pool2d'),
-    *('adaptive_avg_pool2d', 'max_pool2d_with_indices', 'adaptive_max_pool2d', 'grid_sampler_2d'),
-}
-_ALONG = {'_softmax', '_log_softmax', 'softmax', 'native_dropout', '_to_copy', 'cumsum', 'hardswish', 'logcumsumexp'}
-_REDUCTIONS = {
-    *('mean', 'sum', 'amax', 'amin', 'var', 'std', 'var_mean', 'std_mean', 'linalg_vector_norm', 'norm', 'max', 'min'),
-    *('prod', 'logsumexp', 'median'),
-}
-_NORMS = {'native_batch_norm', '_native_batch_norm_legit_no_training', '_native_batch_norm_legit', 'cudnn_batch_norm'}
-_ATTENTIONS = {
-    *('_scaled_dot_product_flash_attention_for_cpu', '_scaled_dot_product_flash_attention'),
-    *('_scaled_dot_product_efficient_attention', '_scaled_dot_product_cudnn_attention'),
-}
-_UNLABELLED = {  # what is made anew, and orders of values, belong to no channel
-    *('zeros_like', 'ones_like', 'empty_like', 'full_like', 'rand_like', 'randn_like', 'new_zeros', 'new_ones'),
-    *('new_empty', 'new_full', 'new_empty_strided', 'sort', 'argsort', 'topk', 'bernoulli'),
-}
 
 
 class Operation(NamedTuple):
@@ -68,18 +55,13 @@ class Call(NamedTuple):
     output: int
 
 
-class ChannelLabels(TorchDispatchMode):
+class ChannelLabels(ChannelNodes, TorchDispatchMode):
     """Follows the channels of a network through `run`.
 
     Args:
         network: anything that torch computes eagerly.
 
     Attributes:
-        slots: (parameter or buffer, dimension) → its first node; a node stands for one index of that dimension.
-        flowing: nodes whose channel is one of activations, or is summed over; other dimensions (of a table, say) never
-            shrink.
-        pinned: nodes that meet what has no label: they cannot be chosen from.
-        marks: node → (module, group) of what keeps it apart from its like: attention heads, groups of a norm.
         replaced: parameters that the network sets by itself while it runs.
         operations, calls, made: what ran, for `sums`.
     """
@@ -87,13 +69,7 @@ class ChannelLabels(TorchDispatchMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.slots: dict[tuple[str, int], int] = {}
-        self.sizes: dict[tuple[str, int], int] = {}
-        self._parents: list[int] = []
-        self.flowing: set[int] = set()
-        self.pinned: set[int] = set()
         self.replaced: set[str] = set()
-        self.marks: dict[int, set[tuple[str, int]]] = {}
         self.operations: list[Operation] = []
         self.calls: list[Call] = []
         self.made: dict[int, list[tuple[int, int]]] = {}  # tensor → (operation, which of its results) that wrote it
@@ -108,39 +84,6 @@ class ChannelLabels(TorchDispatchMode):
             if value.is_floating_point() and value.ndim:
                 self._keep(value, self._named_labels(name, value))
                 self._places[id(value)] = (name, value.data_ptr())
-
-    # Nodes
-
-    def nodes(self, name: str, dim: int, size: int) -> Tensor:
-        """Labels of a slot, made where it is new."""
-        if (name, dim) not in self.slots:
-            self.slots[name, dim] = len(self._parents)
-            self.sizes[name, dim] = size
-            self._parents.extend(range(len(self._parents), len(self._parents) + size))
-        first = self.slots[name, dim]
-        return torch.arange(first + 1, first + 1 + size, dtype=torch.float32)
-
-    def root(self, node: int) -> int:
-        """What stands for all nodes that are one channel with this."""
-        while self._parents[node] != node:
-            self._parents[node] = self._parents[self._parents[node]]
-            node = self._parents[node]
-        return node
-
-    def _join(self, a: Tensor, b: Tensor) -> None:
-        """Labels of one shape: where both are some, they are one channel."""
-        both = (a > 0) & (b > 0)
-        nodes = len(self._parents) + 1
-        for pair in (a[both].long() * nodes + b[both].long()).unique().tolist():
-            first, second = sorted((self.root(pair // nodes - 1), self.root(pair % nodes - 1)))
-            self._parents[second] = first
-            self.flowing.update((first, second))
-
-    def _flow(self, *labels: Tensor) -> None:
-        self.flowing.update(node - 1 for label in labels for node in label.unique().long().tolist() if node)
-
-    def _pin(self, label: Tensor) -> None:
-        self.pinned.update(node - 1 for node in label.unique().long().tolist() if node)
 
     def _named_labels(self, name: str, value: Tensor) -> Labels:
         labels = []
@@ -167,7 +110,7 @@ class ChannelLabels(TorchDispatchMode):
             raise ValueError('expected a network that gives one image (n, c, h, w)')
         end = self.nodes(OUTPUT, 1, output.shape[1]).to(output.device).view(1, -1, 1, 1).expand(output.shape)
         for label in self.of(output):
-            self._join(label, end)
+            self.join(label, end)
         for name in (INPUT, OUTPUT):
             first = self.slots[name, 1]
             self.pinned.update(range(first, first + self.sizes[name, 1]))
@@ -219,9 +162,9 @@ class ChannelLabels(TorchDispatchMode):
         kwargs = kwargs or {}
         if self._deaf:
             return func(*args, **kwargs)
-        read = [self._number(value) for value in _tensors((args, kwargs))]
+        read = [self._number(value) for value in tensors((args, kwargs))]
         result = func(*args, **kwargs)
-        results = [value for value in _tensors(result)]
+        results = [value for value in tensors(result)]
         name = func.overloadpacket.__name__
         numbers = tuple(self._number(value) for value in results)
         factor = args[1] if name in ('mul', 'mul_') and isinstance(args[1], (int, float)) else None
@@ -236,7 +179,7 @@ class ChannelLabels(TorchDispatchMode):
             raise
         except UNFIT as error:
             raise ValueError(
-                f'{self._where()}: channels cannot be followed through {name}: {first_line(error)}'
+                f'{self.where()}: channels cannot be followed through {name}: {first_line(error)}'
             ) from error
         finally:
             self._deaf = False
@@ -247,16 +190,16 @@ class ChannelLabels(TorchDispatchMode):
     ) -> None:
         if not any(value.is_floating_point() or value.is_complex() for value in results):
             return
-        labelled = any(self.of(value) for value in _tensors((args, kwargs)))
+        labelled = any(self.of(value) for value in tensors((args, kwargs)))
         plain = name[:-1] if name.endswith('_') and not name.startswith('__') else name
         out = results[0]
         if plain == 'copy':
             self._keep(out, self._fitted(self.of(args[1]), args[1].shape, out))
-        elif plain in ('constant_pad_nd', *_MOVES):
+        elif plain in ('constant_pad_nd', *MOVES):
             self._move(func, plain, args, kwargs, results, labelled)
         elif plain in ('fill', 'zero'):
             self._keep(out, [torch.zeros_like(label) for label in self.of(out)])
-        elif not labelled or plain in _UNLABELLED:
+        elif not labelled or plain in UNLABELLED:
             return
         elif plain == 'convolution':
             self._keep(out, self._convolution(args, out))
@@ -267,17 +210,17 @@ class ChannelLabels(TorchDispatchMode):
             if plain in ('addmm', 'baddbmm'):
                 labels = self._meeting([(labels, out.shape), (self.of(args[0]), args[0].shape)], out)
             self._keep(out, labels)
-        elif plain in _ATTENTIONS:
+        elif plain in ATTENTIONS:
             query, key, value = ([label.reshape(-1, *label.shape[-2:]) for label in self.of(part)] for part in args[:3])
             size = (args[0].shape[-2], args[1].shape[-2])
             weights = self._product(query, [label.transpose(1, 2) for label in key], size)
             self._keep(out, [label.reshape(out.shape) for label in self._product(weights, value, out.shape[-2:])])
-        elif plain in _SPATIAL:
-            labels = [self._steady(label, (2, 3))[:, :, None, None] for label in self.of(args[0])]
+        elif plain in SPATIAL:
+            labels = [self.steady(label, (2, 3))[:, :, None, None] for label in self.of(args[0])]
             self._keep(out, [label.expand(out.shape).clone() for label in labels])
-        elif plain in _ALONG:
+        elif plain in ALONG:
             self._keep(out, [label.clone() for label in self.of(args[0])])
-        elif plain in _REDUCTIONS:
+        elif plain in REDUCTIONS:
             self._reduce(func, args, kwargs, results)
         elif plain == 'native_layer_norm':
             operands = [(self.of(value), value.shape) for value in (args[0], *args[2:4]) if value is not None]
@@ -285,21 +228,21 @@ class ChannelLabels(TorchDispatchMode):
         elif plain == 'native_group_norm':
             self._keep(out, self._channelwise(args[0], args[1:3], out))
             for label in self.of(out):
-                channels = self._steady(label, (0, *range(2, label.ndim)))
+                channels = self.steady(label, (0, *range(2, label.ndim)))
                 if args[6] > 1:
-                    self._mark(channels.view(args[6], -1))
-        elif plain in _NORMS:
+                    self.mark(channels.view(args[6], -1))
+        elif plain in NORMS:
             self._keep(out, self._channelwise(args[0], args[1:5], out))
         elif torch.Tag.pointwise in func.tags or plain == '_prelu_kernel':
-            operands = [(self.of(value), value.shape) for value in _tensors((args, kwargs))]
+            operands = [(self.of(value), value.shape) for value in tensors((args, kwargs))]
             plainly = [shape for labels, shape in operands if not any(bool(label.any()) for label in labels)]
             if plain in ('add', 'sub') and out.shape in plainly:
                 # A matrix that is no weight, added to one: an identity, say, which ties rows to columns.
                 for label in (label for labels, _ in operands if len(labels) > 1 for label in labels):
-                    self._pin(label)
+                    self.pin(label)
             self._keep(out, self._meeting(operands, out))
         else:
-            raise ValueError(f'{self._where()}: no rule is known for the operation {name}')
+            raise ValueError(f'{self.where()}: no rule is known for the operation {name}')
 
     def _replaced(self, arguments: Any) -> None:
         """Weights that a network has set (`weight.data = …`) since it was looked at: labels of what it has set.
@@ -307,7 +250,7 @@ class ChannelLabels(TorchDispatchMode):
         Raises:
             ValueError: where that comes from is not known.
         """
-        for value in _tensors(arguments):
+        for value in tensors(arguments):
             name, place = self._places.get(id(value), ('', 0))
             if not name or value.data_ptr() == place:
                 continue
@@ -319,7 +262,7 @@ class ChannelLabels(TorchDispatchMode):
             self.replaced.add(name)
             self._meeting([(self.of(part), part.shape) for part in (value, source)], value)
 
-    def _where(self) -> str:
+    def where(self) -> str:
         """The module at work, for messages and marks."""
         return self._modules[-1] if self._modules and self._modules[-1] else type(self.network).__name__
 
@@ -329,7 +272,7 @@ class ChannelLabels(TorchDispatchMode):
         self, func: Any, name: str, args: Any, kwargs: dict[str, Any], results: list[Tensor], labelled: bool
     ) -> None:
         """The same to the labels as to the data; labels of several operands side by side."""
-        sources = [value for value in _tensors((args, kwargs)) if value.is_floating_point()]
+        sources = [value for value in tensors((args, kwargs)) if value.is_floating_point()]
         if not labelled:
             if len(sources) != 1 or func._schema.returns[0].alias_info is None:
                 return
@@ -353,7 +296,7 @@ class ChannelLabels(TorchDispatchMode):
             elif name in ('contiguous', 'clone'):
                 moved.append([label_of(args[0]).clone()])
             else:
-                moved.append(list(_tensors(func(*label_of(args), **{k: label_of(v) for k, v in kwargs.items()}))))
+                moved.append(list(tensors(func(*label_of(args), **{k: label_of(v) for k, v in kwargs.items()}))))
         for which, value in enumerate(results):
             self._labels.pop(id(value), None) if value is not sources[0] else None
             self._keep(value, [part[which] for part in moved])
@@ -362,35 +305,35 @@ class ChannelLabels(TorchDispatchMode):
         x, weight, bias, transposed, groups = args[0], args[1], args[2], args[6], args[8]
         inner, outer = (0, 1) if transposed else (1, 0)  # dimensions of the weight
         spatial = tuple(range(2, x.ndim))
-        channels = [self._steady(label, (0, *spatial)) for label in self.of(x) if _varies(label, 1) or x.shape[1] == 1]
-        samples = [self._steady(label, (1, *spatial)) for label in self.of(x) if _varies(label, 0)]
+        channels = [self.steady(label, (0, *spatial)) for label in self.of(x) if varies(label, 1) or x.shape[1] == 1]
+        samples = [self.steady(label, (1, *spatial)) for label in self.of(x) if varies(label, 0)]
         rows, columns = [], []
         for label in self.of(weight):
-            by_row, by_column = _varies(label, outer), _varies(label, inner)
+            by_row, by_column = varies(label, outer), varies(label, inner)
             if by_row or not by_column:
-                rows.append(self._steady(label, (inner, *spatial)))
+                rows.append(self.steady(label, (inner, *spatial)))
             if by_column:  # by both: a diagonal, whose channels are read and given
-                columns.append(self._steady(label, (outer, *spatial)))
+                columns.append(self.steady(label, (outer, *spatial)))
         name, _ = self._places.get(id(weight), ('', 0))
         if name and groups == 1 and weight.shape[inner] == 1:  # one channel, where a wider network reads several
             columns = [self.nodes(name, inner, 1).to(x.device)]
         if transposed and groups > 1:
-            raise ValueError(f'{self._where()}: no rule is known for a transposed convolution in groups')
+            raise ValueError(f'{self.where()}: no rule is known for a transposed convolution in groups')
         if groups > 1 and groups == x.shape[1]:
             for channel in channels:
                 for row in rows:
-                    self._join(channel.repeat_interleave(len(row) // groups), row)
+                    self.join(channel.repeat_interleave(len(row) // groups), row)
         else:
             for channel in channels:
                 for column in columns:
-                    self._contract(channel, column.repeat(groups) if groups > 1 else column)
+                    self.contract(channel, column.repeat(groups) if groups > 1 else column)
             if groups > 1:  # every group keeps its like
                 for row in rows:
-                    self._join(row.view(groups, -1)[:1].expand(groups, -1).reshape(-1), row)
+                    self.join(row.view(groups, -1)[:1].expand(groups, -1).reshape(-1), row)
             if not channels:
                 for column in columns:
-                    self._pin(column)
-        self._flow(*rows, *samples)
+                    self.pin(column)
+        self.flow(*rows, *samples)
         labels = [row.view(1, -1, *(1 for _ in spatial)).expand(out.shape).clone() for row in rows]
         labels += [sample.view(-1, 1, *(1 for _ in spatial)).expand(out.shape).clone() for sample in samples]
         if bias is not None:
@@ -410,39 +353,24 @@ class ChannelLabels(TorchDispatchMode):
         free: list[list[Tensor]] = [[], []]
         for side, (labels, dim) in enumerate(((first, 2), (second, 1))):
             for label in labels:
-                over_one = label.shape[dim] == 1 and len(labels) == 1 and not _varies(label, 3 - dim)
-                if _varies(label, dim) or over_one:
-                    contracted[side].append(self._steady(label, (3 - dim,)))
+                over_one = label.shape[dim] == 1 and len(labels) == 1 and not varies(label, 3 - dim)
+                if varies(label, dim) or over_one:
+                    contracted[side].append(self.steady(label, (3 - dim,)))
                 else:
                     free[side].append(label.select(dim, 0))
         for one in contracted[0]:
             for other in contracted[1]:
-                self._contract(one, other)
+                self.contract(one, other)
         for label in (*contracted[0], *contracted[1]):
             if not (contracted[0] and contracted[1]):
-                self._pin(label)
+                self.pin(label)
         for label in (*contracted[0], *contracted[1], *free[0], *free[1]):
-            if len(label) > 1 and _varies(label, 0):
-                self._mark(label)
-        self._flow(*free[0], *free[1])
+            if len(label) > 1 and varies(label, 0):
+                self.mark(label)
+        self.flow(*free[0], *free[1])
         labels = [label[:, :, None] for label in free[0]] + [label[:, None, :] for label in free[1]]
         labels = [label.expand(-1, *size) for label in labels]
-        return [label for label in labels if not any(_is_finer(other, label) for other in labels)]
-
-    def _contract(self, one: Tensor, other: Tensor) -> None:
-        self._join(one, other)
-        self._pin(one[other == 0])
-        self._pin(other[one == 0])
-
-    def _mark(self, groups: Tensor) -> None:
-        """Labels of `(groups, …)`: distinct rows are kept apart."""
-        rows = groups.flatten(1)
-        seen: dict[tuple[float, ...], int] = {}
-        for row in rows.unique(dim=0).tolist() if len(rows) > 1 else []:
-            seen[tuple(row)] = len(seen)
-        for row, number in seen.items():
-            for node in set(row) - {0.0}:
-                self.marks.setdefault(int(node) - 1, set()).add((self._where(), number))
+        return [label for label in labels if not any(is_finer(other, label) for other in labels)]
 
     def _channelwise(self, x: Tensor, vectors: Sequence[Tensor | None], out: Tensor) -> Labels:
         shape = (1, -1, *(1 for _ in range(x.ndim - 2)))
@@ -464,20 +392,13 @@ class ChannelLabels(TorchDispatchMode):
         kept = []
         for label in self.of(x):
             rest = [dim for dim in range(x.ndim) if dim not in dims]
-            if any(_varies(label, dim) for dim in rest) or not any(_varies(label, dim) for dim in dims):
-                kept.append(self._steady(label, dims))
+            if any(varies(label, dim) for dim in rest) or not any(varies(label, dim) for dim in dims):
+                kept.append(self.steady(label, dims))
             else:
-                self._flow(label)
+                self.flow(label)
         for value in results:
             if value.is_floating_point():
                 self._keep(value, [label.reshape(value.shape) for label in kept])
-
-    def _steady(self, label: Tensor, dims: tuple[int, ...]) -> Tensor:
-        """A label without some dimensions; the labels that change along them are one channel."""
-        top = label.amax(dims, keepdim=True)
-        if ((label != top) & (label > 0)).any():
-            self._join(label, top.expand_as(label))
-        return top.squeeze(dims)
 
     def _fitted(self, labels: Labels, shape: Sequence[int], out: Tensor) -> Labels:
         return [label.expand(out.shape) for label in labels] or [torch.zeros_like(out, dtype=torch.float32)]
@@ -492,8 +413,8 @@ class ChannelLabels(TorchDispatchMode):
                 new = (label.reshape(full), full)
                 if not met or not self._absorbed(met, new, single):
                     met.append(new)
-        if len(met) > 1 and any(_is_varying(label) for label, _ in met):
-            met = [(label, shape) for label, shape in met if _is_varying(label)]  # of one channel: a gate, a scale
+        if len(met) > 1 and any(is_varying(label) for label, _ in met):
+            met = [(label, shape) for label, shape in met if is_varying(label)]  # of one channel: a gate, a scale
         return [label.expand(out.shape).clone(memory_format=torch.contiguous_format) for label, _ in met]
 
     def _absorbed(
@@ -509,12 +430,12 @@ class ChannelLabels(TorchDispatchMode):
                     met[index] = (torch.maximum(a.expand(shape), b.expand(shape)), tuple(shape))
                     return True
                 continue
-            if _is_varying(a) != _is_varying(b):
+            if is_varying(a) != is_varying(b):
                 continue
             broad = [(dim, a_shape[dim] > b_shape[dim]) for dim in range(len(shape)) if a_shape[dim] != b_shape[dim]]
-            across = [a_wide for dim, a_wide in broad if _varies(a if a_wide else b, dim)]
+            across = [a_wide for dim, a_wide in broad if varies(a if a_wide else b, dim)]
             wide_a, wide_b = a.expand(shape), b.expand(shape)
-            knows_b, knows_a = _determines(wide_a, wide_b), _determines(wide_b, wide_a)
+            knows_b, knows_a = determines(wide_a, wide_b), determines(wide_b, wide_a)
             if across:  # broadcast over channels: a gate of a head, an outer product
                 if all(across) and knows_b:
                     return True
@@ -523,42 +444,7 @@ class ChannelLabels(TorchDispatchMode):
                     return True
                 continue
             if knows_a or knows_b or single:
-                self._join(wide_a, wide_b)
+                self.join(wide_a, wide_b)
                 met[index] = (torch.where(wide_a > 0, wide_a, wide_b), tuple(shape))
                 return True
         return False
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested arguments, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _varies(label: Tensor, dim: int) -> bool:
-    return label.shape[dim] > 1 and bool((label != label.narrow(dim, 0, 1)).any())
-
-
-def _is_varying(label: Tensor) -> bool:
-    some = label[label > 0]
-    return len(some) > 1 and bool((some != some[0]).any())
-
-
-def _is_finer(a: Tensor, b: Tensor) -> bool:
-    """Whether `b` says no more than `a`: of which head a channel is, say."""
-    return a is not b and bool(((a > 0) & (b > 0)).any()) and _determines(a, b) and not _determines(b, a)
-
-
-def _determines(a: Tensor, b: Tensor) -> bool:
-    """Whether each label of `a` meets one label of `b` only."""
-    both = (a > 0) & (b > 0)
-    one, other = a[both].long(), b[both]
-    seen = other.new_zeros(int(one.max()) + 1)
-    seen[one] = other
-    return bool((seen[one] == other).all())
