@@ -225,3 +225,9 @@ def test_a_network_named_without_its_type_is_told() -> None:
 def test_a_named_video_network_is_one() -> None:
     options = {'type': 'RLSP', 'num_feat': 8, 'num_layer': 3, 'upscale': 2}
     assert named_candidate('x.pth', build_network(dict(options)).state_dict(), options).is_video
+
+
+def test_quantised_weights_are_refused() -> None:
+    weights = {name: (value * 100).to(torch.int8) for name, value in weights_of(NETWORKS[0]).items()}
+    with pytest.raises(UserError, match=r'body\.0\.weight holds int8: quantised weights'):
+        recognise('x.pth', weights)

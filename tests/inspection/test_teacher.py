@@ -316,3 +316,10 @@ def test_the_range_of_a_network_that_sharpens_is_found_out_by_a_photograph() -> 
 
     found = inspect_module(Sharpens(0.0, 255.0))
     assert found.value_range == (0.0, 255.0)
+
+
+def test_a_network_in_half_precision_is_tried_in_full_and_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = build_network({'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 2}).half().train()
+    found = inspect_module(network)
+    assert found.scales == (2,) and next(network.parameters()).dtype == torch.float16 and network.training

@@ -66,7 +66,7 @@ def recognise(path: str, weights: Mapping[str, Tensor]) -> list[Candidate]:
             finite, or is of no known family: tells which were looked at and what comes near.
     """
     _refuse_others(path, weights)
-    _refuse_not_finite(path, weights)
+    _refuse_broken(path, weights)
     near: list[tuple[float, str]] = []
     for named in _without_prefixes(weights):
         for family in FAMILIES:
@@ -85,7 +85,7 @@ def named_candidate(path: str, weights: Mapping[str, Tensor], options: dict[str,
     Raises:
         UserError: it cannot be built so, or the weights do not fit it.
     """
-    _refuse_not_finite(path, weights)
+    _refuse_broken(path, weights)
     if not isinstance(options.get('type'), str):
         raise UserError(f'--network: expected TYPE or {{type: TYPE, …}}, got {options}')
     try:
@@ -210,8 +210,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _refuse_not_finite(path: str, weights: Mapping[str, Tensor]) -> None:
+def _refuse_broken(path: str, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
+        if value.ndim > 3 and not value.is_floating_point() and name.endswith('weight'):
+            kind = str(value.dtype).removeprefix('torch.')
+            raise UserError(f'{path}: {name} holds {kind}: quantised weights; expected those before quantisation')
         if value.is_floating_point() and not torch.isfinite(value).all():
             bad = int((~torch.isfinite(value)).sum())
             raise UserError(f'{path}: {name} holds {bad:,} values that are not finite; the checkpoint is damaged')
