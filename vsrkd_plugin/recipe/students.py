@@ -203,7 +203,9 @@ def _narrower(found: Inspection, speedup: float) -> Iterator[dict[str, Any]]:
 
 
 def _default_widths(name: str) -> dict[str, int]:
-    """How wide a registered class is that is told nothing."""
+    """How wide a registered class is that is told nothing; nothing of one that is not registered (a module)."""
+    if name not in ARCH_REGISTRY:
+        return {}
     parameters = inspect.signature(ARCH_REGISTRY.get(name)).parameters
     defaults = {key: parameters[key].default for key in _WIDTHS if key in parameters}
     return {key: value for key, value in defaults.items() if isinstance(value, int)}
