@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -15,9 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         from vsrkd_plugin.registration import register_all
+        from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
-        register_all(args.imports)
-        return args.run(args)
+        with subnormals_as_zero():
+            register_all(args.imports)
+            return args.run(args)
     except UserError as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return 2
@@ -27,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingInterrupted as error:
         print(f'basicsr: {error}', file=sys.stderr)
         return 128 + error.signal_number
+    except KeyboardInterrupt:  # where nothing is to be saved
+        print('basicsr: interrupted', file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:

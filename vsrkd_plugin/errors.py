@@ -32,7 +32,9 @@ class TrainingInterrupted(Exception):
     """A signal ended a training; its state is saved. Exit status 128 + the signal's number, as shells expect."""
 
     def __init__(self, signal_number: int, iteration: int) -> None:
-        super().__init__(f'interrupted after iteration {iteration:,}; go on with the same command and --auto_resume')
+        super().__init__(
+            f'interrupted after iteration {iteration:,}; go on with the same command (of train with --auto_resume)'
+        )
         self.signal_number = signal_number
 
 

@@ -13,6 +13,7 @@ from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
 from vsrkd_plugin.adapters.image_sr import freeze
 from vsrkd_plugin.config.plan import DistillationPlan
+from vsrkd_plugin.config.validating import checked_contract
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import build, inspect_module
 from vsrkd_plugin.models.schedulers import make_scheduler
@@ -23,8 +24,10 @@ from vsrkd_plugin.recipe.budget import iterations_for, time_task
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import SPEEDUP, of_module, own_student, propose
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
 
+@subnormals_as_zero()
 def distill(
     teacher: nn.Module,
     scale: int | None = None,
@@ -65,16 +68,16 @@ def distill(
     started = time.monotonic()
     register()
     with unnoticed():
-        found = inspect_module(teacher, scale, contract)
+        found = inspect_module(teacher, scale, checked_contract(contract or {}, 'contract'))
         if isinstance(student, nn.Module):
-            proposal = of_module(found, student)
+            proposal = of_module(found, student.cpu().float())
         else:
             proposal = propose(found, None, speedup) if student is None else own_student(found, student)
             student = proposal.build()
     recipe = Recipe('distill', found, proposal, weights='(a module)', seed=seed)
     on = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     plan = _plan(recipe, options or {}, on)
-    ours = place(comply(student, None, proposal.options), on)
+    ours = place(comply(student, proposal.contract, proposal.options), on)
     theirs = keep_tail_in_fp32(freeze(place(build(found), on)))
     state = {name: value.clone() for name, value in ours.state_dict().items()}
     with unnoticed():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from tiny_training import few_threads
 from torch import Tensor
 
 from vsrkd_plugin.cli import main
+from vsrkd_plugin.commands import distill
 from vsrkd_plugin.recipe import budget
 from vsrkd_plugin.registration import register
 
@@ -104,8 +106,8 @@ def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, 'run', stopped)
-    with pytest.raises(KeyboardInterrupt):
-        main(['distill', teacher, '--budget', '1m'])
+    assert main(['distill', teacher, '--budget', '1m']) == 130
+    assert capsys.readouterr().err.endswith('basicsr: interrupted\n')
     written = (tmp_path / 'runs' / 't' / 'options.yml').read_text()
     monkeypatch.setattr(train, 'run', stock)
     other = save(tmp_path / 'other.pth')
@@ -124,9 +126,20 @@ def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         (['--inputs', 'none'], '--inputs none: no such folder'),
         (['--budget', 'soon'], '--budget: expected a time'),
         (['--contract', 'x'], r'--contract: expected \{key: value\}, got x'),
+        (['--contract', '{size_multiple: 0}'], '--contract, size_multiple: expected a whole number > 0, got 0'),
+        (['--contract', '{min_size: 1.5}'], '--contract, min_size: expected'),
+        (['--contract', '{value_range: [0, .inf]}'], '--contract, value_range: expected two numbers'),
+        (['--contract', '{range: [0, 255]}'], "--contract: unknown key 'range'; known are channels, value_range"),
+        (['--contract', '{1: 2}'], '--contract: unknown key 1'),
         (['--network', 'NoSuchNet'], '--network NoSuchNet: cannot be built'),
         (['--speedup', '1000'], 'no Compact is so small|no narrower network'),
         (['-o', 't.pth'], '-o t.pth: is a file'),
+        (['-o', 't.pth/x'], '-o t.pth/x: cannot be written to'),
+        (['--speedup', '0'], '--speedup: expected a number above 0'),
+        (['--speedup', 'nan'], '--speedup: expected a number above 0'),
+        (['--seed', '-1'], '--seed: expected a whole number'),
+        (['--budget', '9' * 400], '--budget: expected a time'),
+        (['--network', '{num_feat: 3}'], '--network: expected TYPE'),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
@@ -163,3 +176,93 @@ def test_what_it_was_written_by_is_not_run(tmp_path: Path, capsys) -> None:
     torch.save({'params': {'a': Tensor([1.0])}, 'x': Evil()}, tmp_path / 'evil.pth')
     assert main(['inspect', str(tmp_path / 'evil.pth')]) == 2
     assert not (tmp_path / 'trap').exists()
+
+
+def test_a_student_of_another_scale_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / 't.pth')
+    for change in ({'upscale': 3}, {'num_in_ch': 1, 'num_out_ch': 1}):
+        (tmp_path / 's.yml').write_text(yaml.safe_dump({**TEACHER, 'num_feat': 8, **change}))
+        assert main(['distill', 't.pth', '--student', 's.yml']) == 2
+        assert 'cannot take the place of the teacher' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['teacher.pth', 'upscale.yml', 'report.md', 'options.yml'])
+def test_what_a_folder_holds_is_not_overwritten(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    teacher = save(tmp_path / 'teacher.pth', prefix='generator.')  # a copy of it would be called so too
+    if name != 'teacher.pth':
+        teacher = str((tmp_path / 'teacher.pth').rename(tmp_path / 't.pth'))
+        (tmp_path / name).write_text('name: mine')
+    before = (tmp_path / name).read_bytes()
+    assert main(['distill', teacher, '-o', '.', '--budget', '1m']) == 2
+    assert name in capsys.readouterr().err and (tmp_path / name).read_bytes() == before
+
+
+def test_a_copied_teacher_is_told_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
+    monkeypatch.chdir(tmp_path)
+    from vsrkd_plugin.commands import train
+
+    calls = []
+
+    def stopped(args) -> int:
+        calls.append(args.opt)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, 'run', stopped)
+    teacher, other = (save(tmp_path / f'{name}.pth', prefix='generator.') for name in 'ab')
+    assert main(['distill', teacher, '-o', 'out', '--budget', '1m']) == 130
+    assert main(['distill', other, '-o', 'out']) == 2
+    assert f'is of another teacher, {teacher}' in capsys.readouterr().err
+    assert main(['distill', teacher, '-o', 'out']) == 130
+    assert len(calls) == 2
+
+
+def test_of_several_processes_it_is_not_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert main(['distill', save(tmp_path / 't.pth')]) == 2
+    assert 'is for one process, 2 were started' in capsys.readouterr().err
+
+
+def test_own_pictures_and_kinds_are_for_image_teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = save(tmp_path / 'v.pth', {'type': 'RLSP', 'num_feat': 16, 'num_layer': 3, 'upscale': 2})
+    for words, message in (
+        (['--inputs', '.'], '--inputs: is for teachers of images'),
+        (['--student', 'compact'], 'RLSP'),
+    ):
+        assert main(['distill', video, *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_video_student_comes_without_options_for_pictures(tmp_path: Path) -> None:
+    opt = {
+        'name': 'x',
+        'scales': [2],
+        'model_type': 'VideoDataFreeDistillationModel',
+        'network_g': {'type': 'RLSP', 'num_feat': 8},
+    }
+    (tmp_path / 'options.yml').write_text(yaml.safe_dump(opt))
+    models = tmp_path / 'experiments' / 'x' / 'models'
+    models.mkdir(parents=True)
+    torch.save({'params': {'a': torch.ones(1)}}, models / 'net_g_latest.pth')
+    distill._finish(tmp_path / 'options.yml', tmp_path, None)
+    assert (tmp_path / 'student.pth').exists() and not (tmp_path / 'upscale.yml').exists()
+
+
+def test_the_last_line_can_be_typed_as_it_stands(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / 'my students'
+    models = folder / 'experiments' / 'x' / 'models'
+    models.mkdir(parents=True)
+    contract = {'value_range': [0, 255]}
+    opt = {'name': 'x', 'model_type': 'DataFreeDistillationModel', 'scales': [2], 'network_g': TEACHER,
+           'contract_g': contract}  # fmt: skip
+    (folder / 'options.yml').write_text(yaml.safe_dump(opt))
+    torch.save({'params': {'a': torch.ones(1)}}, models / 'net_g_latest.pth')
+    distill._finish(folder / 'options.yml', folder, ['my_archs'])
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[words.index('-opt') + 1] == str(folder / 'upscale.yml') and words[-2:] == ['--import', 'my_archs']
+    assert yaml.safe_load((folder / 'upscale.yml').read_text())['contract_g'] == contract

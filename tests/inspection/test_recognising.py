@@ -203,3 +203,31 @@ def test_a_family_of_several_classes_is_built_of_the_right_one() -> None:
     original = RealPLKSR(dim=16, n_blocks=2, upscaling_factor=2)
     (found,) = recognise('x.pth', original.state_dict())
     assert found.options['model'] == 'RealPLKSR' and type(found.build()) is RealPLKSR
+
+
+@pytest.mark.parametrize('name', ['body.conv.weight', 'body.x', 'input.weight', 'IMDB.c4.weight', 'body.' + '9' * 5000])
+def test_names_of_a_stranger_s_network_are_told_of_and_not_stumbled_over(name: str) -> None:
+    with pytest.raises(UserError, match='of no known family'):
+        recognise('x.pth', {name: CONV})
+
+
+def test_no_network_is_built_of_more_layers_than_a_file_holds() -> None:
+    weights = {**weights_of(NETWORKS[0]), 'body.300000000.weight': torch.zeros(9, 24, 3, 3)}
+    with pytest.raises(UserError, match='of no known family'):
+        recognise('x.pth', weights)
+
+
+def test_a_network_named_without_its_type_is_told() -> None:
+    with pytest.raises(UserError, match='--network: expected TYPE or'):
+        named_candidate('x.pth', {'head.weight': CONV}, {'num_feat': 3})
+
+
+def test_a_named_video_network_is_one() -> None:
+    options = {'type': 'RLSP', 'num_feat': 8, 'num_layer': 3, 'upscale': 2}
+    assert named_candidate('x.pth', build_network(dict(options)).state_dict(), options).is_video
+
+
+def test_quantised_weights_are_refused() -> None:
+    weights = {name: (value * 100).to(torch.int8) for name, value in weights_of(NETWORKS[0]).items()}
+    with pytest.raises(UserError, match=r'body\.0\.weight holds int8: quantised weights'):
+        recognise('x.pth', weights)

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.inspection import teacher as inspecting
+from vsrkd_plugin.inspection.clips import _FRAMES, _moving_photograph
 from vsrkd_plugin.inspection.describing import in_words
+from vsrkd_plugin.inspection.recognising import Candidate
 from vsrkd_plugin.inspection.restoring import CONDITIONS, Gain, photographs, restoration
 from vsrkd_plugin.inspection.teacher import inspect_module, inspect_teacher
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -212,6 +215,96 @@ def test_a_family_that_its_author_ranges_otherwise(tmp_path: Path) -> None:
     assert found.by_condition['clean'].network > 20
 
 
+@pytest.mark.parametrize('scale', [1, 2, 3, 4, 8])
+def test_a_photograph_in_motion_is_whole_at_every_scale(scale: int) -> None:
+    assert _moving_photograph(scale).shape == (_FRAMES, 3, 64 * scale, 64 * scale)
+
+
+def save(path: Path, network: nn.Module) -> str:
+    torch.save(network.state_dict(), path)
+    return str(path)
+
+
+def test_a_video_network_of_two_times_is_measured(tmp_path: Path) -> None:
+    network = build_network({'type': 'RLSP', 'num_feat': 8, 'num_layer': 3, 'upscale': 2})
+    found = inspect_teacher(save(tmp_path / 't.pth', network))
+    assert found.is_video and found.scales == (2,) and len(found.gains) == 2
+
+
+class Unshuffling(nn.Module):
+    """Reads 4x4 pixels as channels, which no attribute tells; x2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(48, 192, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.layer(F.pixel_unshuffle(x, 4)), 8)
+
+
+class OfThreeFrames(nn.Module):
+    """A video network of a window of three frames; x2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(9, 12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 3:
+            raise ValueError('expected three frames')
+        return F.pixel_shuffle(self.layer(x.flatten(1, 2)), 2)
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cls in (Unshuffling, OfThreeFrames):
+        monkeypatch.setitem(ARCH_REGISTRY._obj_map, cls.__name__, cls)
+
+
+def test_a_network_that_unshuffles_its_input_takes_rgb(own: None, tmp_path: Path) -> None:
+    found = inspect_teacher(save(tmp_path / 't.pth', Unshuffling()), {'type': 'Unshuffling'})
+    assert found.channels == 3 and found.scales == (2,)
+    assert found.contract == {'channels': 3, 'size_multiple': 4}
+
+
+def test_a_video_network_of_one_s_own_is_found_to_be_one(own: None, tmp_path: Path) -> None:
+    found = inspect_teacher(save(tmp_path / 't.pth', OfThreeFrames()), {'type': 'OfThreeFrames'})
+    assert found.is_video and found.scales == (2,) and found.window == 3
+
+
+def test_one_way_to_build_a_network_that_fails_does_not_refuse_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = (Candidate({'type': name}, {}, network=Bicubic()) for name in ('good', 'bad'))
+    for part in (bad.network.weight, good.network.weight):
+        part.requires_grad_(False)
+    bad.network.forward = lambda x: x[..., :3]
+    monkeypatch.setattr(inspecting, 'read_weights', lambda path: {})
+    monkeypatch.setattr(inspecting, 'recognise', lambda path, weights: [bad, good])
+    assert inspect_teacher('t.pth').options['type'] == 'good'
+    monkeypatch.setattr(inspecting, 'recognise', lambda path, weights: [bad, bad])
+    with pytest.raises(UserError, match='the bad that it fits'):
+        inspect_teacher('t.pth')
+
+
+class AtHRSize(nn.Module):
+    """As SRCNN: its input is enlarged before, which it does not say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.01 * self.layer(x)
+
+
+def test_a_network_that_works_at_hr_size_serves_every_scale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'AtHRSize', AtHRSize)
+    file = save(tmp_path / 't.pth', AtHRSize())
+    with pytest.raises(UserError, match=r"--contract '\{pre_upsampling: true\}' says"):
+        inspect_teacher(file, {'type': 'AtHRSize'})
+    found = inspect_teacher(file, {'type': 'AtHRSize'}, {'pre_upsampling': True})
+    assert found.scales == (2, 3, 4) and found.channels == 1
+
+
 def test_the_range_of_a_network_that_sharpens_is_found_out_by_a_photograph() -> None:
     """On a smooth image such a network is near bicubic in no range."""
 
@@ -223,3 +316,10 @@ def test_the_range_of_a_network_that_sharpens_is_found_out_by_a_photograph() -> 
 
     found = inspect_module(Sharpens(0.0, 255.0))
     assert found.value_range == (0.0, 255.0)
+
+
+def test_a_network_in_half_precision_is_tried_in_full_and_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = build_network({'type': 'SRVGGNetCompact', 'num_feat': 4, 'num_conv': 1, 'upscale': 2}).half().train()
+    found = inspect_module(network)
+    assert found.scales == (2,) and next(network.parameters()).dtype == torch.float16 and network.training

@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from basicsr.data.single_image_dataset import SingleImageDataset
 from tiny_training import build
+from torch.utils.data import DataLoader
 
+from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import NetworkContract
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel, super_resolve
@@ -66,3 +71,25 @@ def test_a_network_of_luma_takes_colours() -> None:
     network, lq = VDSR(num_feat=4, num_block=1), torch.rand(1, 3, 8, 6)
     torch.testing.assert_close(super_resolve(network, lq, 3, False), network(lq, scale=3))  # enlarges chroma itself
     assert super_resolve(network, lq[:, :1], 3, False).shape == (1, 1, 24, 18)
+
+
+@pytest.mark.parametrize('scale', [2, 4])
+def test_pictures_of_no_scale_are_enlarged_by_that_of_the_options(
+    model: MultiScaleSRModel, scale: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((8, 6, 3), np.uint8))
+    io = {'io_backend': {'type': 'disk'}}
+    dataset = SingleImageDataset({'name': 'x', 'dataroot_lq': str(tmp_path), 'scale': scale, **io})
+    options = {'val': {'suffix': None}, 'name': 'x', 'path': {'visualization': tmp_path}, 'is_train': False}
+    model.opt, sizes = options, []
+    monkeypatch.setattr('basicsr.models.sr_model.imwrite', lambda image, path: sizes.append(image.shape))
+    model.nondist_validation(DataLoader(dataset), 0, None, True)
+    assert sizes == [(8 * scale, 6 * scale, 3)]
+
+
+@pytest.mark.parametrize('colours', [1, 3])
+def test_a_network_that_works_at_hr_size_is_given_it(colours: int) -> None:
+    network = comply(torch.nn.Conv2d(1, 1, 3, padding=1), {'pre_upsampling': True})
+    lq = torch.rand(1, colours, 8, 6)
+    assert super_resolve(network, lq, 3, False).shape == (1, colours, 24, 18)
+    assert super_resolve(network, lq, 3, True).shape == (1, colours, 8, 6)

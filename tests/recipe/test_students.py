@@ -1,11 +1,19 @@
 """Students that are proposed: as cheap as asked for, of the right family."""
 
+from pathlib import Path
+
 import pytest
+import torch
 from basicsr.archs import build_network
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tests.recipe.teachers import COMPACT, EDSR, RLSP, VDSR, inspected
+from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.inspection.teacher import Inspection
+from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
+from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import own_student, propose
 from vsrkd_plugin.registration import register
 
@@ -55,3 +63,36 @@ def test_a_student_of_one_s_own() -> None:
     assert not other.starts_from_teacher
     with pytest.raises(UserError, match='--student: EDSR cannot be built'):
         own_student(found, {'type': 'EDSR', 'no_such': 1})
+
+
+class Wide(nn.Module):
+    """A network of one's own in [0, 255], for multiples of 4, which says neither; x2."""
+
+    def __init__(self, num_feat: int = 32) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(48, num_feat, 3, padding=1)
+        self.tail = nn.Conv2d(num_feat, 192, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.tail(F.relu(self.head(F.pixel_unshuffle(x - 127.5, 4)))) / 10
+        return F.pixel_shuffle(y, 8) + F.interpolate(x, scale_factor=2, mode='bicubic')
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inspection:
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'Wide', Wide)
+    torch.manual_seed(0)
+    torch.save(Wide().state_dict(), tmp_path / 'wide.pth')
+    contract = {'value_range': [0, 255]}
+    return inspect_teacher(str(tmp_path / 'wide.pth'), {'type': 'Wide'}, contract)
+
+
+def test_what_was_found_of_a_class_holds_for_its_students(wide: Inspection) -> None:
+    expected = {'value_range': [0, 255], 'channels': 3, 'size_multiple': 4}
+    assert wide.contract == expected
+    student = propose(wide, 'same', 2)  # its width is its class's default
+    assert student.starts_from_teacher and student.options['num_feat'] < 32 and student.contract == expected
+    opt = Recipe('mine', wide, student, 'wide.pth').options()
+    assert opt['contract_g'] == opt['contract_t'] == expected
+    validate(opt, True)
+    assert not propose(wide, 'compact', 2).contract

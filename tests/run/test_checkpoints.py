@@ -317,3 +317,10 @@ def test_text(tmp_path: Path) -> None:
         write_text_atomically(text, tmp_path / 'report.md')
         assert (tmp_path / 'report.md').read_text(encoding='utf-8') == text
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize('key', ['g_ema', 'generator', 'netG', 'net_g', 'model_state_dict'])
+def test_the_generator_of_a_gan_s_training_is_read(key: str, tmp_path: Path) -> None:
+    generator, discriminator = {'a.weight': torch.ones(2)}, {'b.weight': torch.zeros(2)}
+    torch.save({'discriminator': discriminator, 'netD': discriminator, key: generator}, tmp_path / 'gan.pth')
+    assert read_weights(tmp_path / 'gan.pth').keys() == generator.keys()

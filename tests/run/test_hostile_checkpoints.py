@@ -9,8 +9,10 @@ from typing import Any
 
 import hostile_checkpoints
 import pytest
+import torch
 
 import vsrkd_plugin
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.run.checkpoints import read_weights
 
 HOLDS_WEIGHTS = {
@@ -74,3 +76,12 @@ def test_the_harmless_files_say_what_they_hold(tmp_path: Path) -> None:
     expected = torch.load(tmp_path / 'numpy.pth', weights_only=False)['params']
     for title in ('numpy', 'numpy, old'):
         assert torch.equal(read_weights(tmp_path / f'{title}.pth')['weight'], expected['weight'])
+
+
+def test_a_tensor_that_repeats_a_number_without_end_is_refused(tmp_path: Path) -> None:
+    one = torch.ones(1)
+    torch.save({'a': one.expand(100, 100)}, tmp_path / 'some.pth')
+    assert torch.equal(read_weights(tmp_path / 'some.pth')['a'], torch.ones(100, 100))
+    torch.save({'a': one.expand(200_000, 200_000)}, tmp_path / 'endless.pth')
+    with pytest.raises(UserError, match='far more numbers than its storage'):
+        read_weights(tmp_path / 'endless.pth')

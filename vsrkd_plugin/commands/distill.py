@@ -1,10 +1,15 @@
 """`distill`: a student from a teacher's file alone; writes the options that do it, and runs stock training on them."""
 
 import argparse
+import math
+import os
 import re
+import shlex
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -23,46 +28,70 @@ from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_s
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
 from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
 from vsrkd_plugin.run.checkpoints import read_weights, save_atomically, write_text_atomically
+from vsrkd_plugin.run.folder_lock import owned
+from vsrkd_plugin.run.torch_files import read_torch_file
 
-OPTIONS, STUDENT, TEACHER = 'options.yml', 'student.pth', 'teacher.pth'
+OPTIONS, STUDENT, TEACHER, UPSCALING = 'options.yml', 'student.pth', 'teacher.pth', 'upscale.yml'
+_ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
+T = TypeVar('T')
 _REPORTS = ('report.md', 'report.json', 'report.png')
 
 
 def run(args: argparse.Namespace) -> int:
     """Distil `args.teacher` into `args.o`; gives the exit status."""
     started = time.monotonic()
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        raise UserError(
+            f'distill: is for one process, {os.environ["WORLD_SIZE"]} were started; call it without torchrun, or start '
+            'train with torchrun on the options that it wrote'
+        )
     budget = seconds_of(args.budget)
     folder = Path(args.o or f'runs/{_name_of(Path(args.teacher.rpartition(":")[2]))}')
     if (folder / STUDENT).exists():
         raise UserError(f'{folder}: holds a {STUDENT} already; name another folder (-o)')
     options = folder / OPTIONS
-    if options.exists():
+    begun = options.exists()
+    if begun:
         _check_same_teacher(options, args.teacher)
         _say(started, f'going on with {options}; what it says holds, not the arguments of this call')
     else:
-        _propose(args, folder, started, budget)
-    _train(options, folder, args.imports)
-    _finish(options, folder)
+        _check_folder(folder)
+        found, student = _chosen(args, started)
+        _tried_to_write(lambda: folder.mkdir(parents=True, exist_ok=True), folder)
+    with owned(folder, '-o'):
+        if not begun:
+            if options.exists():
+                raise UserError(f'{options}: was written meanwhile by another distill; name another folder (-o)')
+            _write_options(args, found, student, folder, started, budget)
+        _train(options, folder, args.imports)
+        _tried_to_write(lambda: _finish(options, folder, args.imports), folder)
     return 0
 
 
-def _propose(args: argparse.Namespace, folder: Path, started: float, budget: float) -> None:
-    """Inspect the teacher, choose a student, time some steps, and write the options."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f'-o {folder}: is a file; expected a folder')
+def _chosen(args: argparse.Namespace, started: float) -> tuple[Inspection, Proposal]:
+    """What the teacher is, and the student that is proposed."""
+    _check_numbers(args)
     _check_inputs(args.inputs or [])
     found = inspected(args, lambda text: _say(started, text))
     print(in_words(found), flush=True)
+    if found.is_video and args.inputs:
+        raise UserError('--inputs: is for teachers of images; clips are made of painted pictures in motion alone')
     with unnoticed():
         student = _student(args, found)
     fewer = '' if student.fewer_operations is None else f', {student.fewer_operations:.1f} times fewer operations'
     _say(started, f'the student: {student.type} of {student.params:,} weights{fewer}; {student.why}')
-    folder.mkdir(parents=True, exist_ok=True)
+    return found, student
+
+
+def _write_options(
+    args: argparse.Namespace, found: Inspection, student: Proposal, folder: Path, started: float, budget: float
+) -> None:
+    """Time some steps, and write the options."""
     recipe = Recipe(
         name=_name_of(folder.resolve()),
         teacher=found,
         student=student,
-        weights=_weights(found, folder),
+        weights=_tried_to_write(lambda: _weights(found, folder), folder),
         inputs=args.inputs or (),
         seed=args.seed,
     )
@@ -73,9 +102,38 @@ def _propose(args: argparse.Namespace, folder: Path, started: float, budget: flo
     per_step = seconds_per_step(opt)
     total = iterations_for(budget - (time.monotonic() - started), per_step)
     _say(started, f'{1 / per_step:.1f} steps a second: {total:,} of them in the time that is left')
-    recipe = Recipe(**{**vars(recipe), 'total_iter': total})
-    write_text_atomically(recipe.text(), folder / OPTIONS)
+    text = replace(recipe, total_iter=total).text()
+    _tried_to_write(lambda: write_text_atomically(text, folder / OPTIONS), folder)
     _say(started, f'wrote {folder / OPTIONS}; training')
+
+
+def _tried_to_write(write: Callable[[], T], folder: Path) -> T:
+    """What `write` gives; raises `UserError` where the folder cannot be written to."""
+    try:
+        return write()
+    except OSError as error:
+        raise UserError(f'-o {folder}: cannot be written to ({error.strerror or first_line(error)})') from error
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    if not 0 < args.speedup < math.inf:
+        raise UserError(f'--speedup: expected a number above 0, got {args.speedup:g}')
+    if args.seed < 0:
+        raise UserError(f'--seed: expected a whole number from 0, got {args.seed}')
+
+
+def _check_folder(folder: Path) -> None:
+    """Before the teacher is looked at, which takes its time: the folder must hold nothing that would be overwritten."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f'-o {folder}: is a file; expected a folder')
+    there = [name for name in (UPSCALING, *_REPORTS) if (folder / name).exists()]
+    if (folder / TEACHER).exists() and _origin(folder) is None:
+        there.append(TEACHER)
+    if there:
+        raise UserError(f'-o {folder}: holds a {there[0]} that is not of a distillation; name another folder')
+    above = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise UserError(f'-o {folder}: cannot be written to')
 
 
 def _student(args: argparse.Namespace, found: Inspection) -> Proposal:
@@ -104,7 +162,7 @@ def _weights(found: Inspection, folder: Path) -> str:
     path, weights = Path(found.path).expanduser().resolve(), found.candidate.weights
     if found.source != 'spandrel' and read_weights(str(path)).keys() == weights.keys():
         return str(path)
-    save_atomically({'params': dict(weights)}, folder / TEACHER)
+    save_atomically({'params': dict(weights), _ORIGIN: str(path)}, folder / TEACHER)
     return str((folder / TEACHER).resolve())
 
 
@@ -118,10 +176,19 @@ def _check_same_teacher(options: Path, teacher: str) -> None:
     """Options that are there must be of this teacher: else a mistyped folder would train another student."""
     opt = load_options(str(options), None)
     named = (opt.get('path') or {}).get('pretrain_network_t')
-    folder_own = str((options.parent / TEACHER).resolve())
-    same = named == teacher or (named and Path(named) in (Path(teacher).expanduser().resolve(), Path(folder_own)))
-    if not same:
+    if named == str((options.parent / TEACHER).resolve()):
+        named = _origin(options.parent) or named
+    if named not in (teacher, str(Path(teacher).expanduser().resolve())):
         raise UserError(f'{options}: is of another teacher, {named}; name another folder (-o)')
+
+
+def _origin(folder: Path) -> str | None:
+    """The file that the copy of a teacher in a folder is of; None if that is no copy of ours."""
+    try:
+        content = read_torch_file(folder / TEACHER)
+    except Exception:  # of many types: it is something else
+        return None
+    return content.get(_ORIGIN) if isinstance(content, dict) else None
 
 
 def _train(options: Path, folder: Path, imports: list[str] | None) -> None:
@@ -139,24 +206,29 @@ def _train(options: Path, folder: Path, imports: list[str] | None) -> None:
     )
 
 
-def _finish(options: Path, folder: Path) -> None:
+def _finish(options: Path, folder: Path, imports: list[str] | None) -> None:
     """The student and the report beside the options, and the line that uses the student."""
     opt: dict[str, Any] = load_options(str(options), None)
     experiment = folder / 'experiments' / opt['name']
     weights = torch.load(experiment / 'models' / 'net_g_latest.pth', map_location='cpu', weights_only=True)
     entry = weights.get('params_ema', weights.get('params'))
     network = {'type': opt['network_g']['type'], 'arguments': {**opt['network_g']}, 'scales': list(opt['scales'])}
-    save_atomically({'params': entry, 'network': network}, folder / STUDENT)
     for name in _REPORTS:
         if (source := experiment / name).is_file():
             (folder / name).write_bytes(source.read_bytes())
+    is_video = Model.of(opt).is_video
+    if not is_video:
+        write_text_atomically(_upscaling(opt, folder), folder / UPSCALING)
+    save_atomically({'params': entry, 'network': network}, folder / STUDENT)  # the last: it says that all is done
     print(f'\n{folder / STUDENT}: the student; report: {folder / "report.md"}')
-    if Model.of(opt).is_video:
+    if is_video:
         print(f'It is network_g of {options}; in options of yours: path: {{pretrain_network_g: {folder / STUDENT}}}')
         return
-    write_text_atomically(_upscaling(opt, folder), folder / 'upscale.yml')
+    more = f' --import {shlex.join(imports)}' if imports else ''
     print('To enlarge a folder of pictures by it (they come into results/):')
-    print(f'  basicsr test -opt {folder / "upscale.yml"} --force_yml datasets:test:dataroot_lq=FOLDER')
+    print(
+        f'  basicsr test -opt {shlex.quote(str(folder / UPSCALING))} --force_yml datasets:test:dataroot_lq=FOLDER{more}'
+    )
 
 
 def _upscaling(opt: dict[str, Any], folder: Path) -> str:
@@ -176,10 +248,12 @@ def _upscaling(opt: dict[str, Any], folder: Path) -> str:
             }
         },
         'network_g': student,
+        **({'contract_g': opt['contract_g']} if opt.get('contract_g') else {}),
         'path': {'pretrain_network_g': str((folder / STUDENT).resolve()), 'param_key_g': 'params'},
         'val': {'save_img': True},
     }
-    return '# Enlarges the pictures of a folder: basicsr test -opt THIS_FILE\n' + yaml.safe_dump(
+    others = f'; scale: one of {", ".join(map(str, opt["scales"]))}' if len(opt['scales']) > 1 else ''
+    return f'# Enlarges the pictures of a folder: basicsr test -opt THIS_FILE{others}\n' + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from vsrkd_plugin.config.validating import checked_contract
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.describing import in_words
 from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 def inspected(args: argparse.Namespace, say: Any) -> Inspection:
     """The inspection of `args.teacher` by `args.network`, `args.contract` and `args.allow_restoration`."""
     network = named_network(args.network) if args.network else None
-    contract = parsed(args.contract, '--contract') if args.contract else None
+    contract = checked_contract(parsed(args.contract, '--contract'), '--contract') if args.contract else None
     with unnoticed():
         return inspect_teacher(args.teacher, network, contract, args.allow_restoration, say)
 

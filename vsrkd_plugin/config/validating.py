@@ -36,6 +36,25 @@ def validate(opt: dict[str, Any], is_train: bool) -> None:
             raise UserError(message)
 
 
+def checked_contract(said: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """What is said of a network's contract outside of an options file, checked as there.
+
+    Args:
+        said: fields of `NetworkContract`.
+        place: what said it, for errors.
+
+    Raises:
+        UserError: an unknown field, or a value that it cannot have.
+    """
+    unknown = [key for key in said if schema.ContractOptions.match(key) is None]
+    if unknown:
+        raise UserError(f'{place}: unknown key {unknown[0]!r}; known are {", ".join(schema.ContractOptions.known())}')
+    try:
+        return schema.ContractOptions.model_validate(dict(said)).said
+    except ValidationError as error:
+        raise UserError(f'{place}, {first_flaw(error)}') from error
+
+
 def _read(opt: dict[str, Any], is_train: bool, model: Model) -> schema.RunOptions:
     """Every section by itself; for a test what every run has, as the other sections may lack what a training needs."""
     top = schema.options_of(model) if model.cls else schema.AnyOptions

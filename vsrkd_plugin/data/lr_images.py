@@ -24,9 +24,9 @@ def read_own_lr_images(
 ) -> list[Tensor]:
     """LR images `(c, h, w)`, uint8, RGB or Y, of one folder or several, and of the folders in them.
 
-    All of them, if they fit into `held_bytes`. Else of each no more than its share: a window at random. Of more than
-    `MOST_IMAGES` so many are chosen at random. An image that is smaller than every patch or cannot be read is left out,
-    which the log says in one line.
+    Of each no more than its share of `held_bytes`: of a larger one a window at random. Of more than `MOST_IMAGES` so
+    many are chosen at random. An image that is smaller than every patch or cannot be read is left out, which the log
+    says in one line.
 
     Args:
         roots: folders, LMDBs, or `skimage`.

@@ -40,7 +40,8 @@ def _luma(frames: Tensor) -> Tensor:
 def _moving_photograph(scale: int) -> Tensor:
     """`(t, 3, h, w)` in [0, 1]: a window that moves over a photograph."""
     side = _LR_SIDE * scale
-    picture = photographs(_LR_SIDE + _FRAMES, scale, 1)[0]
+    path = max(_STEP) * (_FRAMES - 1)  # HR pixels, whatever the scale
+    picture = photographs(_LR_SIDE + -(-path // scale), scale, 1)[0]
     frames = []
     for number in range(_FRAMES):
         top, left = (number * step for step in _STEP)

@@ -21,13 +21,11 @@ class Family:
         type: its registered name.
         guess: shapes → arguments it may have been built with, likelier ones first; raises `UnlikeFamily`.
         is_video: it takes clips.
-        restores: it does not enlarge: a denoiser, say.
     """
 
     type: str
     guess: Callable[[Shapes], Iterator[Arguments]]
     is_video: bool = False
-    restores: bool = False
 
 
 def _candidates(fixed: Arguments, open_questions: Mapping[str, tuple[Any, ...]]) -> Iterator[Arguments]:
@@ -37,7 +35,7 @@ def _candidates(fixed: Arguments, open_questions: Mapping[str, tuple[Any, ...]])
 
 
 def _compact(shapes: Shapes) -> Iterator[Arguments]:
-    last = max((int(name.split('.')[1]) for name in shapes.by_name if name.startswith('body.')), default=-1)
+    last = shapes.last(r'body\.(\d+)\.')
     num_feat, num_in_ch = shapes.shape('body.0.weight')[:2]
     shuffled = shapes.shape(f'body.{last}.weight')[0]
     fixed = {
@@ -341,7 +339,7 @@ FAMILIES = (
     Family('VDSR', _vdsr),
     Family('IMDN', _imdn),
     Family('RLFN', _rlfn),
-    Family('RIDNet', _ridnet, restores=True),
+    Family('RIDNet', _ridnet),
     Family('RLSP', _rlsp, is_video=True),
     Family('TDAN', _tdan, is_video=True),
     Family('DUF', _duf, is_video=True),

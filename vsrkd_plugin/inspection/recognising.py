@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
-from itertools import chain
 from typing import Any
 
 import torch
 from basicsr.archs import build_network
 from torch import Tensor, nn
 
+from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.archs.spandrel_network_arch import network_class
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.families import FAMILIES, Family
@@ -32,7 +32,6 @@ class Candidate:
         options: `{type, …}`, as an options file has them.
         weights: the state dict, with the names that the network has.
         is_video: it takes clips.
-        restores: its family does not enlarge.
         source: who knows the family: BasicSR and this package, or spandrel.
         contract: what its library knows of the sizes that it takes.
         network: where it is there already, rather than built of its options.
@@ -41,15 +40,14 @@ class Candidate:
     options: dict[str, Any]
     weights: Mapping[str, Tensor]
     is_video: bool = False
-    restores: bool = False
     source: str = 'BasicSR'
     contract: Mapping[str, Any] | None = None
     network: nn.Module | None = None
 
     def build(self) -> nn.Module:
-        """The network with its weights, frozen, in evaluation mode; its own each time."""
+        """The network with its weights, frozen, in evaluation mode, fp32 on the CPU; its own each time."""
         if self.network is not None:
-            return copy.deepcopy(self.network).eval().requires_grad_(False)
+            return copy.deepcopy(self.network).cpu().float().eval().requires_grad_(False)
         return _loaded(_built(self.options), self.weights)
 
 
@@ -68,7 +66,7 @@ def recognise(path: str, weights: Mapping[str, Tensor]) -> list[Candidate]:
             finite, or is of no known family: tells which were looked at and what comes near.
     """
     _refuse_others(path, weights)
-    _refuse_not_finite(path, weights)
+    _refuse_broken(path, weights)
     near: list[tuple[float, str]] = []
     for named in _without_prefixes(weights):
         for family in FAMILIES:
@@ -87,7 +85,9 @@ def named_candidate(path: str, weights: Mapping[str, Tensor], options: dict[str,
     Raises:
         UserError: it cannot be built so, or the weights do not fit it.
     """
-    _refuse_not_finite(path, weights)
+    _refuse_broken(path, weights)
+    if not isinstance(options.get('type'), str):
+        raise UserError(f'--network: expected TYPE or {{type: TYPE, …}}, got {options}')
     try:
         network = _built(options)
     except Exception as error:  # whatever a class of the user's raises of its arguments
@@ -95,7 +95,8 @@ def named_candidate(path: str, weights: Mapping[str, Tensor], options: dict[str,
     expected = _shapes_of(network)
     for named in _without_prefixes(weights):
         if _difference(expected, named) is None:
-            return Candidate(options, named, source='--network')
+            is_video = options['type'] in (family.type for family in FAMILIES if family.is_video)
+            return Candidate(options, named, is_video, source='--network')
     what = _difference(expected, weights)
     raise UserError(f'{path}: does not fit --network {options["type"]}: {what}')
 
@@ -118,8 +119,9 @@ def _fitting(family: Family, weights: Mapping[str, Tensor], near: list[tuple[flo
     """Candidates of a family whose network has exactly these weights; what does not fit is noted in `near`."""
     try:
         guesses = list(family.guess(Shapes(weights)))[:_MOST_CANDIDATES]
-    except UnlikeFamily as unlike:
-        near.append((0.0, f'{family.type}: {unlike}'))
+    except (UnlikeFamily, ArithmeticError, LookupError, ValueError) as unlike:
+        # The names are a stranger's: `body.conv.weight`, say, where a family has numbers.
+        near.append((0.0, f'{family.type}: {first_line(unlike)}'))
         return
     for arguments in guesses:
         options = {'type': family.type, **arguments}
@@ -132,7 +134,7 @@ def _fitting(family: Family, weights: Mapping[str, Tensor], near: list[tuple[flo
             fit = sum(expected.get(name) == tuple(value.shape) for name, value in weights.items())
             near.append((fit / max(len(expected), len(weights)), f'{family.type}: {difference}'))
             continue
-        yield Candidate(options, weights, family.is_video, family.restores)
+        yield Candidate(options, weights, family.is_video)
 
 
 def _built(options: dict[str, Any]) -> nn.Module:
@@ -175,7 +177,7 @@ def _of_spandrel(weights: Mapping[str, Tensor]) -> Candidate | None:
 
     try:
         found = ModelLoader().load_from_state_dict(dict(weights))
-    except (UnsupportedModelError, RuntimeError, ValueError, KeyError, AssertionError, TypeError):
+    except (UnsupportedModelError, ArithmeticError, AttributeError, LookupError, *UNFIT):
         return None  # not one of its families, or one that only looks like it
     if not isinstance(found, ImageModelDescriptor):
         return None
@@ -184,7 +186,7 @@ def _of_spandrel(weights: Mapping[str, Tensor]) -> Candidate | None:
     sizes = found.size_requirements
     contract = {'size_multiple': sizes.multiple_of, 'min_size': sizes.minimum or 1}
     options = {'type': 'SpandrelNetwork', 'family': family, **_model(family, found.model), **_plain(arguments)}
-    return Candidate(options, found.model.state_dict(), restores=found.scale == 1, source='spandrel', contract=contract)
+    return Candidate(options, found.model.state_dict(), source='spandrel', contract=contract)
 
 
 def _model(family: str, network: nn.Module) -> dict[str, str]:
@@ -208,8 +210,11 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _refuse_not_finite(path: str, weights: Mapping[str, Tensor]) -> None:
+def _refuse_broken(path: str, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
+        if value.ndim > 3 and not value.is_floating_point() and name.endswith('weight'):
+            kind = str(value.dtype).removeprefix('torch.')
+            raise UserError(f'{path}: {name} holds {kind}: quantised weights; expected those before quantisation')
         if value.is_floating_point() and not torch.isfinite(value).all():
             bad = int((~torch.isfinite(value)).sum())
             raise UserError(f'{path}: {name} holds {bad:,} values that are not finite; the checkpoint is damaged')
@@ -245,8 +250,3 @@ def _unknown(near: list[tuple[float, str]]) -> str:
         f'is of no known family; looked at {looked} {library}; nearest:{nearest}. '
         'Name the network by --network TYPE, and its module by --import'
     )
-
-
-def all_types() -> list[str]:
-    """Names of the families that are recognised without spandrel."""
-    return list(chain(family.type for family in FAMILIES))

@@ -44,10 +44,24 @@ class Shapes:
         Raises:
             UnlikeFamily: none.
         """
+        return len(self._numbers(pattern))
+
+    def last(self, pattern: str) -> int:
+        """The largest number that stands in place of the group of `pattern`.
+
+        Raises:
+            UnlikeFamily: none; or one that is far beyond the number of entries, of which a network would be built.
+        """
+        found = max(self._numbers(pattern))
+        if found > 10 * len(self.by_name):
+            raise UnlikeFamily(f'{len(self.by_name)} entries, but one of number {found}')
+        return found
+
+    def _numbers(self, pattern: str) -> set[int]:
         numbers = {int(found.group(1)) for name in self.by_name if (found := re.match(pattern, name))}
         if not numbers:
             raise UnlikeFamily(f'no entry like {pattern}')
-        return len(numbers)
+        return numbers
 
     def has(self, pattern: str) -> bool:
         """Whether some name begins as `pattern` says."""

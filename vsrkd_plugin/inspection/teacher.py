@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vsrkd_plugin.adapters.complying import comply, trying
 from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
-from vsrkd_plugin.adapters.probing import best_value_range, smallest_size_and_multiple
+from vsrkd_plugin.adapters.probing import SizesFound, best_value_range, smallest_size_and_multiple
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.clips import CLIP_CONDITIONS, clip_restoration
@@ -20,7 +20,9 @@ from vsrkd_plugin.inspection.restoring import CONDITIONS, Gain, photographs, res
 from vsrkd_plugin.reports.complexity import count_macs
 from vsrkd_plugin.run.checkpoints import read_weights
 
-SCALES = (2, 3, 4)  # that a network of several is measured at
+SCALES = (2, 3, 4)  # that a network of several serves
+_CHANNELS = (3, 1)  # RGB, Y
+_VIDEO_SCALES = (4, 2, 3, 8)  # tried in turn of a video network whose options do not tell
 _LR_SIDE, _VIDEO_SIDE = 48, 64  # of what it is tried with
 _PATIENCE = 2e11  # multiply-accumulates that all of measuring may take, at most: some seconds on one core
 _ANSWERED = 0.5  # dB over bicubic, and over what it gains on clean images: then it is for degraded ones
@@ -160,7 +162,14 @@ def inspect_teacher(
     weights = read_weights(path)
     candidates = [named_candidate(path, weights, dict(network))] if network else recognise(path, weights)
     say(f'trying {len(candidates)} ways to build a {candidates[0].options["type"]}')
-    measured = [_measured(path, candidate, contract or {}, allow_restoration) for candidate in candidates]
+    measured, refused = [], []
+    for candidate in candidates:
+        try:
+            measured.append(_measured(path, candidate, contract or {}, allow_restoration))
+        except UserError as error:  # of one that the weights fit by their shapes alone; another may be right
+            refused.append(error)
+    if not measured:
+        raise refused[0]
     best = max(measured, key=lambda inspection: max(gain.network for gain in inspection.gains))
     if len(measured) > 1 or not best.is_video:
         say('measuring what it restores')
@@ -212,7 +221,9 @@ def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allo
         comply(network, hints, candidate.options)
         if candidate.is_video:
             return _video(path, candidate, network, hints)
-        sizes = smallest_size_and_multiple(network)
+        sizes = _sizes(network, hints, candidate.options)
+        if sizes is None and candidate.source == '--network':
+            return _video(path, replace(candidate, is_video=True), network, hints)
         if sizes is None:
             raise UserError(f'{path}: the {name} that it fits takes no image of up to 192x192')
         known = NetworkContract.of(network)
@@ -221,11 +232,13 @@ def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allo
                 hints[key] = found
         comply(network, hints, candidate.options)
         known = NetworkContract.of(network)
-        scales = SCALES if known.multi_scale else (_factor(network, known),)
+        # What works at HR size serves any scale, though it may not say which it was trained for.
+        scales = SCALES if known.multi_scale or known.pre_upsampling else (_factor(network, known),)
         if scales == (1,) and not allow_restoration:
             raise UserError(
                 f'{path}: {name} gives an image of the size of its input (scale 1): it restores, and does not '
-                'super-resolve; inspect --allow-restoration tells what'
+                "super-resolve; --contract '{pre_upsampling: true}' says that it is given LR enlarged by bicubic, and "
+                'inspect --allow-restoration tells what'
             )
         adapter = ImageSRAdapter(network, known.channels, _LR_SIDE)
         found_range = best_value_range(adapter, scales[0])
@@ -273,6 +286,23 @@ def _hints(candidate: Candidate) -> dict[str, Any]:
     return {key: value for key, value in (candidate.contract or {}).items() if value > 1}
 
 
+def _sizes(network: nn.Module, hints: dict[str, Any], options: Mapping[str, Any]) -> SizesFound | None:
+    """The sizes of the images that a network takes, None if it takes none; notes its channels in `hints` if need be.
+
+    The channels that its first convolution reads need not be those of an image: a network may unshuffle it before.
+    """
+    sizes = smallest_size_and_multiple(network)
+    if sizes is not None or 'channels' in hints or NetworkContract.of(network).channels in _CHANNELS:
+        return sizes
+    for channels in _CHANNELS:
+        comply(network, {**hints, 'channels': channels}, options)
+        if (sizes := smallest_size_and_multiple(network)) is not None:
+            hints['channels'] = channels
+            return sizes
+    comply(network, hints, options)
+    return None
+
+
 @torch.no_grad()
 def _factor(network: nn.Module, contract: NetworkContract) -> int:
     """The factor that a network of one scale enlarges by."""
@@ -286,8 +316,8 @@ def _factor(network: nn.Module, contract: NetworkContract) -> int:
 
 
 def _video(path: str, candidate: Candidate, network: nn.Module, hints: dict[str, Any]) -> Inspection:
-    scale = next((v for k, v in candidate.options.items() if k in ('scale', 'upscale')), 4)
-    adapter = VideoSRAdapter(network, scale, candidate.options, lr_size=_VIDEO_SIDE)
+    adapter = _video_adapter(network, candidate.options)
+    scale = adapter.scale
     contract = NetworkContract.of(network)
     return Inspection(
         path=path,
@@ -306,6 +336,19 @@ def _video(path: str, candidate: Candidate, network: nn.Module, hints: dict[str,
         gains=tuple(clip_restoration(adapter, CLIP_CONDITIONS)),
         candidate=candidate,
     )
+
+
+def _video_adapter(network: nn.Module, options: Mapping[str, Any]) -> VideoSRAdapter:
+    """Around a video network, for the scale that its options tell, or else that by which it enlarges."""
+    scales = [value for key, value in options.items() if key in ('scale', 'upscale')][:1] or _VIDEO_SCALES
+    first: ValueError | None = None
+    for scale in scales:
+        try:
+            return VideoSRAdapter(network, scale, options, lr_size=_VIDEO_SIDE)
+        except ValueError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _complete(inspection: Inspection) -> Inspection:

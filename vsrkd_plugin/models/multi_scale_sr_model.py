@@ -11,6 +11,7 @@ from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import NetworkContract
 from vsrkd_plugin.adapters.image_sr import with_chroma
 from vsrkd_plugin.ops.colour import rgb_to_y
+from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.optim.factory import make_optimizer
 
 
@@ -19,15 +20,19 @@ def super_resolve(network: nn.Module, lq: Tensor, scale: int | None, interpolate
 
     Args:
         network: bare or wrapped.
-        lq: `(n, c, h, w)` in [0, 1]; of RGB a network of Y super-resolves Y, and chroma is enlarged by bicubic.
+        lq: `(n, c, h, w)` in [0, 1], enlarged by bicubic where the network wants it so; of RGB a network of Y
+            super-resolves Y, and chroma is enlarged by bicubic.
         scale: of the data set; None where it does not say, then the network's own default holds.
         interpolated: `lq` is at HR size already, so that networks of several scales must not enlarge it again.
     """
     contract = NetworkContract.of(network)
+    given = lq
+    if contract.pre_upsampling and not contract.multi_scale and scale is not None and not interpolated:
+        given = bicubic_resize(lq, scale)
     arguments = {'scale': 1 if interpolated else scale} if scale is not None and contract.multi_scale else {}
     if contract.channels == 1 and lq.ndim == 4 and lq.shape[1] == 3:
-        return with_chroma(lq, network(rgb_to_y(lq), **arguments))
-    return network(lq, **arguments)
+        return with_chroma(lq, network(rgb_to_y(given), **arguments))
+    return network(given, **arguments)
 
 
 @MODEL_REGISTRY.register()
@@ -40,6 +45,7 @@ class MultiScaleSRModel(SRModel):
     """
 
     interpolated = False  # the current data set gives LR at HR size already
+    scale_of_set: int | None = None  # that the current data set's options tell
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As SRModel, and the network keeps to its contract from now on."""
@@ -60,9 +66,10 @@ class MultiScaleSRModel(SRModel):
         return make_optimizer({'type': optim_type, 'lr': lr, **kwargs}, params)
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; `data['scale']`, where a data set gives it, is the scale of all its images."""
+        """Take a batch; `data['scale']`, where a data set gives it, is the scale of all its images, else the one of its
+        options (BasicSR's data sets give none)."""
         super().feed_data(data)
-        self.scale = int(data['scale'].flatten()[0]) if 'scale' in data else None
+        self.scale = int(data['scale'].flatten()[0]) if 'scale' in data else self.scale_of_set
 
     def test(self) -> None:
         """Super-resolve `self.lq` with the EMA network, if there is one."""
@@ -76,6 +83,7 @@ class MultiScaleSRModel(SRModel):
     def nondist_validation(self, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool) -> None:
         """As SRModel, with `crop_border` filled in."""
         self.interpolated = dataloader.dataset.opt.get('interpolate', False)
+        self.scale_of_set = dataloader.dataset.opt.get('scale')
         stock = self.opt['val']
         metrics = stock.get('metrics')
         if metrics is not None:

@@ -30,7 +30,7 @@ class Images:
 
     lq: tuple[int, ...]
     gt: tuple[int, ...] | None
-    scale: int | None  # that the sample tells; None where it tells none
+    scale: int | None  # that the sample or the options tell; None where neither does
     sizes: tuple[tuple[int, int], ...]
 
     @property
@@ -75,7 +75,7 @@ def images_of(data_sets: DataSets, phase: str, place: str) -> Images | None:
         sample = dataset[0]
         gt = tuple(sample['gt'].shape) if 'gt' in sample else None
         sizes = telling_sizes([sample['lq'].shape[-2:], *_sizes_by_headers(dataset, gt is None)])
-        return Images(tuple(sample['lq'].shape), gt, None, sizes)
+        return Images(tuple(sample['lq'].shape), gt, options.get('scale'), sizes)
     except Exception as error:  # whatever BasicSR's data sets raise of their options, validation would meet it
         raise UserError(f'{place}: {cls.__name__} gives no first sample: {described(error)}') from error
 

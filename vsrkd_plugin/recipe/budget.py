@@ -1,5 +1,6 @@
 """How many iterations fit into a time: a few real steps are timed."""
 
+import math
 import re
 import statistics
 import time
@@ -18,6 +19,7 @@ from vsrkd_plugin.ops.precision import place
 from vsrkd_plugin.preflight.sandbox import unnoticed
 
 _UNITS = {'s': 1, 'm': 60, 'h': 3600}
+_LONGEST = 366 * 24 * 3600  # what is longer is a slip
 _TIMED = 6.0  # seconds of steps that are timed, at most
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 40
 _PICTURES = 32  # painted for it: few, so that the painting is over before the steps are timed
@@ -30,12 +32,12 @@ def seconds_of(text: str) -> float:
     """`90s`, `15m`, `1.5h`, or minutes as a bare number.
 
     Raises:
-        UserError: no such time, or none above 0.
+        UserError: no such time, or none above 0, or more than a year.
     """
     found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([smh]?)', text.strip().lower())
     seconds = float(found.group(1)) * _UNITS[found.group(2) or 'm'] if found else 0.0
-    if seconds <= 0:
-        raise UserError(f'--budget: expected a time such as 90s, 15m or 1h, got {text}')
+    if not 0 < seconds <= _LONGEST:
+        raise UserError(f'--budget: expected a time such as 90s, 15m or 1h, got {text[:60]}')
     return seconds
 
 
@@ -105,9 +107,9 @@ def iterations_for(seconds: float, per_step: float) -> int:
     """
     fit = int(seconds * _FOR_STEPS / per_step) // 10 * 10
     if fit < LEAST_ITERATIONS:
-        needed = LEAST_ITERATIONS * per_step / _FOR_STEPS
+        more = math.ceil(LEAST_ITERATIONS * per_step / _FOR_STEPS - seconds)
         raise UserError(
             f'--budget: in what is left of it, {seconds:.0f} s, {fit} steps of {per_step:.2f} s fit; expected at least '
-            f'{LEAST_ITERATIONS}, which take {needed / 60:.1f} minutes'
+            f'{LEAST_ITERATIONS}, for which it must be {more} s longer'
         )
     return fit

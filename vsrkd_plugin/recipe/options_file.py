@@ -210,12 +210,12 @@ def _head(recipe: Recipe, model: str, batch: int, what: str) -> list[str]:
 
 def _networks(recipe: Recipe) -> list[str]:
     teacher = recipe.teacher
-    contract = [f'contract_t: {flow(dict(teacher.contract))}   # found out by trying'] if teacher.contract else []
+    contracts = {'contract_t': teacher.contract, 'contract_g': recipe.student.contract}
     return [
         '',
         f'network_t: {flow(dict(teacher.options))}   # the teacher',
         f'network_g: {flow(dict(recipe.student.options))}   # the student',
-        *contract,
+        *(f'{key}: {flow(dict(said))}   # found out by trying' for key, said in contracts.items() if said),
         '',
         'path:',
         f'  pretrain_network_t: {flow(recipe.weights)}',

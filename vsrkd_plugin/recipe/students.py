@@ -1,22 +1,24 @@
 """Which student is proposed for a teacher, so many times faster: of the teacher's own family, or BasicSR's Compact."""
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import Any
 
 import torch
 from basicsr.archs import build_network
-from torch import nn
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.distillation.init_from_teacher.start import can_start
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line, one_of
 from vsrkd_plugin.inspection.teacher import Inspection, build
 from vsrkd_plugin.reports.complexity import count_macs
 
@@ -30,7 +32,7 @@ _WIDTHS = (
     'num_filters', 'nf', 'gc', 'n_feat', 'num_features', 'channels', 'hidden_channels',
 )  # fmt: skip
 _STEPS = (16, 8, 4, 2, 1)  # widths are multiples of these: the coarsest that leaves a choice, which computes fastest
-_SIDE = 48  # LR pixels
+_SIDE, _FRAMES = 48, 7  # LR pixels, and of clips
 _TOLERATED = 1.05  # times the operations that were asked for
 
 
@@ -44,6 +46,8 @@ class Proposal:
         why: the reason for the choice, in a sentence.
         params: weights.
         fewer_operations: how many times; None where they cannot be counted.
+        contract: what options must say of it (`contract_g`): what they must say of its teacher, if they are of one
+            class, for the class does not say it.
     """
 
     options: Mapping[str, Any]
@@ -51,6 +55,7 @@ class Proposal:
     why: str
     params: int
     fewer_operations: float | None
+    contract: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def type(self) -> str:
@@ -75,12 +80,14 @@ def propose(found: Inspection, kind: str | None = None, speedup: float = SPEEDUP
         UserError: there is no such student.
     """
     if found.is_video:
+        if kind == 'compact' or (kind == 'same' and found.options['type'] != 'RLSP'):
+            raise UserError(f'--student {kind}: of a video teacher the student is an RLSP, or one of a FILE.yml')
         return _rlsp(found, speedup)
     if kind != 'compact' or found.options['type'] == COMPACT:
         reason = ''
         for options in _narrower(found, speedup):
             student = _built(options)
-            reason = _reason_against(found, student)
+            reason = _reason_against(found, student, options)
             if not reason:
                 return _proposal(found, options, student, True, "of the teacher's family, started from its channels")
             break
@@ -96,25 +103,41 @@ def own_student(found: Inspection, options: Mapping[str, Any]) -> Proposal:
     """The student that the user names.
 
     Raises:
-        UserError: it cannot be built.
+        UserError: it cannot be built, or does not take and give what the teacher does, at each of its scales.
     """
     try:
         student = _built(options)
     except Exception as error:  # a class raises whatever it likes of its arguments
-        raise UserError(f'--student: {options.get("type")} cannot be built: {error}') from error
-    starts = not found.is_video and not _reason_against(found, student)
+        raise UserError(f'--student: {options.get("type")} cannot be built: {first_line(error)}') from error
+    try:
+        adapter, x = _called(found, student, options)
+        for scale in found.scales:
+            adapter(x, scale)
+    except UNFIT as error:
+        takes = 'clips' if found.is_video else 'Y' if found.channels == 1 else 'RGB'
+        raise UserError(
+            f'--student: {options.get("type")} cannot take the place of the teacher, which takes {takes} and enlarges '
+            f'by {one_of([str(scale) for scale in found.scales])}: {first_line(error)}'
+        ) from error
+    starts = not found.is_video and not _reason_against(found, student, options)
     return _proposal(found, options, student, starts, 'as asked for')
 
 
 def of_module(found: Inspection, student: nn.Module) -> Proposal:
     """A student that is there already."""
-    reason = can_start(build(found), student)
-    return _proposal(found, {'type': type(student).__name__}, student, not reason, 'as given')
+    options = {'type': type(student).__name__}
+    return _proposal(found, options, student, not _reason_against(found, student, options), 'as given')
 
 
-def _reason_against(found: Inspection, student: nn.Module) -> str:
+def _contract(found: Inspection, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was found of the teacher's class holds for a student of the same."""
+    keys = ('type', 'family', 'model')
+    return found.contract if all(options.get(key) == found.options.get(key) for key in keys) else {}
+
+
+def _reason_against(found: Inspection, student: nn.Module, options: Mapping[str, Any]) -> str:
     """Why a student cannot start from its teacher's channels; empty if it can."""
-    comply(student, None, {})
+    comply(student, _contract(found, options), options)
     return can_start(build(found), student) or ''
 
 
@@ -126,6 +149,7 @@ def _proposal(found: Inspection, options: Mapping[str, Any], student: nn.Module,
         why=why,
         params=sum(parameter.numel() for parameter in student.parameters()),
         fewer_operations=theirs / ours if theirs and ours else None,
+        contract=_contract(found, options),
     )
 
 
@@ -136,22 +160,25 @@ def _built(options: Mapping[str, Any]) -> nn.Module:
 
 def _operations(found: Inspection, student: nn.Module, options: Mapping[str, Any]) -> float | None:
     """Multiply-accumulates for a megapixel of the result."""
-    comply(student, None, options)
-    side, frames = _SIDE, 1
+    adapter, x = _called(found, student, options)
+    macs = count_macs(adapter, x, found.scale, x.shape[1] if found.is_video else 1)
+    return macs and macs / (_SIDE * found.scale) ** 2 * 1e6
+
+
+@torch.no_grad()
+def _called(
+    found: Inspection, student: nn.Module, options: Mapping[str, Any]
+) -> tuple[ImageSRAdapter | VideoSRAdapter, Tensor]:
+    """A student called as its teacher's kind is, and an input."""
+    comply(student, _contract(found, options), options)
     if found.is_video:
-        frames = 7
-        adapter: Any = VideoSRAdapter(student, found.scale, options, lr_size=side)
-        x = torch.rand(1, frames, 3, side, side)
-    else:
-        adapter = ImageSRAdapter(student, found.channels, side)
-        x = torch.rand(1, found.channels, side, side)
-    macs = count_macs(adapter, x, found.scale, frames)
-    return macs and macs / (side * found.scale) ** 2 * 1e6
+        return VideoSRAdapter(student, found.scale, options, lr_size=_SIDE), torch.rand(1, _FRAMES, 3, _SIDE, _SIDE)
+    return ImageSRAdapter(student, found.channels, _SIDE), torch.rand(1, found.channels, _SIDE, _SIDE)
 
 
 def _narrower(found: Inspection, speedup: float) -> Iterator[dict[str, Any]]:
     """Networks of the teacher's family with as many operations as asked for, the widest first."""
-    options = dict(found.options)
+    options = {**_default_widths(str(found.options['type'])), **found.options}
     if options['type'] == COMPACT:
         yield _compact(found, speedup, options['num_feat'], options['num_conv'])
         return
@@ -173,6 +200,15 @@ def _narrower(found: Inspection, speedup: float) -> Iterator[dict[str, Any]]:
         if operations is None or operations <= allowed * _TOLERATED:
             yield narrow
             return
+
+
+def _default_widths(name: str) -> dict[str, int]:
+    """How wide a registered class is that is told nothing; nothing of one that is not registered (a module)."""
+    if name not in ARCH_REGISTRY:
+        return {}
+    parameters = inspect.signature(ARCH_REGISTRY.get(name)).parameters
+    defaults = {key: parameters[key].default for key in _WIDTHS if key in parameters}
+    return {key: value for key, value in defaults.items() if isinstance(value, int)}
 
 
 def _multiple(options: Mapping[str, Any]) -> int:

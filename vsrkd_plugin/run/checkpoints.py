@@ -19,7 +19,10 @@ logger = logging.getLogger('basicsr')
 
 # What a checkpoint usually keeps its weights under, in the order in which we look. Where BasicSR trains with
 # `ema_decay` it saves both of the first two, and validates the average: that is the network whose figures were told.
-WEIGHT_KEYS = ('params_ema', 'params', 'state_dict', 'model', 'net')
+# The last are of GANs' trainings, which keep generator and discriminator in one file.
+WEIGHT_KEYS = (
+    'params_ema', 'params', 'state_dict', 'model', 'net', 'model_state_dict', 'g_ema', 'generator', 'netG', 'net_g',
+)  # fmt: skip
 _MOST_MODULES, _DEEPEST = 100_000, 200  # of a pickled network; a forged one may hold itself
 
 

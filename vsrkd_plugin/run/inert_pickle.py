@@ -5,6 +5,7 @@ Python's own unpickler calls what a file names, and with opcode BUILD sets attri
 leaves holes, in torch's readers too (one wrote a file whose name and content the checkpoint chose).
 """
 
+import math
 import pickle
 import pickletools
 import sys
@@ -15,6 +16,8 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor
+
+_MOST_REPEATED = 1 << 24  # numbers of a tensor that repeats those of its storage
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,9 @@ def _view(storage: Storage, dtype: torch.dtype, offset: Any, size: Any, stride: 
         raise pickle.UnpicklingError('a tensor that does not lie on its storage')
     if (offset + last + 1) * dtype.itemsize > storage.length * storage.dtype.itemsize:
         raise pickle.UnpicklingError('a tensor beyond its storage')
+    # Strides of 0 repeat numbers: of a file of some bytes whoever computes with the tensor would fill the memory.
+    if math.prod(size) > max(storage.length, _MOST_REPEATED):
+        raise pickle.UnpicklingError('a tensor of far more numbers than its storage holds')
     return torch.empty(0, dtype=dtype).set_(storage.untyped, first // dtype.itemsize + offset, size, stride)
 
 
