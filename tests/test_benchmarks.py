@@ -193,3 +193,21 @@ def test_a_heavy_video_teacher_is_a_smaller_share_of_a_step_the_more_often_its_a
     assert 'TDAN' in text and 'clips of 5 frames' in text and 'clips of 3 frames' in text
     shares = [float(share) for share in re.findall(r'teacher ([\d. ]+) %', text)]
     assert len(shares) == 2 and 0 < shares[1] < shares[0] < 100
+
+
+def test_agreement_is_measured_as_papers_do() -> None:
+    """Bicubic against bicubic agrees; a blurred student is less sharp; PSNR is BasicSR's."""
+    from basicsr.metrics import calculate_psnr
+    from basicsr.utils import tensor2img
+
+    script = _script('agreement')
+    rng = torch.Generator().manual_seed(0)
+    hr, teacher = (torch.rand(1, 3, 40, 40, generator=rng) for _ in range(2))
+    student = torch.nn.functional.avg_pool2d(teacher, 3, 1, 1)
+    found = script.measured({'teacher': teacher, 'student': student}, hr, 4)
+    images = [tensor2img(image.clone()) for image in (student, teacher, hr)]
+    expected = calculate_psnr(images[0], images[1], crop_border=4, test_y_channel=True)
+    assert found['agreement'] == pytest.approx(expected, abs=0.02)
+    assert found['teacher'] == pytest.approx(calculate_psnr(*images[1:], crop_border=4, test_y_channel=True), abs=0.02)
+    assert found['sharpness'] < 0.5
+    assert script.measured({'teacher': hr, 'student': hr}, hr, 4)['agreement'] > 90

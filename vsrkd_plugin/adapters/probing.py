@@ -125,12 +125,12 @@ def _gains(adapter: ImageSRAdapter | VideoSRAdapter, scale: int, values: Range) 
 
 
 def edges(channels: int, side: int) -> Tensor:
-    """A disc and a turned square, anti-aliased, in two greys on a third: `(1, channels, side, side)`, from 0.2 to 0.8."""
+    """A disc and a turned square, anti-aliased, in greys on grey: `(1, channels, side, side)`, from 0.2 to 0.65."""
     fine = 4
     place = (torch.arange(side * fine) + 0.5) / (side * fine)
     y, x = place[:, None], place[None, :]
     picture = torch.full((side * fine, side * fine), 0.45)
-    picture[(y - 0.35).square() + (x - 0.4).square() < 0.06] = 0.8
+    picture[(y - 0.35).square() + (x - 0.4).square() < 0.06] = 0.65
     picture[(y + 0.3 * x - 0.85).abs().maximum((x - 0.3 * y - 0.45).abs()) < 0.12] = 0.2
     return F.avg_pool2d(picture[None, None], fine).repeat(1, channels, 1, 1)
 
