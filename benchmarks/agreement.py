@@ -13,14 +13,13 @@ from torch import Tensor
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degradations import degrade
 from vsrkd_plugin.inspection.teacher import adapter_of, build, inspect_teacher
-from vsrkd_plugin.metrics.means import measure
 from vsrkd_plugin.metrics.sharpness import sharpness
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.evaluation import to_image
+from vsrkd_plugin.reports.likeness import niqe
 
 CONDITIONS = {'clean': {}, 'noise 10, JPEG 60': {'noise_sigma': 10, 'jpeg_quality': 60}}
-NIQE_SIDE = 104  # pixels of HR, of which it can be told
 
 
 def main() -> None:
@@ -59,17 +58,14 @@ def measured(results: dict[str, Tensor], hr: Tensor, border: int) -> dict[str, f
     def psnr(one: str, other: str) -> float:
         return float(10 * torch.log10(255**2 / (luma[one] - luma[other]).square().mean().clamp(min=1e-6)))
 
-    large = min(hr.shape[-2:]) >= NIQE_SIDE
-    options = {'type': 'calculate_niqe', 'crop_border': border}
-    niqe = {role: measure(to_image(results[role]), None, options) if large else float('nan') for role in results}
     return {
         'agreement': psnr('student', 'teacher'),
         'teacher': psnr('teacher', 'hr'),
         'student': psnr('student', 'hr'),
         'sharpness teacher': float(sharpness(luma['teacher'])),
         'sharpness student': float(sharpness(luma['student'])),
-        'NIQE teacher': niqe['teacher'],
-        'NIQE student': niqe['student'],
+        'NIQE teacher': niqe(to_image(results['teacher']), border),
+        'NIQE student': niqe(to_image(results['student']), border),
     }
 
 

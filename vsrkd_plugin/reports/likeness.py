@@ -50,7 +50,7 @@ class Likeness:
             values = self._values.setdefault(method, {})
             values.setdefault('sharpness', []).append(_sharpness(image, scale))
             if self._niqe and method != 'bicubic' and len(self._names) <= MOST_NIQE:
-                values.setdefault('niqe', []).append(_niqe(image, scale))
+                values.setdefault('niqe', []).append(niqe(image, scale))
         if 'teacher' in images:
             found = measure(images['student'], images['teacher'], {**_PSNR, 'crop_border': scale})
             # Of equal images it is infinite: as alike as can be told.
@@ -71,7 +71,7 @@ class Likeness:
         return found
 
 
-def _niqe(image: np.ndarray, border: int) -> float:
+def niqe(image: np.ndarray, border: int) -> float:
     """BasicSR's NIQE; nan of an image that is too small for it, or of which it knows nothing (noise, a flat one)."""
     if min(image.shape[:2]) - 2 * border < _NIQE_SIDE:
         return math.nan
