@@ -37,21 +37,20 @@ def _candidates(fixed: Arguments, open_questions: Mapping[str, tuple[Any, ...]])
 def _compact(shapes: Shapes) -> Iterator[Arguments]:
     last = shapes.last(r'body\.(\d+)\.')
     num_feat, num_in_ch = shapes.shape('body.0.weight')[:2]
-    shuffled = shapes.shape(f'body.{last}.weight')[0]
     fixed = {
         'num_in_ch': num_in_ch,
         'num_out_ch': num_in_ch,
         'num_feat': num_feat,
         'num_conv': last // 2 - 1,
-        'upscale': square_root(quotient(shuffled, num_in_ch, f'body.{last}.weight'), 'its pixel shuffle'),
+        'upscale': _shuffled(shapes, f'body.{last}.weight', num_in_ch),
     }
     acts = ('prelu',) if 'body.1.weight' in shapes else ('relu', 'leakyrelu')
     return _candidates(fixed, {'act_type': acts})
 
 
-def _shuffled(shapes: Shapes, name: str, num_feat: int) -> int:
-    """The factor of the pixel shuffle behind a convolution that keeps `num_feat` channels."""
-    return square_root(quotient(shapes.shape(name)[0], num_feat, name), f'the pixel shuffle behind {name}')
+def _shuffled(shapes: Shapes, name: str, channels: int) -> int:
+    """The factor of the pixel shuffle behind a convolution, which leaves `channels` of what it gives."""
+    return square_root(quotient(shapes.shape(name)[0], channels, name), f'the pixel shuffle behind {name}')
 
 
 def _msrresnet(shapes: Shapes) -> Iterator[Arguments]:
@@ -203,27 +202,25 @@ def _vdsr(shapes: Shapes) -> Iterator[Arguments]:
 def _imdn(shapes: Shapes) -> Iterator[Arguments]:
     num_feat, num_in_ch = shapes.shape('fea_conv.weight')[:2]
     kept = shapes.shape('IMDB1.c4.weight')[0]
-    shuffled = shapes.shape('upsampler.0.weight')[0]
     yield {
         'num_in_ch': num_in_ch,
         'num_out_ch': num_in_ch,
         'num_feat': num_feat,
         'num_modules': shapes.count(r'IMDB(\d+)\.'),
         'distillation_rate': kept / num_feat,
-        'upscale': square_root(quotient(shuffled, num_in_ch, 'upsampler.0.weight'), 'its pixel shuffle'),
+        'upscale': _shuffled(shapes, 'upsampler.0.weight', num_in_ch),
     }
 
 
 def _rlfn(shapes: Shapes) -> Iterator[Arguments]:
     num_feat, num_in_ch = shapes.shape('conv_1.weight')[:2]
-    shuffled = shapes.shape('upsampler.0.weight')[0]
     yield {
         'num_in_ch': num_in_ch,
         'num_out_ch': num_in_ch,
         'num_feat': num_feat,
         'num_block': shapes.count(r'block_(\d+)\.c1_r\.'),
         'esa_channels': shapes.shape('block_1.esa.conv1.weight')[0],
-        'upscale': square_root(quotient(shuffled, num_in_ch, 'upsampler.0.weight'), 'its pixel shuffle'),
+        'upscale': _shuffled(shapes, 'upsampler.0.weight', num_in_ch),
     }
 
 

@@ -12,7 +12,7 @@ from vsrkd_plugin.adapters.complying import comply, trying
 from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.probing import SizesFound, best_value_range, smallest_size_and_multiple
-from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
+from vsrkd_plugin.adapters.video_sr import CLIP_CHANNELS, VideoSRAdapter
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.clips import CLIP_CONDITIONS, clip_restoration
 from vsrkd_plugin.inspection.recognising import Candidate, named_candidate, recognise
@@ -262,21 +262,36 @@ def _measured(path: str, candidate: Candidate, contract: Mapping[str, Any], allo
         known = NetworkContract.of(network)
     except UNFIT as error:
         raise UserError(f'{path}: the {name} that it fits cannot be run: {first_line(error)}') from error
+    return _inspection(path, candidate, network, hints, scales, clean, sizes)
+
+
+def _inspection(
+    path: str,
+    candidate: Candidate,
+    network: nn.Module,
+    hints: Mapping[str, Any],
+    scales: tuple[int, ...],
+    gains: list[Gain],
+    sizes: SizesFound,
+    window: int | None = None,
+) -> Inspection:
+    """What is known before operations are counted; colours and range are those of the network's contract."""
+    known = NetworkContract.of(network)
     return Inspection(
         path=path,
         options=candidate.options,
         source=candidate.source,
-        is_video=False,
-        window=None,
+        is_video=candidate.is_video,
+        window=window,
         scales=scales,
-        channels=known.channels,
+        channels=CLIP_CHANNELS if candidate.is_video else known.channels,
         value_range=known.value_range,
         min_size=sizes.min_size,
         size_multiple=sizes.size_multiple,
         contract=hints,
         params=sum(parameter.numel() for parameter in network.parameters()),
         macs_per_megapixel=None,
-        gains=tuple(clean),
+        gains=tuple(gains),
         candidate=candidate,
     )
 
@@ -317,25 +332,10 @@ def _factor(network: nn.Module, contract: NetworkContract) -> int:
 
 def _video(path: str, candidate: Candidate, network: nn.Module, hints: dict[str, Any]) -> Inspection:
     adapter = _video_adapter(network, candidate.options)
-    scale = adapter.scale
     contract = NetworkContract.of(network)
-    return Inspection(
-        path=path,
-        options=candidate.options,
-        source=candidate.source,
-        is_video=True,
-        window=adapter.window,
-        scales=(scale,),
-        channels=3,
-        value_range=contract.value_range,
-        min_size=contract.min_size,
-        size_multiple=contract.size_multiple,
-        contract=hints,
-        params=sum(parameter.numel() for parameter in network.parameters()),
-        macs_per_megapixel=None,
-        gains=tuple(clip_restoration(adapter, CLIP_CONDITIONS)),
-        candidate=candidate,
-    )
+    sizes = SizesFound(contract.min_size, contract.size_multiple)
+    gains = clip_restoration(adapter, CLIP_CONDITIONS)
+    return _inspection(path, candidate, network, hints, (adapter.scale,), gains, sizes, adapter.window)
 
 
 def _video_adapter(network: nn.Module, options: Mapping[str, Any]) -> VideoSRAdapter:
