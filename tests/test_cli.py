@@ -129,7 +129,7 @@ BAD = {
     ),
     'other channels': (
         _set('network_g/num_in_ch', 3),
-        r'network_g.*3 channels.*1|differ in the channels of their input: 1 and 3',
+        r'train, init: teacher: .* differ in the channels of their input: 1 and 3$',
     ),
     'missing folder': (_set('datasets/val_x2/dataroot_gt', 'datasets/Set5'), r'pictures_x2.*Set5.*Bevilacqua'),
     'empty folder': (_empty_folder, r'pictures_x3.*holds no image'),

@@ -71,18 +71,21 @@ def test_a_wheel_holds_the_zoo_and_says_that_it_is_typed(built: tuple[Message, P
 
 
 def test_what_is_imported_is_asked_for(built: tuple[Message, Path]) -> None:
-    # What an extra brings is imported where it is used, and asked for there.
-    asked = {
-        re.split(r'[^\w-]', line)[0].lower()
-        for line in built[0].get_all('Requires-Dist')
-        if not re.search(r'extra == .test', line)
-    }
+    asked: dict[bool, set[str]] = {False: set(), True: set()}  # by whether an extra of users brings it
+    for line in built[0].get_all('Requires-Dist'):
+        if not re.search(r'extra == .test', line):
+            asked['extra' in line].add(re.split(r'[^\w-]', line)[0].lower())
     for file in (ROOT / 'vsrkd_plugin').rglob('*.py'):
-        for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
+        tree = ast.parse(file.read_text(encoding='utf-8'))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        within = {id(inner) for function in functions for inner in ast.walk(function)}
+        for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            # What an extra brings may only be imported where it is used.
+            there = asked[False] | (asked[True] if id(node) in within else set())
             for name in {name.partition('.')[0] for name in names} - sys.stdlib_module_names - {'vsrkd_plugin'}:
-                assert DISTRIBUTIONS.get(name, name) in asked, f'{file}: {name}'
+                assert DISTRIBUTIONS.get(name, name) in there, f'{file}: {name}'
 
 
 def test_the_pythons_that_are_promised_are_tested(built: tuple[Message, Path]) -> None:
