@@ -144,6 +144,7 @@ def inspect_teacher(
     contract: Mapping[str, Any] | None = None,
     allow_restoration: bool = False,
     say: Callable[[str], None] = lambda text: None,
+    briefly: bool = False,
 ) -> Inspection:
     """Find out what a checkpoint is.
 
@@ -153,6 +154,7 @@ def inspect_teacher(
         contract: fields of its contract, where the user says them.
         allow_restoration: a network of scale 1 is not refused.
         say: is told what is being done.
+        briefly: only what is needed to use it: operations are not counted, degraded images not tried.
 
     Raises:
         UserError: it cannot be read, is of no known family, does not enlarge, holds values that are not finite, or its
@@ -171,6 +173,8 @@ def inspect_teacher(
     if not measured:
         raise refused[0]
     best = max(measured, key=lambda inspection: max(gain.network for gain in inspection.gains))
+    if briefly:
+        return best
     if len(measured) > 1 or not best.is_video:
         say('measuring what it restores')
     return _complete(best)

@@ -200,5 +200,10 @@ def save_atomically(content: Any, path: str | os.PathLike) -> None:
 
 def write_text_atomically(text: str, path: str | os.PathLike) -> None:
     """As `save_atomically`, for a text file (UTF-8)."""
+    write_bytes_atomically(text.encode(), path)
+
+
+def write_bytes_atomically(content: bytes, path: str | os.PathLike) -> None:
+    """As `save_atomically`, for what is bytes already."""
     with _whole_file(path) as file:
-        file.write(text.encode())
+        file.write(content)

@@ -1,0 +1,1 @@
+"""What becomes of a student: pictures, films, files for other runtimes."""
