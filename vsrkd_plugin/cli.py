@@ -117,7 +117,9 @@ def _add_upscale(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]'
     add('-i', dest='source', required=True, metavar='INPUT', help='a picture, a folder (and those in it), or a film')
     add('-o', dest='target', required=True, metavar='OUT', help='a folder; of one picture or film also a file')
     add('-s', dest='scale', type=float, metavar='FACTOR', help="from 1, also 1.5; default: the network's largest")
-    add('--tile', default='auto', metavar='auto|N', help='auto: the largest that fits the memory; N: pixels of its side')
+    add(
+        '--tile', default='auto', metavar='auto|N', help='auto: the largest that fits the memory; N: pixels of its side'
+    )
     add('--memory', metavar='SIZE', help='that the process may take: 2G, 800M; default: what is free')
     add('--ext', default='auto', metavar='auto|EXT', help='format of the pictures made; default: that of each source')
     add('--suffix', default='', metavar='TEXT', help='put behind the names of the files made: _x4')

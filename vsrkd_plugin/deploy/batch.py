@@ -16,7 +16,7 @@ from vsrkd_plugin.deploy.picture_writing import Output, write_picture
 from vsrkd_plugin.deploy.pictures import Picture, read_picture
 from vsrkd_plugin.deploy.upscaling import Upscaler
 from vsrkd_plugin.errors import UserError, first_line
-from vsrkd_plugin.run.progress import progress
+from vsrkd_plugin.run.progress import Progress, progress
 
 _STRIPS = 3  # in memory at once: one that is made, one that waits, one that is written
 _FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))  # Windows knows no quota
@@ -61,6 +61,7 @@ def upscale_pictures(
     summary = Summary(skipped=[job.target for job in jobs if skip_existing and job.target.exists()])
     skipped = set(summary.skipped)
     left = [job for job in jobs if job.target not in skipped]
+    told: Progress[Job]
     with (
         progress(len(left), 'upscaling', 'picture', lines=len(left) > 1) as told,
         ThreadPoolExecutor(1, 'reading') as reader,
@@ -95,6 +96,7 @@ def _upscale(upscaler: Upscaler, job: Job, picture: Picture, writing: '_Writing'
     a_row = _STRIPS * upscaler.scale * output.width * channels * output.dtype.itemsize
     plan = upscaler.plan(height, width, channels, reserved, int(a_row))
     with writing.strips(job, output, picture.notes) as strips:
+        told: Progress[int]
         try:
             with progress(len(plan), job.source.name, 'tile', lines=len(plan) > 1) as told:
                 for strip in upscaler.strips(picture.pixels, plan, output.dtype, told.update):

@@ -17,6 +17,7 @@ from vsrkd_plugin.errors import UserError, first_line
 _SRGB = 'converted to sRGB'
 _TURNED = {2: 'flipped', 3: 'turned', 4: 'flipped', 5: 'turned', 6: 'turned', 7: 'turned', 8: 'turned'}
 _WITH_EXIF = ('JPEG', 'MPO', 'PNG', 'WEBP')  # formats whose EXIF is not the file's own structure
+_HARDLY_SEEN = 0.03  # of opaque: up to it 8 bits tell little of the colour below
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def is_picture(path: Path) -> bool:
 def read_picture(path: Path) -> Picture:
     """Read a picture.
 
-    Colours under full transparency, which nobody sees, are replaced by the nearest that are seen: a network would draw
-    them into the edge.
+    Colours under (nearly) full transparency, which nobody sees, are replaced by the nearest that are seen: a network
+    would draw them into the edge.
 
     Raises:
         UserError: it cannot be read, is damaged, or has too many pixels to be an honest picture.
@@ -188,7 +189,7 @@ def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
 
 
 def _without_hidden_colours(pixels: np.ndarray) -> np.ndarray:
-    hidden = pixels[..., -1] == 0
+    hidden = pixels[..., -1] <= _HARDLY_SEEN * np.iinfo(pixels.dtype).max
     if not hidden.any() or hidden.all():
         return pixels
     labels = cv2.distanceTransformWithLabels(

@@ -53,7 +53,7 @@ def write_png(
     for strip in _parts(strips):
         rows += len(strip)
         lines = np.ascontiguousarray(strip, strip.dtype.newbyteorder('>')).reshape(len(strip), -1).view(np.uint8)
-        if content := compression.compress(memoryview(_filtered(lines, above, channels * bits // 8))):
+        if content := compression.compress(_filtered(lines, above, channels * bits // 8).data):
             _chunk(file, b'IDAT', content)
         above = lines[-1]
     if rows != height:
