@@ -74,7 +74,7 @@ def upscale_pictures(
                 picture = reading.pop().result()
                 if following is not None:
                     reading.append(reader.submit(read_picture, following.source))
-                _upscale(upscaler, job, picture, writing)
+                _upscale(upscaler, job, picture, writing, bool(reading))
                 del picture
             except UserError as error:
                 if following is not None and not reading:
@@ -85,14 +85,14 @@ def upscale_pictures(
     return summary
 
 
-def _upscale(upscaler: Upscaler, job: Job, picture: Picture, writing: '_Writing') -> None:
+def _upscale(upscaler: Upscaler, job: Job, picture: Picture, writing: '_Writing', reads_on: bool) -> None:
     """Run the network; the file may be written still when this ends."""
     height, width, channels = picture.pixels.shape
     output = Output(
         job.target, *upscaler.out_size(height, width), channels, picture.pixels.dtype, picture.icc, picture.exif
     )
     output.check()
-    reserved = 2 * picture.pixels.nbytes + output.bytes_held  # the next picture is read meanwhile
+    reserved = output.bytes_held + (1 + 2 * reads_on) * picture.pixels.nbytes  # the next, as it is decoded and as read
     a_row = _STRIPS * upscaler.scale * output.width * channels * output.dtype.itemsize
     plan = upscaler.plan(height, width, channels, reserved, int(a_row))
     with writing.strips(job, output, picture.notes) as strips:
