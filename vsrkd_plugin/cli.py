@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     for name, text in (('train', 'train as an options file says'), ('test', 'test as an options file says')):
         command = commands.add_parser(name, help=text, allow_abbrev=False)
-        _add_options(command)
+        _add_options(command, required=name == 'train')
         command.add_argument('--root', default='.', help='where experiments/ and results/ go; default: here')
         command.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), help='default: found out by itself')
         command.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and save often")
@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         if name == 'train':
             command.add_argument('--auto_resume', action='store_true', help='go on from the newest readable state')
         else:
+            command.add_argument('-m', dest='model', metavar='MODEL', help='in place of -opt: a model file, zoo:NAME')
+            command.add_argument('-i', nargs='+', metavar='FOLDER', help='of -m: HR images, or folders of clips')
             command.set_defaults(auto_resume=False)
         command.set_defaults(run=_command('train'), is_train=name == 'train')
     synthesis = commands.add_parser('synthesize', help="fill a bank with inputs and the teacher's outputs")
@@ -99,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument('-opt', required=True, metavar='FILE', help='options file (YAML)')
+def _add_options(command: argparse.ArgumentParser, required: bool = True) -> None:
+    command.add_argument('-opt', required=required, metavar='FILE', help='options file (YAML)')
     command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
 
 
