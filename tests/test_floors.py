@@ -36,6 +36,7 @@ EXCEPTIONS = {
     ('', 'python_api'): 'the name that a notebook imports, looked up when it is asked for',
     ('commands', ''): 'info tells the version',
     ('cli', ''): 'so does --version',
+    ('deploy', ''): 'a model file tells the version that wrote it',
 }
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from basicsr.utils.matlab_functions import imresize
+from torch import nn
 from torch.nn import functional as F
 
-from vsrkd_plugin.ops.resize import bicubic_resize, fold_mirrored
+from vsrkd_plugin.ops.resize import apply_separable, bicubic_matrix, bicubic_resize, fold_mirrored
 
 SCALES = [2, 3, 4, 1 / 2, 1 / 3, 1 / 4, 1.5]
 
@@ -84,13 +85,45 @@ def test_autocast_and_half_inputs_are_computed_in_fp32() -> None:
     assert bicubic_resize(x.double(), 2).dtype == torch.float64
 
 
-def test_matrix_made_in_inference_mode_serves_training() -> None:
-    x = torch.rand(1, 1, 23, 29)  # sizes of no other test: the matrix must be made here
+def test_what_inference_left_behind_serves_training() -> None:
+    x = torch.rand(1, 1, 24, 30)  # sizes of no other test
     with torch.inference_mode():
-        bicubic_resize(x, 2)
+        bicubic_resize(x, 1 / 2)
     x.requires_grad_()
-    bicubic_resize(x, 2).sum().backward()
-    torch.testing.assert_close(x.grad.sum(), torch.tensor(46.0 * 58.0))
+    bicubic_resize(x, 1 / 2).sum().backward()
+    torch.testing.assert_close(x.grad.sum(), torch.tensor(12.0 * 15.0))
+
+
+@pytest.mark.parametrize('from_corner', [False, True])
+@pytest.mark.parametrize('scale', [2, 3, 4, 8])
+def test_polyphase_is_the_matrix(scale: int, from_corner: bool) -> None:
+    for size in ((2, 300), (257, 3), (240, 223)):  # small ones are enlarged by the matrix
+        x = torch.rand(2, 3, *size, dtype=torch.float64)
+        matrix = apply_separable(x, bicubic_matrix, float(scale), float(from_corner))
+        torch.testing.assert_close(bicubic_resize(x, scale, from_corner), matrix, rtol=0, atol=1e-13)
+        torch.testing.assert_close(bicubic_resize(x.float(), scale, from_corner), matrix.float(), rtol=0, atol=4e-7)
+
+
+class Enlargement(nn.Module):
+    def __init__(self, scale: int, from_corner: bool) -> None:
+        super().__init__()
+        self.scale, self.from_corner = scale, from_corner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return bicubic_resize(x, self.scale, self.from_corner)
+
+
+@pytest.mark.parametrize(('scale', 'from_corner'), [(2, False), (3, False), (4, True)])
+def test_exports_with_any_size_and_leaves_the_process_whole(scale: int, from_corner: bool) -> None:
+    module, example = Enlargement(scale, from_corner), torch.rand(2, 3, 11, 13)
+    sizes = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
+    exported = torch.export.export(module, (example,), dynamic_shapes=(sizes,)).module()
+    traced = torch.jit.trace(module, example)
+    for shape in ((2, 3, 11, 13), (3, 3, 2, 64), (5, 3, 31, 8)):
+        x = torch.rand(shape)
+        expected = bicubic_resize(x, scale, from_corner)  # of the sizes of the export, too
+        for outcome in (exported(x), traced(x)):
+            torch.testing.assert_close(outcome, expected, rtol=0, atol=1e-6)
 
 
 def test_layouts_of_any_leading_axes() -> None:

@@ -1,7 +1,8 @@
-"""Separable linear resampling with MATLAB's borders, differentiable, as two matrix products.
+"""Separable linear resampling with MATLAB's borders, differentiable.
 
-A resampling of one axis is a sparse matrix; its border rule (mirror, edge pixel repeated) is folded into it. For the
-sizes of super-resolution two dense products are faster than gathering, on a CPU and on a GPU, and autograd knows them.
+Enlarging by a whole number is polyphase: the pixels of the result that lie alike between those of the input are the
+same weighted sum of five neighbours. Any other resampling of one axis is a sparse matrix with its border rule (mirror,
+edge pixel repeated) folded into it: two dense products, which are the faster way for small images of any factor.
 """
 
 import math
@@ -11,6 +12,13 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+_SMALL = 200  # pixels of the longer side, up to which two dense products are faster (benchmarks/bicubic.py)
+_REACH = 2  # neighbours on either side that a pixel of an enlarged image is made of
+
+# Before torch 2.7 nothing tells an export from a compilation.
+_is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
 
 
 def fold_mirrored(index: np.ndarray, length: int) -> np.ndarray:
@@ -50,8 +58,13 @@ def taps_to_matrix(taps: np.ndarray, weight: np.ndarray, in_length: int) -> np.n
 
 
 @lru_cache(maxsize=64)  # a matrix of a 2K picture takes 8 MB, and a benchmark has many sizes
-def _cached_matrix(build: Callable[..., np.ndarray], args: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.from_numpy(build(*args)).to(device=device, dtype=dtype)
+def _cached_matrix(build: Callable[..., np.ndarray], args: tuple, double: bool) -> np.ndarray:
+    return build(*args).astype(np.float64 if double else np.float32)
+
+
+def _to_tensor(values: np.ndarray, device: torch.device) -> Tensor:
+    # Numbers are kept, tensors made anew: one kept from an inference, an export or a compilation is of no use after it.
+    return torch.from_numpy(values).to(device, non_blocking=True)
 
 
 def apply_separable(x: Tensor, build: Callable[..., np.ndarray], *args: float) -> Tensor:
@@ -64,12 +77,45 @@ def apply_separable(x: Tensor, build: Callable[..., np.ndarray], *args: float) -
     Returns:
         `(..., out_h, out_w)`, fp32 (fp64 for fp64 input).
     """
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    with torch.autocast(x.device.type, enabled=False), torch.inference_mode(False):
-        rows = _cached_matrix(build, (x.shape[-2], *args), dtype, x.device)
-        columns = _cached_matrix(build, (x.shape[-1], *args), dtype, x.device)
+    double = x.dtype == torch.float64
+    rows, columns = (_to_tensor(_cached_matrix(build, (side, *args), double), x.device) for side in x.shape[-2:])
     with torch.autocast(x.device.type, enabled=False):
-        return rows @ (x.to(dtype) @ columns.T)
+        return rows @ (x.to(rows.dtype) @ columns.T)
+
+
+def _phases(scale: int, from_corner: bool) -> np.ndarray:
+    """`(scale, 5)` weights: of the pixels of the result that lie in one pixel of the input, over its neighbours."""
+    phase = np.arange(scale)
+    position = phase / scale if from_corner else (phase + 0.5) / scale - 0.5
+    weight = _cubic(position[:, None] - np.arange(-_REACH, _REACH + 1))
+    return weight / weight.sum(1, keepdims=True)
+
+
+def _mirrored(x: Tensor, axis: int) -> Tensor:
+    """`x` with the two pixels on either side of the border mirrored at it; at least two pixels long."""
+    last = x.shape[axis] - 1
+    pixels = [x.narrow(axis, index, 1) for index in (1, 0, last, last - 1)]
+    return torch.cat([*pixels[:2], x, *pixels[2:]], axis)
+
+
+def _enlarge(x: Tensor, scale: int, from_corner: bool) -> Tensor:
+    """Bicubic enlargement of `(..., h, w)` with sides from 2 as sums over five neighbours, columns first, then rows."""
+    window = 2 * _REACH + 1
+    weight = _to_tensor(_phases(scale, from_corner), x.device).to(x.dtype)
+    wide = (_mirrored(x, -1).unfold(-1, window, 1) @ weight.T).flatten(-2)
+    return (weight @ _mirrored(wide, -2).unfold(-2, window, 1).transpose(-1, -2)).flatten(-3, -2)
+
+
+def _enlarge_by_convolution(x: Tensor, scale: int, from_corner: bool) -> Tensor:
+    """The same as one convolution and a pixel shuffle, which every runtime has, whatever the sizes.
+
+    Not for computing here: on a GPU a convolution may round to TF32, and its gradient is slow.
+    """
+    phases = torch.tensor(_phases(scale, from_corner).tolist(), dtype=x.dtype, device=x.device)
+    weight = (phases[:, None, :, None] * phases[None, :, None, :]).reshape(scale * scale, 1, *[phases.shape[1]] * 2)
+    padded = _mirrored(_mirrored(x, -1), -2)
+    outputs = F.conv2d(padded.reshape(-1, 1, *padded.shape[-2:]), weight)
+    return F.pixel_shuffle(outputs, scale).reshape(*x.shape[:-2], scale * x.shape[-2], scale * x.shape[-1])
 
 
 def bicubic_resize(x: Tensor, scale: float, from_corner: bool = False) -> Tensor:
@@ -93,6 +139,14 @@ def bicubic_resize(x: Tensor, scale: float, from_corner: bool = False) -> Tensor
         raise ValueError(f'scale must be positive, got {scale}')
     if x.ndim < 2:
         raise ValueError(f'expected (..., h, w), got shape {tuple(x.shape)}')
+    if x.dtype != torch.float64:
+        x = x.float()
     if scale == 1:
-        return x if x.dtype == torch.float64 else x.float()
+        return x
+    enlarges = scale == int(scale) and min(x.shape[-2:]) >= _REACH
+    with torch.autocast(x.device.type, enabled=False):
+        if enlarges and (_is_exporting() or torch.jit.is_tracing()):
+            return _enlarge_by_convolution(x, int(scale), from_corner)
+        if enlarges and max(x.shape[-2:]) > _SMALL:
+            return _enlarge(x, int(scale), from_corner)
     return apply_separable(x, bicubic_matrix, float(scale), float(from_corner))
