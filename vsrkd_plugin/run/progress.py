@@ -92,7 +92,7 @@ class Progress(Generic[T]):
                 file=_terminal(),
                 leave=not inner,
                 dynamic_ncols=True,
-                smoothing=0.1,
+                smoothing=0,  # the time left is by the mean of all
             )
             _bars.append(self)
         return self
