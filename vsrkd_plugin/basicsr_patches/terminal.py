@@ -48,9 +48,7 @@ def mend_training_progress() -> None:
         stock_init(self, opt, start_iter, tb_logger)
         end_training()
         # Without a terminal the lines of the log tell as much.
-        bar: Progress[Any] = progress(
-            int(opt['train']['total_iter']), 'training', 'step', initial=start_iter, lines=False
-        )
+        bar = progress(int(opt['train']['total_iter']), 'training', 'step', initial=start_iter, lines=False)
         _training.append(bar.__enter__())
 
     def call(self: Any, log_vars: dict[str, Any]) -> None:
@@ -86,7 +84,7 @@ class StockBar:
     """
 
     def __init__(self, total: int, unit: str) -> None:
-        self._progress: Progress[Any] = progress(total, 'validating', unit)
+        self._progress = progress(total, 'validating', unit)
         self._progress.__enter__()
 
     def update(self, number: int = 1) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, Generic, TextIO, TypeVar, overload
 
 from tqdm import tqdm
 
@@ -38,39 +38,77 @@ def shown(on: bool = True) -> Iterator[None]:
         _show = before
 
 
+@overload
+def progress(
+    of: Iterable[T],
+    description: str,
+    unit: str,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    lines: bool = True,
+    silent: bool = False,
+    every: float = EVERY,
+) -> 'Progress[T]': ...
+@overload
+def progress(
+    of: int | None,
+    description: str,
+    unit: str,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    lines: bool = True,
+    silent: bool = False,
+    every: float = EVERY,
+) -> 'Progress[Any]': ...
 def progress(
     of: Iterable[T] | int | None,
     description: str,
     unit: str,
     *,
+    total: int | None = None,
     initial: int = 0,
     lines: bool = True,
+    silent: bool = False,
     every: float = EVERY,
-) -> 'Progress[T]':
+) -> 'Progress[Any]':
     """Tell how far a piece of work is.
 
     Args:
         of: what to go through; or how many there are, for `update`; None where nobody knows.
         description: what is done, 'upscaling'.
         unit: what is counted, in the singular.
+        total: how many there are, where `of` does not tell.
         initial: how many were done before.
         lines: False where log lines tell of the work anyway: without a terminal nothing is written then.
+        silent: whether nothing is told, even within `shown()`.
         every: seconds, at least, between plain lines.
     """
-    return Progress(of, description, unit, initial, lines, every)
+    if total is None:
+        total = of if isinstance(of, int) else len(of) if isinstance(of, Sized) else None
+    return Progress(of, total, description, unit, initial, lines, silent, every)
 
 
 class Progress(Generic[T]):
     """An iterator over the work, or a context in which `update` counts it; see `progress`."""
 
     def __init__(
-        self, of: Iterable[T] | int | None, description: str, unit: str, initial: int, lines: bool, every: float
+        self,
+        of: Iterable[T] | int | None,
+        total: int | None,
+        description: str,
+        unit: str,
+        initial: int,
+        lines: bool,
+        silent: bool,
+        every: float,
     ) -> None:
-        self.total = of if isinstance(of, int) else len(of) if isinstance(of, Sized) else None
+        self.total = total
         self.done = initial
         self._items = of
         self._description, self._unit, self._note = description, unit, ''
-        self._initial, self._lines, self._every = initial, lines, every
+        self._initial, self._lines, self._silent, self._every = initial, lines, silent, every
         self._bar: Any = None
         self._lock = threading.Lock()
         self._stack = ExitStack()
@@ -78,8 +116,9 @@ class Progress(Generic[T]):
 
     def __enter__(self) -> 'Progress[T]':
         self._started = self._last = time.monotonic()
-        self._lines = self._lines and _show
-        if _show and _is_terminal(sys.stderr):
+        show = _show and not self._silent
+        self._lines = self._lines and show
+        if show and _is_terminal(sys.stderr):
             self._lines = False
             inner = bool(_bars)
             if not inner:
