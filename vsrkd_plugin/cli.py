@@ -105,14 +105,16 @@ def _add_training(commands: Any) -> None:
             'basicsr train -opt dfkd_vdsr.yml --force_yml train:total_iter=40 name=short',
         ),
         'test': (
-            'test as an options file says',
+            'test as an options file says, or a model file',
+            'basicsr test -m zoo:vdsr_x234',
+            'basicsr test -m runs/mine/student.pth -i datasets/Set5 datasets/Set14',
             'basicsr test -opt test_vdsr_set5.yml',
             'basicsr test -opt test_vdsr_set5.yml --force_yml path:pretrain_network_g=zoo:vdsr_x234',
         ),
     }
     for name, (text, *examples) in told.items():
         command = _add(commands, name, text, *examples, allow_abbrev=False)
-        _add_options(command)
+        _add_options(command, required=name == 'train')
         command.add_argument('--root', default='.', help='where experiments/ and results/ go; default: here')
         command.add_argument('--launcher', choices=('none', 'pytorch', 'slurm'), help='default: found out by itself')
         command.add_argument('--debug', action='store_true', help="BasicSR's debug mode: log and save often")
@@ -120,6 +122,8 @@ def _add_training(commands: Any) -> None:
         if name == 'train':
             command.add_argument('--auto_resume', action='store_true', help='go on from the newest readable state')
         else:
+            command.add_argument('-m', dest='model', metavar='MODEL', help='in place of -opt: a model file, zoo:NAME')
+            command.add_argument('-i', nargs='+', metavar='FOLDER', help='of -m: HR images, or folders of clips')
             command.set_defaults(auto_resume=False)
         command.set_defaults(run=_command('train'), is_train=name == 'train')
 
@@ -234,9 +238,9 @@ def _add_report(commands: Any) -> None:
     report.set_defaults(run=_command('report'))
 
 
-def _add_options(command: argparse.ArgumentParser) -> None:
+def _add_options(command: argparse.ArgumentParser, required: bool = True) -> None:
     command.add_argument(
-        '-opt', required=True, metavar='FILE', help='options file (YAML); or the name of one of the package (init)'
+        '-opt', required=required, metavar='FILE', help='options file (YAML); or the name of one of the package (init)'
     )
     command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
 

@@ -79,6 +79,11 @@ def load_options(path: str, overrides: list[str] | None = None) -> dict[str, Any
     options = parse_yaml(text, path)
     if not isinstance(options, dict):
         raise UserError(f'{path}: expected a mapping of options, found {type(options).__name__}')
+    return overridden(options, overrides)
+
+
+def overridden(options: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
+    """`options` with `--force_yml` applied, in place; errors and `overrides` as of `load_options`."""
     for entry in overrides or []:
         _override(options, entry)
     return options
