@@ -105,9 +105,9 @@ def _add_training(commands: Any) -> None:
             'basicsr train -opt dfkd_vdsr.yml --force_yml train:total_iter=40 name=short',
         ),
         'test': (
-            'test as an options file says, or a model file',
-            'basicsr test -m zoo:vdsr_x234',
-            'basicsr test -m runs/mine/student.pth -i datasets/Set5 datasets/Set14',
+            'test a model file, or as an options file says',
+            'basicsr test -m student.pth                     # on the bundled photographs',
+            'basicsr test -m student.pth -i datasets/Set5',
             'basicsr test -opt test_vdsr_set5.yml',
             'basicsr test -opt test_vdsr_set5.yml --force_yml path:pretrain_network_g=zoo:vdsr_x234',
         ),
