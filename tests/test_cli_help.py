@@ -1,9 +1,11 @@
 """What the command line says of itself: quickly, with examples that can be typed."""
 
 import argparse
+import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,3 +88,14 @@ def test_what_needs_no_torch_waits_for_none(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_start_page_can_be_typed() -> None:
+    page = (Path(__file__).resolve().parents[1] / 'docs' / 'start.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```bash\n(.*?)```', page, re.S)
+    commands = _examples('\n'.join(blocks))
+    assert len(commands) > 8
+    for words in commands:
+        if words not in (['--version'], []):
+            assert cli._parser().parse_args(words).run is not None
+    assert {words[0] for words in commands if words} >= {'distill', 'inspect', 'init', 'train', 'info'}

@@ -53,8 +53,9 @@ def mend_training_progress() -> None:
 
     def call(self: Any, log_vars: dict[str, Any]) -> None:
         if _training:
-            losses = [f'{name} {value:.4f}' for name, value in log_vars.items() if name.startswith('l_')]
-            _training[-1].note(', '.join(losses[:2]))
+            losses = [name for name in log_vars if name.startswith('l_')]
+            losses.sort(key=lambda name: name != 'l_kd')  # what a distillation is about stands first
+            _training[-1].note(', '.join(f'{name} {log_vars[name]:.4f}' for name in losses[:2]))
         stock_call(self, log_vars)
 
     def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
