@@ -82,6 +82,7 @@ def moving_picture(count: int, height: int = 48, width: int = 64, seed: int = 0)
     """Frames of a smooth picture that moves by a pixel a frame: uint8 RGB `(count, height, width, 3)`."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 6, 8 + count // 8, generator=generator)
+    coarse = 0.3 * coarse + 0.7 * coarse.mean(1, keepdim=True)  # halved chroma must not be what is measured
     picture = F.interpolate(coarse, (height, width + count), mode='bicubic').clamp(0.05, 0.95)[0]
     frames = [picture[..., step : step + width] for step in range(count)]
     return (torch.stack(frames).permute(0, 2, 3, 1) * 255).round().byte().numpy()
@@ -128,10 +129,12 @@ def make_film(
             text.time_base = Fraction(1, 1000)
         output.start_encoding()
         if audio is not None:
-            samples = np.sin(np.arange(int(44100 * times[-1] * time_base)) * 0.05).astype(np.float32)
+            begin = int(44100 * times[0] * time_base)
+            length = int(44100 * (times[-1] - times[0]) * time_base)
+            samples = np.sin(np.arange(length) * 0.05).astype(np.float32)
             for start in range(0, len(samples) - 1023, 1024):
                 sound_frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], 'fltp', 'mono')
-                sound_frame.sample_rate, sound_frame.pts = 44100, start
+                sound_frame.sample_rate, sound_frame.pts = 44100, begin + start
                 output.mux(audio.encode(sound_frame))
             output.mux(audio.encode(None))
         for begin, duration, line in subtitles:
@@ -147,7 +150,7 @@ def make_film(
                     target[:, : plane.width] = values
             else:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pictures[number]), 'rgb24')
-                frame = frame.reformat(format=pixels, dst_colorspace='itu601', dst_color_range='mpeg')
+                frame = frame.reformat(format=pixels, dst_colorspace='itu601', dst_color_range=1)
             frame.pts, frame.time_base = times[number], time_base
             if tags:
                 set_tags(frame, tags)

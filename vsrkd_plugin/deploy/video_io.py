@@ -241,7 +241,8 @@ class FilmReader:
         told = Tags(*(int(value) for value in (
             frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc,
         )))  # fmt: skip
-        full = told.range == _JPEG_RANGE or kind.name.startswith('yuvj')
+        grey = len(kind.components) < 3
+        full = told.range == _JPEG_RANGE or kind.name.startswith('yuvj') or (grey and told.range == 0)
         depth = max(component.bits for component in kind.components) if kind.components else 8
         depth = max(8, depth)
         if kind.name.startswith('yuva') or kind.name in ('rgba', 'bgra', 'argb', 'abgr', 'ya8', 'pal8', 'gbrap'):
@@ -253,7 +254,6 @@ class FilmReader:
             guessed = guess_matrix(frame.width, frame.height)
             self.told.append(f'its matrix of colours (number {matrix}) is not known here: taken as number {guessed}')
             matrix = guessed
-        grey = len(kind.components) < 3
         halved = (False, False) if grey else (
             kind.components[1].width < frame.width, kind.components[1].height < frame.height
         )  # fmt: skip
