@@ -1,6 +1,7 @@
 """Films enlarged: times, sound, subtitles, colours, depth, turning; interruption; bad input."""
 
 import builtins
+import itertools
 import json
 import os
 import signal
@@ -125,7 +126,7 @@ def test_times_of_a_variable_rate(tmp_path: Path, model: Model, suffix: str, par
     with av.open(str(target)) as film:
         packets = [packet for packet in film.demux(video=0) if packet.size]
     assert any(packet.pts != packet.dts for packet in packets), 'no frame was put in another order: nothing is tested'
-    assert all(first.dts < second.dts for first, second in zip(packets[:-1], packets[1:], strict=True))
+    assert all(first.dts < second.dts for first, second in itertools.pairwise(packets))
     assert all(packet.dts <= packet.pts for packet in packets)
 
 
@@ -259,7 +260,7 @@ def test_a_film_that_is_turned_when_shown(tmp_path: Path, model: Model, turned: 
 
 def test_odd_sizes_are_rounded_up_and_told(tmp_path: Path) -> None:
     source = make_film(tmp_path / 'in.mkv', moving_picture(3, 47, 63), codec='ffv1', pixels='yuv444p', options={})
-    result, said = enlarged(image_model(tmp_path, 3), source, tmp_path / 'out.mp4')
+    _, said = enlarged(image_model(tmp_path, 3), source, tmp_path / 'out.mp4')
     assert said[0] == f'{source}: 189x141 is written as 190x142: sides must be even'
     after = frames_of(tmp_path / 'out.mp4')
     assert after.shape[1:3] == (142, 190)
@@ -271,7 +272,7 @@ def test_odd_sizes_are_rounded_up_and_told(tmp_path: Path) -> None:
 def test_a_factor_that_the_network_has_not(tmp_path: Path) -> None:
     source = make_film(tmp_path / 'in.mp4', moving_picture(8))
     for name, model in (('a', image_model(tmp_path)), ('b', rlsp_model(tmp_path))):
-        result, said = enlarged(model, source, tmp_path / f'{name}.mp4', scale=1.5)
+        _, said = enlarged(model, source, tmp_path / f'{name}.mp4', scale=1.5)
         assert 'x1.5 is not of the network: its x2 is resized after it by bicubic' in said[0]
         after = frames_of(tmp_path / f'{name}.mp4')
         assert after.shape == (8, 72, 96, 3)

@@ -97,7 +97,10 @@ def join_film(
     """
     av = import_av()
     container_format, part = format_of(target), part_of(target)
-    options = {'movflags': '+faststart'} if container_format in ('mp4', 'mov') else {}
+    options = {}
+    if container_format in ('mp4', 'mov'):
+        # In units of `movie_timescale` it is told when tracks begin; of milliseconds, by default.
+        options = {'movflags': '+faststart', 'movie_timescale': str(max(1000, film.time_base.denominator))}
     try:
         with ExitStack() as stack:
             output = stack.enter_context(av.open(str(part), 'w', format=container_format, options=options))
