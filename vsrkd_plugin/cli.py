@@ -98,7 +98,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_import(report)
     report.set_defaults(run=_command('report'))
+    _add_upscale(commands)
     return parser
+
+
+def _add_upscale(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    command = commands.add_parser(
+        'upscale',
+        help='enlarge a picture, a folder of pictures, a film',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+        '  vsrkd upscale -m runs/anime/student.pth -i holiday/ -o out/\n'
+        '  vsrkd upscale -m zoo:vdsr_s_x234 -i photo.jpg -o photo_x3.png -s 3 --memory 2G\n'
+        '  vsrkd upscale -m zoo:rlsp_x4 -i clip.mp4 -o clip_x4.mp4',
+    )
+    add = command.add_argument
+    add('-m', dest='model', required=True, metavar='MODEL', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    add('-i', dest='source', required=True, metavar='INPUT', help='a picture, a folder (and those in it), or a film')
+    add('-o', dest='target', required=True, metavar='OUT', help='a folder; of one picture or film also a file')
+    add('-s', dest='scale', type=float, metavar='FACTOR', help="from 1, also 1.5; default: the network's largest")
+    add(
+        '--tile', default='auto', metavar='auto|N', help='auto: the largest that fits the memory; N: pixels of its side'
+    )
+    add('--memory', metavar='SIZE', help='that the process may take: 2G, 800M; default: what is free')
+    add('--ext', default='auto', metavar='auto|EXT', help='format of the pictures made; default: that of each source')
+    add('--suffix', default='', metavar='TEXT', help='put behind the names of the files made: _x4')
+    add('--skip-existing', action='store_true', help='leave files alone that are there already')
+    add('--device', metavar='DEVICE', help='cpu, cuda, cuda:1, mps; default: the GPU where there is one')
+    add('--precision', default='auto', choices=('auto', 'bf16', 'fp32'), help='default: bf16 where it is faster')
+    add('--codec', default='h264', help='of a film; default: h264')
+    add('--crf', type=int, metavar='N', help="quality of a film, lower is better; default: the codec's")
+    add('--fps', metavar='N', help='frames a second of a film that is made of a folder of frames')
+    _add_network(command)
+    _add_import(command)
+    command.set_defaults(run=_command('upscale'))
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -108,13 +141,17 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 def _add_teacher(command: argparse.ArgumentParser) -> None:
     command.add_argument('teacher', metavar='TEACHER', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    _add_network(command)
+    _add_import(command)
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--network', metavar='TYPE', help='its network, where it is not found out: a registered type, or {type: …, …}'
     )
     command.add_argument(
         '--contract', metavar='{…}', help='what it takes, where it is not found out: {value_range: [0, 255]}'
     )
-    _add_import(command)
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """A picture in overlapping tiles: which tiles, and how much they must overlap to give what the whole picture gives."""
 
+import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -61,10 +62,10 @@ class Plan:
         return len(self.rows) * len(self.columns)
 
     @property
-    def largest(self) -> int:
-        """Pixels of the largest tile, its overlap included."""
+    def largest(self) -> tuple[int, int]:
+        """Height and width of the largest tile, its overlap included."""
         height, width = (max(span.stop - span.start for span in spans) for spans in (self.rows, self.columns))
-        return height * width
+        return height, width
 
 
 def split(length: int, size: int, reach: int, step: int = 1) -> list[Span]:
@@ -96,18 +97,33 @@ def split(length: int, size: int, reach: int, step: int = 1) -> list[Span]:
     return [Span(*span) for span in zip(starts, stops, cuts[:-1], cuts[1:], strict=True)]
 
 
-def plan_tiles(height: int, width: int, pixels: int, reach: int, step: int = 1) -> Plan | None:
-    """The tiles of at most `pixels` pixels each that take the least computation; None where none are so small."""
+def whole_picture(height: int, width: int) -> Plan:
+    """The plan of one tile."""
+    return Plan([Span(0, height, 0, height)], [Span(0, width, 0, width)])
+
+
+def plan_tiles(height: int, width: int, fits: Callable[[int, int], bool], reach: int, step: int = 1) -> Plan | None:
+    """The tiles that take the least computation; None where none fit.
+
+    Args:
+        height: of the picture.
+        width: of the picture.
+        fits: whether there is memory for tiles of a height and a width; if it is, then for smaller ones.
+        reach: pixels of overlap on either side.
+        step: tiles start at multiples of it.
+    """
     best, least = None, 0
+    heights = list(_sizes(height, reach, step))
     for wide in _sizes(width, reach, step):
-        for high in _sizes(height, reach, step):
-            if high * wide > pixels:
-                continue
-            plan = Plan(split(height, high, reach, step), split(width, wide, reach, step))
-            cost = plan.largest * len(plan)
-            if best is None or cost < least:
-                best, least = plan, cost
-            break  # lower ones only cost more
+        # Of a width the highest that fit.
+        index = bisect.bisect_left(heights, True, key=lambda high: fits(high, wide))
+        if index == len(heights):
+            continue
+        plan = Plan(split(height, heights[index], reach, step), split(width, wide, reach, step))
+        tile_height, tile_width = plan.largest
+        cost = tile_height * tile_width * len(plan)
+        if best is None or cost < least:
+            best, least = plan, cost
     return best
 
 

@@ -12,10 +12,10 @@ from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.deploy.memory import free_memory, peak_memory, show_size, used_memory
 from vsrkd_plugin.deploy.model import Model
-from vsrkd_plugin.deploy.tiling import Locality, Plan, Span, measure_locality, plan_tiles, split
+from vsrkd_plugin.deploy.tiling import Locality, Plan, Span, measure_locality, plan_tiles, split, whole_picture
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
-from vsrkd_plugin.ops.resize import bicubic_part
+from vsrkd_plugin.ops.resize import bicubic_part, bicubic_resize
 
 Tile = int | Literal['auto']
 
@@ -99,17 +99,11 @@ class Upscaler:
         place(network, self.device)
         self._contract = NetworkContract.of(network)
         self._locality: Locality | None = None
-        self._plans: dict[tuple[int, int, int], Plan] = {}
+        self._plans: dict[tuple[int, ...], Plan] = {}
         self._measured: dict[int, list[tuple[int, int]]] = {}
-        self._memory_limit = memory_limit
         # Once: afterwards the allocator keeps what it was given, and less seems to be left.
-        self._budget = self._left()
-
-    def _left(self) -> int:
-        if self._memory_limit is None:
-            return int(_OF_FREE * free_memory(self.device))
-        used = torch.cuda.memory_allocated(self.device) if self.device.type == 'cuda' else used_memory()
-        return self._memory_limit - used
+        self._used = torch.cuda.memory_allocated(self.device) if self.device.type == 'cuda' else used_memory()
+        self._budget = int(_OF_FREE * free_memory(self.device)) if memory_limit is None else memory_limit - self._used
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what is made of a picture."""
@@ -119,7 +113,7 @@ class Upscaler:
         """Enlarge images.
 
         Args:
-            lr: `(n, c, h, w)` in [0, 1], RGB or grey.
+            lr: `(n, c, h, w)` in [0, 1]: grey, grey and alpha, RGB, RGB and alpha.
 
         Returns:
             `(n, c, scale * h, scale * w)` in [0, 1], fp32, on `device`; sizes are rounded where `scale` is no whole
@@ -128,8 +122,8 @@ class Upscaler:
         Raises:
             UserError: the network does not take such a picture, or not even small tiles fit the memory.
         """
-        if lr.ndim != 4 or lr.shape[1] not in (1, 3):
-            raise ValueError(f'expected (n, 1 or 3, h, w), got {tuple(lr.shape)}')
+        if lr.ndim != 4 or not 1 <= lr.shape[1] <= 4:
+            raise ValueError(f'expected (n, 1 to 4, h, w), got {tuple(lr.shape)}')
         height, width = lr.shape[2:]
         plan = self.plan(height, width, lr.shape[1])
         images = []
@@ -147,30 +141,33 @@ class Upscaler:
             images.append(whole)
         return torch.cat(images) if len(images) > 1 else images[0]
 
-    def strips(self, picture: np.ndarray, reserved: int = 0) -> Iterator[np.ndarray]:
+    def strips(
+        self, picture: np.ndarray, plan: Plan, dtype: np.dtype, done: Callable[[], object] = lambda: None
+    ) -> Iterator[np.ndarray]:
         """Enlarge a picture from top to bottom; it is never whole in memory, nor in floating point.
 
         Args:
-            picture: `(h, w, c)`, RGB or grey, uint8 or uint16.
-            reserved: bytes of memory that are to be left for other things.
+            picture: `(h, w, c)` of uint8 or uint16, channels as of a call.
+            plan: its tiles.
+            dtype: uint8 or uint16, of what is made.
+            done: is called after each tile.
 
         Yields:
-            `(rows, scale * w, c)` of the same type, one below the other.
+            `(rows, scale * w, c)`, one below the other, as many as there are rows of tiles.
 
         Raises:
-            UserError: as of a call.
+            UserError: the network does not take such a picture.
         """
         height, width, channels = picture.shape
-        plan = self.plan(height, width, channels, reserved)
-        white = np.iinfo(picture.dtype).max
         for rows in plan.rows:
             top, bottom = (_scaled(row, self.scale) for row in (rows.first, rows.last))
-            strip = np.empty((bottom - top, _scaled(width, self.scale), channels), picture.dtype)
+            strip = np.empty((bottom - top, _scaled(width, self.scale), channels), dtype)
             for columns in plan.columns:
                 window = picture[rows.start : rows.stop, columns.start : columns.stop]
                 part = self._enlarge_tile(_to_tensor(window), rows, columns, height, width)
                 left = _scaled(columns.first, self.scale)
-                strip[:, left : left + part.shape[-1]] = _to_array(part, white, picture.dtype)
+                strip[:, left : left + part.shape[-1]] = _to_array(part, dtype)
+                done()
             yield strip
 
     def locality(self) -> Locality:
@@ -189,39 +186,45 @@ class Upscaler:
                 )
         return self._locality
 
-    def plan(self, height: int, width: int, channels: int = 3, reserved: int = 0) -> Plan:
-        """The tiles of a picture of a size.
+    def plan(self, height: int, width: int, channels: int = 3, reserved: int = 0, bytes_a_row: int = 0) -> Plan:
+        """The tiles of a picture.
+
+        Args:
+            height: of the picture, LR.
+            width: of the picture, LR.
+            channels: of the picture.
+            reserved: bytes of memory that are to be left for other things.
+            bytes_a_row: that are to be left besides for each row of LR of a tile.
 
         Raises:
             UserError: not even small ones fit the memory.
         """
-        key = height, width, channels
+        key = height, width, channels, reserved, bytes_a_row
         if key not in self._plans:
-            self._plans[key] = self._make_plan(height, width, channels, reserved)
+            self._plans[key] = self._make_plan(*key)
         return self._plans[key]
 
-    def _make_plan(self, height: int, width: int, channels: int, reserved: int) -> Plan:
-        whole = Plan([Span(0, height, 0, height)], [Span(0, width, 0, width)])
+    def _make_plan(self, height: int, width: int, channels: int, reserved: int, bytes_a_row: int) -> Plan:
         if self.tile != 'auto':
             if self.tile >= max(height, width):
-                return whole
+                return whole_picture(height, width)
             reach, step = self._reach()
             size = -(-(self.tile + 2 * reach + 2 * (step - 1)) // step) * step
             return Plan(split(height, size, reach, step), split(width, size, reach, step))
         budget = self._budget - reserved
-        if self._bytes_of(height * width, channels) <= budget:
-            return whole
+
+        def needed(high: int, wide: int) -> float:
+            return self._bytes_of(high * wide, channels) + high * bytes_a_row
+
+        if needed(height, width) <= budget:
+            return whole_picture(height, width)
         reach, step = self._reach()
-        low, high = 1, height * width
-        while high - low > max(1, low // 50):
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._bytes_of(middle, channels) <= budget else (low, middle)
-        plan = plan_tiles(height, width, low, reach, step)
+        plan = plan_tiles(height, width, lambda high, wide: needed(high, wide) <= budget, reach, step)
         if plan is None:
-            least = self._bytes_of((2 * reach + 8 + 3 * step) ** 2, channels)
+            least = 2 * reach + 8 + 3 * step
             raise UserError(
-                f'{width}x{height} pixels: the smallest tiles take {show_size(least)} of memory, but '
-                f'{show_size(max(0, budget))} are left of what is free or allowed (--memory)'
+                f'{width}x{height} pixels need {show_size(self._used + reserved + needed(least, least))} of memory at '
+                f'least, {show_size(self._used + self._budget)} are free or allowed (--memory)'
             )
         return plan
 
@@ -285,10 +288,15 @@ class Upscaler:
         return torch.from_numpy(matrix.astype(np.float32)).to(self.device)
 
     def _enlarge(self, lr: Tensor) -> Tensor:
-        channels = self.adapter.in_channels
         if lr.shape[1] == 3:
             return self.adapter(lr, self.native)
-        if channels == 1:  # as Y of a colour picture that is grey
+        if lr.shape[1] == 1:
+            return self._enlarge_grey(lr)
+        # Alpha by bicubic: what is opaque stays so, which no network promises.
+        return torch.cat([self._enlarge(lr[:, :-1]), bicubic_resize(lr[:, -1:], self.native)], 1)
+
+    def _enlarge_grey(self, lr: Tensor) -> Tensor:
+        if self.adapter.in_channels == 1:  # as Y of a colour picture that is grey
             y = self.adapter(lr * (_WHITE - _BLACK) + _BLACK, self.native)
             return (y - _BLACK) / (_WHITE - _BLACK)
         weight = torch.tensor(_LUMA, device=self.device).view(1, 3, 1, 1)
@@ -316,9 +324,8 @@ def _to_tensor(window: np.ndarray) -> Tensor:
     return values.permute(2, 0, 1)[None] / float(np.iinfo(window.dtype).max)
 
 
-def _to_array(image: Tensor, white: int, dtype: np.dtype) -> np.ndarray:
+def _to_array(image: Tensor, dtype: np.dtype) -> np.ndarray:
     """`(1, c, h, w)` in [0, 1] to `(h, w, c)` of whole numbers."""
+    white = np.iinfo(dtype).max
     values = (image[0] * white).round_().permute(1, 2, 0)
-    if white == 255:
-        return values.to(torch.uint8).cpu().numpy()
-    return values.to(torch.int32).cpu().numpy().astype(dtype)
+    return values.to(torch.uint8 if white == 255 else torch.int32).cpu().numpy().astype(dtype, copy=False)
