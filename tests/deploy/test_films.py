@@ -82,7 +82,7 @@ def test_pictures_sound_subtitles_and_titles(tmp_path: Path, model: Model) -> No
     target = tmp_path / 'out.mkv'
     result, said = enlarged(model, source, target)
     assert (result.frames, result.cut_short, result.told) == (30, '', ())
-    assert len(said) == 1 and said[0].startswith(f'{target}: 30 frames in ') and 'frames per second' in said[0]
+    assert said == [] and result.seconds > 0 and result.frames_per_second > 0
     assert packets_of(target, 'audio') == packets_of(source, 'audio')
     assert packets_of(target, 'subtitles') == packets_of(source, 'subtitles')
     assert [content for _, content in packets_of(target, 'subtitles')] == [b'first', b'second']
@@ -631,7 +631,7 @@ def test_frames_to_frames_needs_no_pyav(tmp_path: Path, model: Model, monkeypatc
     find = builtins.__import__
     monkeypatch.setattr(
         builtins, '__import__', lambda name, *args: exec('raise ImportError') if name == 'av' else find(name, *args)
-    )  # noqa: E501
+    )
     enlarged(model, tmp_path / 'clip', tmp_path / 'out')
     assert (tmp_path / 'out' / '1.png').is_file()
 

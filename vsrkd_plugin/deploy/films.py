@@ -139,7 +139,6 @@ def upscale_film(
             kept.remove()
     seconds = time.monotonic() - started
     speed = done / seconds
-    say(f'{target}: {state["written"]:,} frames in {_shown(seconds)}, {speed:.1f} frames per second')
     return FilmResult(state['written'], seconds, speed, state['cut_short'], tuple(notes))
 
 
@@ -224,12 +223,6 @@ class _Enlarging:
 
 def _progress(frames: int | None, done: int) -> Progress[int]:
     return progress(frames, 'upscaling', 'frame', initial=done)
-
-
-def _shown(seconds: float) -> str:
-    """`0:42`, `1:05:10`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f'{minutes // 60}:{minutes % 60:02}:{rest:02}' if minutes >= 60 else f'{minutes}:{rest:02}'
 
 
 def _refuse_itself(source: Path, target: Path) -> None:

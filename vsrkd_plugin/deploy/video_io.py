@@ -3,7 +3,7 @@
 import importlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsrkd_plugin.deploy.film_colour import RGB, UNSPECIFIED, Colour, guess_matrix, known_matrix
+from vsrkd_plugin.deploy.film_colour import RGB, UNSPECIFIED, Colour, guess_matrix, known_matrix, to_planes
 from vsrkd_plugin.errors import UserError, first_line
 
 _JPEG_RANGE = 2  # FFmpeg's number of the full range
@@ -506,6 +506,35 @@ class FilmWriter:
         with suppress(AttributeError, *self._errors):
             self._container.close()
         self._part.unlink(missing_ok=True)
+
+
+def write_pictures(path: Path, pictures: Iterable[np.ndarray], rate: int) -> None:
+    """Write a film that browsers play: H.264, 8 bits, BT.709.
+
+    Args:
+        path: the file.
+        pictures: uint8 BGR, `(h, w, 3)`, of one size, even.
+        rate: of them in a second.
+
+    Raises:
+        UserError: the file cannot be written, PyAV is missing.
+    """
+    writer: FilmWriter | None = None
+    try:
+        for time, picture in enumerate(pictures):
+            if writer is None:
+                height, width = picture.shape[:2]
+                info = FilmInfo(width, height, Fraction(1, rate), Fraction(rate), Colour(RGB, True), Tags(1, 1, 1, 1))
+                film = choose_format(info, width, height, *choose_encoder('h264', None))
+                writer = FilmWriter(path, film, options={'movflags': '+faststart'})
+            rgb = torch.from_numpy(picture[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+            writer.write(to_planes(rgb, writer.film.colour), time, 1)
+        if writer is not None:
+            writer.close()
+    except BaseException:
+        if writer is not None:
+            writer.discard()
+        raise
 
 
 def part_of(path: Path) -> Path:
