@@ -1,0 +1,64 @@
+"""A program of `torch.export` (`.pt2`): runs without this package, without BasicSR, without the network's class."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from vsrkd_plugin.deploy.export.drafts import Draft
+from vsrkd_plugin.deploy.export.exportable import Exportable
+from vsrkd_plugin.deploy.export.tracing import quiet, trace
+from vsrkd_plugin.run.model_file import KEY
+
+SUFFIX = '.pt2'
+PRECISIONS = ('fp32', 'fp16')
+
+
+def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> Draft:
+    """Write a `.pt2` file; `fp16` keeps its weights in half precision and computes in fp32.
+
+    Args:
+        exportable: what is exported.
+        path: the file's final name.
+        precision: one of `PRECISIONS`.
+        folder: where it is written.
+
+    Raises:
+        UserError: the network cannot be exported with any size.
+    """
+    import json
+
+    module = exportable.copied()
+    if precision == 'fp16':
+        _keep_in_half(module)
+    traced = trace(exportable, module)
+    temporary = folder / path.name
+    with quiet():
+        told = json.dumps(exportable.file_header(precision).as_json())
+        torch.export.save(traced.program, temporary, extra_files={KEY: told})
+        loaded = torch.export.load(temporary).module()
+
+    def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
+        with torch.no_grad():
+            outputs = loaded(*map(torch.from_numpy, inputs))
+        return [value.numpy() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+    return Draft({temporary: path}, f'torch {torch.__version__.partition("+")[0]}', run, traced.any_batch)
+
+
+class _FromHalf(nn.Module):
+    """Gives fp32 of what is kept in half precision."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.float()
+
+    def right_inverse(self, x: torch.Tensor) -> torch.Tensor:
+        return x.half()
+
+
+def _keep_in_half(module: nn.Module) -> None:
+    for part in list(module.modules()):
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            if parameter.dtype == torch.float32:
+                nn.utils.parametrize.register_parametrization(part, name, _FromHalf(), unsafe=True)
