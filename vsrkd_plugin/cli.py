@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,9 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         from vsrkd_plugin.registration import register_all
+        from vsrkd_plugin.run.progress import shown
         from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
-        with subnormals_as_zero():
+        with subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):  # of several processes the first tells
             register_all(args.imports)
             return args.run(args)
     except UserError as error:
