@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError
 from vsrkd_plugin.run.allocator import keep_freed_memory
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         '--allow-restoration', action='store_true', help='tell of a network that does not enlarge (a denoiser) too'
     )
     inspection.set_defaults(run=_command('inspect'))
+    _add_export(commands)
     report = commands.add_parser('report', help='make the report of an experiment again, or compare several')
     report.add_argument(
         'folder', metavar='FOLDER', help='experiments/NAME; or a folder of experiments: quality against operations'
@@ -101,6 +103,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_export(commands: Any) -> None:
+    command = commands.add_parser(
+        'export',
+        help='a model as a file for another runtime, verified there',
+        epilog='example: vsrkd export runs/anime/student.pth --to onnx --int8 -o anime_x4_int8.onnx',
+    )
+    command.add_argument('model', metavar='MODEL', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    command.add_argument(
+        '--to',
+        required=True,
+        choices=('onnx', 'torch', 'ncnn', 'openvino', 'safetensors', 'pth'),
+        help='onnx: .onnx; torch: .pt2 of torch.export; ncnn: .param and .bin; openvino: .xml and .bin; safetensors, '
+        'pth: weights that tell what they are',
+    )
+    command.add_argument('-o', metavar='FILE', help="default: the model's name, scale and precision, here")
+    command.add_argument('-s', '--scale', type=int, metavar='FACTOR', help='of a model of several; a file has one')
+    precision = command.add_mutually_exclusive_group()
+    precision.add_argument('--fp16', action='store_true', help='weights of half precision')
+    precision.add_argument(
+        '--int8', action='store_true', help='8 bits, calibrated on made pictures (onnx, openvino)'
+    )
+    command.add_argument('--rgb', action='store_true', help='have a network of Y take RGB, chroma by bicubic')
+    _add_network(command)
+    _add_import(command)
+    command.set_defaults(run=_command('export'))
+
+
 def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument('-opt', required=True, metavar='FILE', help='options file (YAML)')
     command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
@@ -108,13 +137,17 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 def _add_teacher(command: argparse.ArgumentParser) -> None:
     command.add_argument('teacher', metavar='TEACHER', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    _add_network(command)
+    _add_import(command)
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--network', metavar='TYPE', help='its network, where it is not found out: a registered type, or {type: …, …}'
     )
     command.add_argument(
         '--contract', metavar='{…}', help='what it takes, where it is not found out: {value_range: [0, 255]}'
     )
-    _add_import(command)
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:

@@ -4,10 +4,11 @@ The first and the last layers stay in float, and so does what lies before and be
 with the bicubic image): there each level of an image counts. Weights have a scale for each channel.
 """
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,27 +131,6 @@ def quantise_onnx(model: Any, exportable: Exportable) -> Any:
         return load(file)
 
 
-def quantise_openvino(model: Any, exportable: Exportable, layers: Layers) -> Any:
-    """An OpenVINO model in 8 bits, as NNCF makes it; as `quantise_onnx`, with the layers of the ONNX it was read of."""
-    nncf = required('nncf', 'openvino')
-    _check(layers, exportable)
-    inner = set(layers.inner)
-    kept = [
-        operation.get_friendly_name()
-        for operation in model.get_ops()
-        if operation.get_type_name() in ('Convolution', 'ConvolutionBackpropData', 'MatMul')
-        and operation.get_friendly_name() not in inner
-    ]
-    with _silent():
-        return nncf.quantize(
-            model,
-            nncf.Dataset(list(calibration(exportable))),
-            subset_size=PICTURES,
-            preset=nncf.QuantizationPreset.MIXED,
-            ignored_scope=nncf.IgnoredScope(names=kept),
-        )
-
-
 def calibration(exportable: Exportable) -> Iterator[dict[str, np.ndarray]]:
     """The inputs of the calibration, by name."""
     side = exportable.fitting(SIDE)
@@ -169,6 +149,7 @@ def _silent() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         logging.disable(before)

@@ -29,8 +29,8 @@ class Draft:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.stat().st_size for file in (*self.files, *self.files.values()) if file.is_file())
+        """Bytes of all files, before they are published."""
+        return sum(file.stat().st_size for file in self.files)
 
     def publish(self) -> None:
         """Give the files their names, each whole.

@@ -11,12 +11,15 @@ from vsrkd_plugin.adapters.complying import comply, needs_hooks
 from vsrkd_plugin.adapters.contract import UNIT_RANGE, NetworkContract, noted
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter, freeze
 from vsrkd_plugin.deploy.model import Model
+from vsrkd_plugin.deploy.recurrent_step import RecurrentStep, can_step
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.run.model_file import ModelHeader
 from vsrkd_plugin.synthesis.sources.dead_leaves import render_images
 
 BATCH, HEIGHT, WIDTH = 'n', 'h', 'w'  # names of what is dynamic
 _SEED = 2026  # of the made pictures
+_FRAMES = 4  # of a made clip, a window on a picture that moves by one row and two columns a frame
+_MOVED = _FRAMES - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +27,18 @@ class Exportable:
     """What is exported.
 
     Attributes:
-        module: takes `inputs`, `(n, c, h, w)` each, in [0, 1] where they are pictures, and gives `outputs`; in
-            evaluation mode, on the CPU, fp32. It has no hooks and its parameters are copies: the model stays as it is.
-        inputs: names of its inputs, in order, each with its channels.
-        outputs: names of its outputs, in order.
+        module: takes `inputs`, pictures in [0, 1], and gives `outputs`; in evaluation mode, on the CPU, fp32. It has no
+            hooks and its parameters are copies: the model stays as it is.
+        inputs: names of its inputs, in order, each with what is between batch and height: `(channels,)`, or
+            `(frames, channels)` of a recurrent step, whose other inputs are its state.
+        outputs: names of its outputs, `(n, c, h, w)` each, in order: SR first, then the next state.
         scale: the factor.
         header: of the file: one scale, and channels and range as the file takes them.
         size_multiple, min_size: of the sides of LR; a target that can pad takes any size all the same.
     """
 
     module: nn.Module
-    inputs: dict[str, int]
+    inputs: dict[str, tuple[int, ...]]
     outputs: tuple[str, ...]
     scale: int
     header: ModelHeader
@@ -50,9 +54,18 @@ class Exportable:
         """The header of a file of it."""
         return replace(self.header, precision=precision)
 
-    def copied(self) -> nn.Module:
-        """A copy of the module, for a target to change."""
-        return copy.deepcopy(self.module)
+    def copied(self, pads: bool = True) -> nn.Module:
+        """A copy of the module, for a target to change; without `pads` it takes the network's own sizes alone."""
+        module = copy.deepcopy(self.module)
+        for part in module.modules():
+            if isinstance(part, _Complying):
+                part.pads &= pads
+        return module
+
+    @property
+    def pads(self) -> bool:
+        """Whether the network takes certain sizes alone."""
+        return self.size_multiple > 1 or self.min_size > 1
 
     def fitting(self, side: int) -> int:
         """The least side of at least `side` that the network takes without padding."""
@@ -70,9 +83,25 @@ class Exportable:
 
         Of a recurrent step those of consecutive frames, the states being what the module itself made of the last ones.
         """
-        (channels,) = self.inputs.values()
-        for index in range(first, first + count):
-            yield (made_pictures(index * batch, batch, channels, height, width),)
+        shape, *states = self.inputs.values()
+        if len(shape) == 1:
+            for index in range(count):
+                yield (made_pictures(index * batch, batch, shape[0], height, width),)
+            return
+        frames, channels = shape
+        state = tuple(torch.zeros(batch, *middle, height, width) for middle in states)
+        for index in range(count):
+            moment = index % _FRAMES
+            clip = made_pictures(index // _FRAMES * batch, batch, channels, height + _MOVED, width + 2 * _MOVED)
+            times = [min(max(moment + step - frames // 2, 0), _FRAMES - 1) for step in range(frames)]
+            window = torch.stack(
+                [clip[..., time : time + height, 2 * time : 2 * time + width] for time in times], 1
+            ).contiguous()
+            if moment == 0:
+                state = tuple(map(torch.zeros_like, state))
+            yield window, *state
+            with torch.no_grad():
+                state = self.outputs_of((window, *state))[1:]
 
 
 def made_pictures(first: int, count: int, channels: int, height: int, width: int) -> Tensor:
@@ -99,7 +128,31 @@ def of_image_model(model: Model, scale: int, rgb: bool = False) -> Exportable:
     header = replace(model.header, scales=(scale,), channels=channels, value_range=UNIT_RANGE)
     module = freeze(_AtScale(inner, scale))
     return Exportable(
-        module, {'input': channels}, ('output',), scale, header, contract.size_multiple, contract.min_size
+        module, {'input': (channels,)}, ('output',), scale, header, contract.size_multiple, contract.min_size
+    )
+
+
+def of_recurrent_model(model: Model) -> Exportable:
+    """One step of a recurrent network: a frame with its neighbours and the state in, SR and the next state out.
+
+    Raises:
+        UserError: the network cannot be called frame by frame.
+    """
+    network = copy.deepcopy(model.network)
+    if not can_step(network):
+        raise UserError(
+            f'{model.path}: {model.name} cannot be called for one frame at a time, so no file of one step can be made of '
+            'it; --to safetensors keeps its weights'
+        )
+    step = RecurrentStep(network)
+    states = {f'state{index}': (channels,) for index, channels in enumerate(step.state_channels)}
+    header = replace(model.header, value_range=UNIT_RANGE)
+    return Exportable(
+        freeze(step),
+        {'frames': (step.window, header.channels), **states},
+        ('output', *(f'next_{name}' for name in states)),
+        header.scales[0],
+        header,
     )
 
 
@@ -148,21 +201,22 @@ class _Complying(nn.Module):
     def __init__(self, network: nn.Module, contract: NetworkContract, factor: int) -> None:
         super().__init__()
         self.network, self.contract, self.factor = network, contract, factor
+        self.pads = contract.size_multiple > 1 or contract.min_size > 1
 
     def forward(self, x: Tensor, **arguments: int) -> Tensor:
         height, width = x.shape[-2:]
         low, high = self.contract.value_range
         x = x * (high - low) + low
-        x = self._padded(self._padded(x, -2), -1)
+        if self.pads:
+            x = self._padded(self._padded(x, -2), -1)
         output = self.network(x, **arguments)
-        output = output[..., : self.factor * height, : self.factor * width]
+        if self.pads:
+            output = output[..., : self.factor * height, : self.factor * width]
         return (output - low) / (high - low)
 
     def _padded(self, x: Tensor, axis: int) -> Tensor:
         """As `pad_by_mirroring`; that has as many parts as a size needs, this one gathers."""
         least, multiple = self.contract.min_size, self.contract.size_multiple
-        if least == multiple == 1:
-            return x
         side = x.shape[axis]
         wanted = torch.sym_max(side, least) if least > 1 else side
         # As a tensor: ONNX has no remainder by a size.

@@ -142,7 +142,7 @@ def to_fp16(model: Any, in_float: Sequence[str]) -> Any:
 
 def _name_sizes(value: Any, batch: int | str, height: str, width: str) -> None:
     dimensions = value.type.tensor_type.shape.dim
-    for index, name in ((0, batch), (2, height), (3, width)):
+    for index, name in ((0, batch), (len(dimensions) - 2, height), (len(dimensions) - 1, width)):
         if isinstance(name, str):
             dimensions[index].dim_param = name
         else:

@@ -1,5 +1,6 @@
 """A program of `torch.export` (`.pt2`): runs without this package, without BasicSR, without the network's class."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,6 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
     Raises:
         UserError: the network cannot be exported with any size.
     """
-    import json
-
     module = exportable.copied()
     if precision == 'fp16':
         _keep_in_half(module)
@@ -47,18 +46,16 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
     return Draft({temporary: path}, f'torch {torch.__version__.partition("+")[0]}', run, traced.any_batch)
 
 
-class _FromHalf(nn.Module):
-    """Gives fp32 of what is kept in half precision."""
+class _InHalf(nn.Module):
+    """A parametrisation: a weight that is kept in half precision and read as fp32."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.float()
-
-    def right_inverse(self, x: torch.Tensor) -> torch.Tensor:
-        return x.half()
 
 
 def _keep_in_half(module: nn.Module) -> None:
     for part in list(module.modules()):
         for name, parameter in list(part.named_parameters(recurse=False)):
             if parameter.dtype == torch.float32:
-                nn.utils.parametrize.register_parametrization(part, name, _FromHalf(), unsafe=True)
+                parameter.data = parameter.data.half()
+                nn.utils.parametrize.register_parametrization(part, name, _InHalf(), unsafe=True)

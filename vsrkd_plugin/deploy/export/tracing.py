@@ -1,5 +1,6 @@
 """`torch.export` of an `Exportable`, sizes and batch dynamic."""
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,13 +42,14 @@ def trace(exportable: Exportable, module: nn.Module | None = None) -> Traced:
     for batch in (2, 1):
         (inputs,) = exportable.samples(1, height, width, batch)
         dynamic = torch.export.Dim.DYNAMIC
-        sizes = {2: dynamic, 3: dynamic} | ({0: dynamic} if batch > 1 else {})
+        first = {0: dynamic} if batch > 1 else {}
+        sizes = [{**first, value.ndim - 2: dynamic, value.ndim - 1: dynamic} for value in inputs]
         try:
             with quiet(), torch.no_grad():
                 program = torch.export.export(
                     module or exportable.module,
                     inputs,
-                    dynamic_shapes=tuple(sizes for _ in inputs),
+                    dynamic_shapes=_nested(module or exportable.module, sizes),
                     strict=False,
                     prefer_deferred_runtime_asserts_over_guards=True,
                 )
@@ -56,6 +58,15 @@ def trace(exportable: Exportable, module: nn.Module | None = None) -> Traced:
             failures.append(error)
     name = exportable.header.network['type']
     raise UserError(f'{name} cannot be exported for images of any size ({first_line(failures[-1])})') from failures[-1]
+
+
+def _nested(module: nn.Module, sizes: list[dict[int, Any]]) -> tuple:
+    """Sizes in the form of the arguments of `forward`, whose last may take any number."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return tuple(sizes)
+    named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*sizes[:named], tuple(sizes[named:]))
 
 
 @contextmanager

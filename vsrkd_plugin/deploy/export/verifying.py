@@ -6,13 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vsrkd_plugin.deploy.export.exportable import Exportable
+from vsrkd_plugin.adapters.contract import NetworkContract
+from vsrkd_plugin.deploy.export.exportable import Exportable, made_pictures
+from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.errors import UserError, first_line
 
 Runner = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 SIZES = ((1, 48, 40), (2, 33, 47), (1, 21, 17))  # batch, height and width of LR
-_CALLS = 2  # in turn at each size: a recurrent step begins with an empty state
+_FRAMES = 7  # of a clip
+_CALLS = 3  # in turn at each size: a recurrent step begins with an empty state
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,39 @@ def verify(
         if not any_size:
             height, width = exportable.fitting(height), exportable.fitting(width)
         told = f'at {height}x{width}'
+        state: list[np.ndarray] = []  # of a recurrent step: the file goes on from its own
         for inputs in exportable.samples(_CALLS, height, width, batch if any_batch else 1):
             with torch.no_grad():
                 expected = exportable.outputs_of(inputs)
             try:
-                found = run([value.numpy() for value in inputs])
+                found = run([inputs[0].numpy(), *(state or (value.numpy() for value in inputs[1:]))])
             except Exception as error:  # whatever a runtime raises of a file that it cannot run
                 raise UserError(f'not exported: the file cannot be run {told} ({first_line(error)})') from error
-            deviations += [_compare(one.numpy(), other, told) for one, other in zip(expected, found, strict=True)]
+            state = list(found[1:])
+            # What a state is off by shows in the next picture; how much that is depends on the network alone.
+            compared = len(expected) if precision == 'fp32' else 1
+            deviations += [
+                _compare(one.numpy(), other, told) for one, other in list(zip(expected, found, strict=True))[:compared]
+            ]
+    return _accepted(deviations, precision)
+
+
+def verify_weights(model: Model, run: Runner, precision: str, scale: int) -> Deviation:
+    """Compare a network whose weights were read back from a file with the one that was written; errors as of `verify`."""
+    _, height, width = SIZES[0]
+    deviations = []
+    for index in range(_CALLS):
+        shape = (1, _FRAMES) if model.is_video else (1,)
+        side = max(height, width, NetworkContract.of(model.network).min_size)
+        pictures = made_pictures(index, 1, model.header.channels, side, side)
+        given = pictures.expand(*shape, *pictures.shape[1:])
+        with torch.no_grad():
+            expected = model.adapter(given, scale)
+        deviations.append(_compare(expected.numpy(), run([given.numpy()])[0], f'at {side}x{side}'))
+    return _accepted(deviations, precision)
+
+
+def _accepted(deviations: Sequence[Deviation], precision: str) -> Deviation:
     worst = Deviation(max(one.maximum for one in deviations), min(one.psnr for one in deviations))
     tolerance = TOLERANCES[precision]
     if not (worst.maximum <= tolerance.maximum and worst.psnr >= tolerance.psnr):
