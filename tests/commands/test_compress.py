@@ -10,6 +10,7 @@ from tiny_training import tiny_options
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.cli import main
+from vsrkd_plugin.run.model_file import read_header
 from vsrkd_plugin.synthesis.sources.dead_leaves import render_images
 
 
@@ -31,6 +32,9 @@ def test_student_has_every_block_and_is_nearer_than_a_fresh_one(
     told = capsys.readouterr().out
     assert 'times fewer' in told and f'The teacher is params of {tmp_path / "teacher.pth"}\n' in told
     assert not (tmp_path / 'experiments').exists()
+    header = read_header(tmp_path / 'student.pth')
+    assert header is not None and header.network['type'] == 'VDSR' and header.network['num_feat'] == 4
+    assert header.scales == (2, 3) and header.distilled_from == 'VDSR (teacher.pth)'
     teacher, student, fresh = (
         VDSR(num_feat=8, num_block=4),
         VDSR(num_feat=4, num_block=4),

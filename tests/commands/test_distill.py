@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,6 +21,7 @@ from vsrkd_plugin.cli import main
 from vsrkd_plugin.commands import distill
 from vsrkd_plugin.recipe import budget
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.run.model_file import ModelHeader, read_header, write_model
 
 register()
 TEACHER = {'type': 'SRVGGNetCompact', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 16, 'num_conv': 8, 'upscale': 2,
@@ -61,14 +64,25 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     said = typed(tmp_path, 'distill', teacher, '-o', 'out', '--speedup', '4', '--budget', '2m')
     assert re.search(r'\[ +\d+\.\d s\] reading', said) and 'the student: SRVGGNetCompact' in said
     out = tmp_path / 'out'
-    assert {'options.yml', 'student.pth', 'report.md', 'report.json', 'report.png', 'upscale.yml', 'teacher.pth'} <= {
-        file.name for file in out.iterdir()
-    }
+    assert {
+        'options.yml',
+        'student.pth',
+        'report.md',
+        'report.json',
+        'report.png',
+        'teacher.pth',
+        'model_card.md',
+        'student.safetensors',
+    } <= {file.name for file in out.iterdir()}
     (log,) = (out / 'experiments' / 'out').glob('train_*.log')
     assert 'iter: ' in log.read_text() and 'eta: ' in said
     opt = yaml.safe_load((out / 'options.yml').read_text())
     held = torch.load(out / 'student.pth', weights_only=True)
-    assert held['network']['type'] == 'SRVGGNetCompact'
+    header = read_header(out / 'student.pth')
+    assert header is not None and header == read_header(out / 'student.safetensors')
+    assert dict(header.network) == opt['network_g'] and header.scales == (2,) and header.channels == 3
+    assert header.distilled_from == 'SRVGGNetCompact (teacher.pth)'
+    assert 'vsrkd upscale' in (out / 'model_card.md').read_text()
 
     # BasicSR's own class loads it, and it is what was trained, not the start.
     student = {key: value for key, value in opt['network_g'].items() if key != 'type'}
@@ -81,18 +95,6 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     # Another call does not overwrite it.
     assert main(['distill', teacher, '-o', 'out']) == 2
     assert 'holds a student.pth already' in capsys.readouterr().err
-
-    # The line that it ends with, typed.
-    line = next(line for line in said.splitlines() if line.startswith('  basicsr test')).split()[1:]
-    pictures = tmp_path / 'pictures'
-    pictures.mkdir()
-    import cv2
-    import numpy as np
-
-    cv2.imwrite(str(pictures / 'a.png'), np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8))
-    typed(tmp_path, *(word.replace('=FOLDER', f'={pictures}') for word in line))
-    (made,) = (tmp_path / 'results').rglob('a*.png')
-    assert cv2.imread(str(made)).shape == (20, 24, 3)
 
 
 def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
@@ -187,7 +189,7 @@ def test_a_student_of_another_scale_is_refused(tmp_path: Path, monkeypatch: pyte
         assert 'cannot take the place of the teacher' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('name', ['teacher.pth', 'upscale.yml', 'report.md', 'options.yml'])
+@pytest.mark.parametrize('name', ['teacher.pth', 'model_card.md', 'report.md', 'options.yml'])
 def test_what_a_folder_holds_is_not_overwritten(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short
 ) -> None:
@@ -238,31 +240,30 @@ def test_own_pictures_and_kinds_are_for_image_teachers(tmp_path: Path, monkeypat
         assert message in capsys.readouterr().err
 
 
-def test_a_video_student_comes_without_options_for_pictures(tmp_path: Path) -> None:
-    opt = {
-        'name': 'x',
-        'scales': [2],
-        'model_type': 'VideoDataFreeDistillationModel',
-        'network_g': {'type': 'RLSP', 'num_feat': 8},
-    }
-    (tmp_path / 'options.yml').write_text(yaml.safe_dump(opt))
-    models = tmp_path / 'experiments' / 'x' / 'models'
-    models.mkdir(parents=True)
-    torch.save({'params': {'a': torch.ones(1)}}, models / 'net_g_latest.pth')
-    distill._finish(tmp_path / 'options.yml', tmp_path, None)
-    assert (tmp_path / 'student.pth').exists() and not (tmp_path / 'upscale.yml').exists()
-
-
-def test_the_last_line_can_be_typed_as_it_stands(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize(
+    ('model', 'given'),
+    [('DataFreeDistillationModel', ['PICTURES', 'LARGE']), ('VideoDataFreeDistillationModel', ['FILM', 'LARGE.mp4'])],
+)
+def test_the_last_line_can_be_typed_as_it_stands(model: str, given: list[str], tmp_path: Path, capsys) -> None:
     folder = tmp_path / 'my students'
-    models = folder / 'experiments' / 'x' / 'models'
-    models.mkdir(parents=True)
-    contract = {'value_range': [0, 255]}
-    opt = {'name': 'x', 'model_type': 'DataFreeDistillationModel', 'scales': [2], 'network_g': TEACHER,
-           'contract_g': contract}  # fmt: skip
+    experiment = folder / 'experiments' / 'x'
+    experiment.mkdir(parents=True)
+    opt = {'name': 'x', 'model_type': model, 'scales': [2], 'network_g': TEACHER}
     (folder / 'options.yml').write_text(yaml.safe_dump(opt))
-    torch.save({'params': {'a': torch.ones(1)}}, models / 'net_g_latest.pth')
+    for name in ('student.pth', 'student.safetensors', 'model_card.md', 'report.md'):
+        (experiment / name).write_text(name)
     distill._finish(folder / 'options.yml', folder, ['my_archs'])
+    assert all((folder / file.name).read_text() == file.name for file in experiment.iterdir())
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert words[words.index('-opt') + 1] == str(folder / 'upscale.yml') and words[-2:] == ['--import', 'my_archs']
-    assert yaml.safe_load((folder / 'upscale.yml').read_text())['contract_g'] == contract
+    assert words[:4] == ['vsrkd', 'upscale', '-m', str(folder / 'student.pth')]
+    assert [words[5], words[7]] == given and words[-2:] == ['--import', 'my_archs']
+
+
+def test_the_last_line_enlarges_pictures(tmp_path: Path) -> None:
+    write_model(build_network(dict(TEACHER)).state_dict(), ModelHeader(TEACHER, (2,), 3), tmp_path / 'student.pth')
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    cv2.imwrite(str(pictures / 'a.png'), np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8))
+    typed(tmp_path, 'upscale', '-m', 'student.pth', '-i', 'pictures', '-o', 'large')
+    (made,) = (tmp_path / 'large').rglob('*.png')
+    assert cv2.imread(str(made)).shape == (20, 24, 3)

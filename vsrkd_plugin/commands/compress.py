@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from vsrkd_plugin.commands.options import checked_options, distillation_plan
+from vsrkd_plugin.deploy.model import header_of, name_teacher
 from vsrkd_plugin.distillation.init_from_teacher.start import INIT_CLIPS, INIT_PATCHES, start_from_teacher
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.adapting import channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build, build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast
-from vsrkd_plugin.run.checkpoints import save_atomically
+from vsrkd_plugin.run.model_file import SUFFIXES, write_model
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,13 +30,15 @@ def compress(opt: dict[str, Any], path: Path) -> None:
 
     Args:
         opt: validated and completed options of a DataFreeDistillationModel.
-        path: the checkpoint to write, `{'params': …}`; must not be there.
+        path: the model file to write, `.pth` or `.safetensors`; must not be there.
 
     Raises:
-        UserError: options of another model, networks that do not fit each other, no source that need not learn, a file
-            that is there already or cannot be written.
+        UserError: another suffix, options of another model, networks that do not fit each other, no source that need
+            not learn, a file that is there already or cannot be written.
     """
     plan = distillation_plan(opt, 'compress')
+    if path.suffix not in SUFFIXES:
+        raise UserError(f'{path}: expected a file name that ends in {" or ".join(SUFFIXES)}')
     if path.exists():
         raise UserError(f'{path}: is there already; name another file')
     if not path.absolute().parent.is_dir():
@@ -54,8 +57,16 @@ def compress(opt: dict[str, Any], path: Path) -> None:
         start_from_teacher(teacher, student, {scale: source.preview(scale, count).lr for scale in plan.scales})
     except ValueError as error:
         raise UserError(f'compress: {error}') from error
+    header = header_of(
+        student,
+        plan.student.options,
+        plan.scales,
+        bool(plan.clips),
+        plan.student.contract,
+        name_teacher(plan.teacher.options, plan.teacher.weights),
+    )
     try:
-        save_atomically({'params': {name: value.cpu() for name, value in student.state_dict().items()}}, path)
+        write_model(student.state_dict(), header, path)
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror})') from error
     weights = [sum(parameter.numel() for parameter in network.parameters()) for network in (teacher, student)]

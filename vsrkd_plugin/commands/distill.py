@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 import yaml
 
 from vsrkd_plugin.commands import train
@@ -27,14 +26,16 @@ from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
 from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
-from vsrkd_plugin.run.checkpoints import read_weights, save_atomically, write_text_atomically
+from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
+from vsrkd_plugin.reports.student_files import PTH as STUDENT
+from vsrkd_plugin.run.checkpoints import read_weights, save_atomically, write_bytes_atomically, write_text_atomically
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.torch_files import read_torch_file
 
-OPTIONS, STUDENT, TEACHER, UPSCALING = 'options.yml', 'student.pth', 'teacher.pth', 'upscale.yml'
+OPTIONS, TEACHER = 'options.yml', 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
 T = TypeVar('T')
-_REPORTS = ('report.md', 'report.json', 'report.png')
+_REPORTS = ('report.md', 'report.json', 'report.png', 'report.html')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,7 +127,7 @@ def _check_folder(folder: Path) -> None:
     """Before the teacher is looked at, which takes its time: the folder must hold nothing that would be overwritten."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f'-o {folder}: is a file; expected a folder')
-    there = [name for name in (UPSCALING, *_REPORTS) if (folder / name).exists()]
+    there = [name for name in (CARD, SAFETENSORS, *_REPORTS) if (folder / name).exists()]
     if (folder / TEACHER).exists() and _origin(folder) is None:
         there.append(TEACHER)
     if there:
@@ -210,52 +211,14 @@ def _finish(options: Path, folder: Path, imports: list[str] | None) -> None:
     """The student and the report beside the options, and the line that uses the student."""
     opt: dict[str, Any] = load_options(str(options), None)
     experiment = folder / 'experiments' / opt['name']
-    weights = torch.load(experiment / 'models' / 'net_g_latest.pth', map_location='cpu', weights_only=True)
-    entry = weights.get('params_ema', weights.get('params'))
-    network = {'type': opt['network_g']['type'], 'arguments': {**opt['network_g']}, 'scales': list(opt['scales'])}
-    for name in _REPORTS:
-        if (source := experiment / name).is_file():
-            (folder / name).write_bytes(source.read_bytes())
-    is_video = Model.of(opt).is_video
-    if not is_video:
-        write_text_atomically(_upscaling(opt, folder), folder / UPSCALING)
-    save_atomically({'params': entry, 'network': network}, folder / STUDENT)  # the last: it says that all is done
+    reports = [name for name in _REPORTS if (experiment / name).is_file()]
+    for name in (*reports, CARD, SAFETENSORS, STUDENT):  # the student last: it says that all is done
+        write_bytes_atomically((experiment / name).read_bytes(), folder / name)
     print(f'\n{folder / STUDENT}: the student; report: {folder / "report.md"}')
-    if is_video:
-        print(f'It is network_g of {options}; in options of yours: path: {{pretrain_network_g: {folder / STUDENT}}}')
-        return
     more = f' --import {shlex.join(imports)}' if imports else ''
-    print('To enlarge a folder of pictures by it (they come into results/):')
-    print(
-        f'  basicsr test -opt {shlex.quote(str(folder / UPSCALING))} --force_yml datasets:test:dataroot_lq=FOLDER{more}'
-    )
-
-
-def _upscaling(opt: dict[str, Any], folder: Path) -> str:
-    """Options of stock BasicSR's test, which enlarges a folder of pictures."""
-    student = {key: value for key, value in opt['network_g'].items()}
-    content = {
-        'name': f'{opt["name"]}_pictures',
-        'model_type': 'MultiScaleSRModel',
-        'scale': max(opt['scales']),
-        'num_gpu': 'auto',
-        'datasets': {
-            'test': {
-                'name': 'pictures',
-                'type': 'SingleImageDataset',
-                'dataroot_lq': 'pictures',
-                'io_backend': {'type': 'disk'},
-            }
-        },
-        'network_g': student,
-        **({'contract_g': opt['contract_g']} if opt.get('contract_g') else {}),
-        'path': {'pretrain_network_g': str((folder / STUDENT).resolve()), 'param_key_g': 'params'},
-        'val': {'save_img': True},
-    }
-    others = f'; scale: one of {", ".join(map(str, opt["scales"]))}' if len(opt['scales']) > 1 else ''
-    return f'# Enlarges the pictures of a folder: basicsr test -opt THIS_FILE{others}\n' + yaml.safe_dump(
-        content, sort_keys=False, allow_unicode=True
-    )
+    goes_in, comes_out = ('FILM', 'LARGE.mp4') if Model.of(opt).is_video else ('PICTURES', 'LARGE')
+    print('To enlarge by it:')
+    print(f'  vsrkd upscale -m {shlex.quote(str(folder / STUDENT))} -i {goes_in} -o {comes_out}{more}')
 
 
 def _name_of(path: Path) -> str:

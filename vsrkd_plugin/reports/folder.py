@@ -27,6 +27,7 @@ from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, 
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.likeness import on_made_images
 from vsrkd_plugin.reports.picture import Curve, draw_report
+from vsrkd_plugin.reports.student_files import write_student
 from vsrkd_plugin.reports.writing import headline, is_bold, log_tables, to_json, to_markdown
 from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there, write_text_atomically
 
@@ -48,7 +49,8 @@ class Experiment:
 
 
 def make_report(folder: Path) -> dict[str, Any]:
-    """Measure what a training made, and write `report.json`, `report.md`, `report.png` and a table in the log.
+    """Measure what a training made, and write `report.json`, `report.md`, `report.png` and a table in the log;
+    and the student as files that tell what they hold.
 
     What its options name must be registered before.
 
@@ -103,6 +105,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         draw_report(
             experiment.folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves, is_bold(report)
         )
+        write_student(experiment.folder, opt, networks['student'], report)
     except OSError as error:
         raise UserError(f'{experiment.folder}: the report cannot be written there ({error.strerror})') from error
     log_tables(report, name)
