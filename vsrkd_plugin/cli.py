@@ -121,9 +121,7 @@ def _add_export(commands: Any) -> None:
     command.add_argument('-s', '--scale', type=int, metavar='FACTOR', help='of a model of several; a file has one')
     precision = command.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='weights of half precision')
-    precision.add_argument(
-        '--int8', action='store_true', help='8 bits, calibrated on made pictures (onnx, openvino)'
-    )
+    precision.add_argument('--int8', action='store_true', help='8 bits, calibrated on made pictures (onnx, openvino)')
     command.add_argument('--rgb', action='store_true', help='have a network of Y take RGB, chroma by bicubic')
     _add_network(command)
     _add_import(command)

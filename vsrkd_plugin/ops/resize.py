@@ -96,7 +96,8 @@ def _mirrored(x: Tensor, axis: int) -> Tensor:
     # Counted from the end, not by the length: so every exporter leaves the length free.
     parts = slice(1, 2), slice(0, 1), slice(None), slice(-1, None), slice(-2, -1)
     behind = (slice(None),) * (-1 - axis)
-    return torch.cat([x[(..., part, *behind)] for part in parts], axis)
+    places = [(..., part, *behind) for part in parts]
+    return torch.cat([x[place] for place in places], axis)
 
 
 def _enlarge(x: Tensor, scale: int, from_corner: bool) -> Tensor:

@@ -39,7 +39,7 @@ class Draft:
             UserError: that is not possible.
         """
         try:
-            for temporary, name in reversed(self.files.items()):
+            for temporary, name in reversed(list(self.files.items())):
                 os.replace(temporary, name)
         except OSError as error:
             raise UserError(f'{next(iter(self.files.values()))}: cannot be written ({error.strerror})') from error

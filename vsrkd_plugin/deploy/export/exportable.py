@@ -76,10 +76,8 @@ class Exportable:
         outputs = self.module(*inputs)
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
-    def samples(
-        self, count: int, height: int, width: int, batch: int = 1, first: int = 0
-    ) -> Iterator[tuple[Tensor, ...]]:
-        """`count` made inputs, `(batch, c, height, width)` each: pictures of the procedural source, from number `first`.
+    def samples(self, count: int, height: int, width: int, batch: int = 1) -> Iterator[tuple[Tensor, ...]]:
+        """`count` made inputs of `height` and `width`, a batch each: pictures of the procedural source.
 
         Of a recurrent step those of consecutive frames, the states being what the module itself made of the last ones.
         """
@@ -141,8 +139,8 @@ def of_recurrent_model(model: Model) -> Exportable:
     network = copy.deepcopy(model.network)
     if not can_step(network):
         raise UserError(
-            f'{model.path}: {model.name} cannot be called for one frame at a time, so no file of one step can be made of '
-            'it; --to safetensors keeps its weights'
+            f'{model.path}: {model.name} cannot be called for one frame at a time, so there is no step to export; '
+            '--to safetensors keeps its weights'
         )
     step = RecurrentStep(network)
     states = {f'state{index}': (channels,) for index, channels in enumerate(step.state_channels)}

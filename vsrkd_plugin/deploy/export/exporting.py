@@ -1,4 +1,4 @@
-"""A model as a file of a target: written beside its place, verified in its runtime, then put there; and what it costs."""
+"""A model as a file of a target: written beside its place, verified, put there; and what it costs."""
 
 import tempfile
 from collections.abc import Callable, Mapping

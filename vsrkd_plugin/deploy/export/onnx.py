@@ -74,6 +74,7 @@ def to_onnx(exportable: Exportable, extra: str = EXTRA, prelu: bool = False) -> 
             dynamo=True,
             verbose=False,
         )
+    assert exported is not None
     model = exported.model_proto
     for node in [*model.graph.node, *(node for function in model.functions for node in function.node)]:
         del node.metadata_props[:]  # traces of the stack, with the places of files on this machine

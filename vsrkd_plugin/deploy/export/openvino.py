@@ -1,6 +1,7 @@
 """OpenVINO's own format (`.xml` with a `.bin` beside it)."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
     files = {temporary: path, temporary.with_suffix('.bin'): path.with_suffix('.bin')}
     request = compiled(openvino.Core().read_model(temporary)).create_infer_request()
 
-    def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = request.infer(list(inputs))
         return [np.array(found[index]) for index in range(len(found))]
 

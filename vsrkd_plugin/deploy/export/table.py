@@ -71,7 +71,7 @@ def in_words(rows: Sequence[Row], scale: int | None = None) -> str:
     """The rows as a table for a terminal, and as Markdown."""
     side = rows[0].side
     timed = f'{side}x{side} x{scale}, one thread' if rows[0].seconds is not None else 'time'
-    lines = [('file', 'runs in', 'precision', 'size', timed, 'largest difference')]
+    lines: list[tuple[str, ...]] = [('file', 'runs in', 'precision', 'size', timed, 'largest difference')]
     for row in rows:
         lines.append(
             (
@@ -85,7 +85,8 @@ def in_words(rows: Sequence[Row], scale: int | None = None) -> str:
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     lines.insert(1, tuple('-' * width for width in widths))
-    return '\n'.join(f'| {" | ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))} |' for line in lines)
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return '\n'.join(f'| {" | ".join(line)} |' for line in padded)
 
 
 def _by_turns(calls: Sequence[Callable[[], object]]) -> list[float]:

@@ -1,6 +1,7 @@
 """A program of `torch.export` (`.pt2`): runs without this package, without BasicSR, without the network's class."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +33,15 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
     if precision == 'fp16':
         _keep_in_half(module)
     traced = trace(exportable, module)
+    for node in traced.program.graph.nodes:
+        node.meta.pop('stack_trace', None)  # with the places of files on this machine
     temporary = folder / path.name
     with quiet():
         told = json.dumps(exportable.file_header(precision).as_json())
         torch.export.save(traced.program, temporary, extra_files={KEY: told})
         loaded = torch.export.load(temporary).module()
 
-    def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         with torch.no_grad():
             outputs = loaded(*map(torch.from_numpy, inputs))
         return [value.numpy() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]

@@ -80,7 +80,7 @@ def verify(
 
 
 def verify_weights(model: Model, run: Runner, precision: str, scale: int) -> Deviation:
-    """Compare a network whose weights were read back from a file with the one that was written; errors as of `verify`."""
+    """Compare a network with weights that were read back from a file with the one that was written; as `verify`."""
     _, height, width = SIZES[0]
     deviations = []
     for index in range(_CALLS):

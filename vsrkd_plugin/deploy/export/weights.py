@@ -1,4 +1,4 @@
-"""The network's weights with a header that tells what they are: `.safetensors`, and `.pth` as plain BasicSR reads it."""
+"""Weights with a header that tells what they are: `.safetensors`, and `.pth` as plain BasicSR reads it."""
 
 import copy
 from collections.abc import Sequence
