@@ -122,6 +122,9 @@ def _add_export(commands: Any) -> None:
     precision = command.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='weights of half precision')
     precision.add_argument('--int8', action='store_true', help='8 bits, calibrated on made pictures (onnx, openvino)')
+    command.add_argument(
+        '--tune', type=int, default=0, metavar='STEPS', help='of learning to be in 8 bits, from its own fp32; try 300'
+    )
     command.add_argument('--rgb', action='store_true', help='have a network of Y take RGB, chroma by bicubic')
     _add_network(command)
     _add_import(command)

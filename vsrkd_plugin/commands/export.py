@@ -23,7 +23,9 @@ def run(args: argparse.Namespace) -> int:
     network = named_network(args.network) if args.network else None
     contract = checked_contract(parsed(args.contract, '--contract'), '--contract') if args.contract else None
     precision = 'int8' if args.int8 else 'fp16' if args.fp16 else 'fp32'
-    request = Request(args.to, Path(args.o).expanduser() if args.o else None, precision, args.scale, args.rgb)
+    request = Request(
+        args.to, Path(args.o).expanduser() if args.o else None, precision, args.scale, args.rgb, args.tune
+    )
     with unnoticed():
         model = open_model(args.model, network, contract, say)
         model = replace(model, header=replace(model.header, version=__version__))

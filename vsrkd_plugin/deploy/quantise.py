@@ -22,9 +22,17 @@ from vsrkd_plugin.errors import UserError
 PICTURES, SIDE = 64, 32  # of the calibration; side in LR pixels
 # The range of an activation leaves out this share of its values: what few made pictures reach at most is chance, and
 # a range that holds all of it has coarser steps.
-_PERCENTILE = 99.99
+PERCENTILE = 99.99
 _CONVOLUTIONS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 _ACTIVATIONS = ('Relu', 'LeakyRelu')
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An inner convolution: the module that it is of, and whether an activation alone reads it."""
+
+    module: str
+    is_activated: bool
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,14 @@ class Layers:
     Attributes:
         inner: convolutions between the first and the last ones.
         activations: those that read an inner convolution, and alone.
+        modules: those of the inner convolutions.
         ends: all that is not behind a first layer or leads to no layer: before the first and behind the last ones,
             which are among them.
     """
 
     inner: tuple[str, ...]
     activations: tuple[str, ...]
+    modules: tuple[Layer, ...]
     ends: tuple[str, ...]
 
 
@@ -60,13 +70,15 @@ def layers_of(model: Any) -> Layers:
     for node in nodes:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    activations = [
-        readers[node.output[0]][0].name
-        for node in inner
-        if len(readers[node.output[0]]) == 1 and readers[node.output[0]][0].op_type in _ACTIVATIONS
-    ]
+    activations, modules = [], []
+    for node in inner:
+        behind_it = readers[node.output[0]]
+        is_activated = len(behind_it) == 1 and behind_it[0].op_type in _ACTIVATIONS
+        if is_activated:
+            activations.append(behind_it[0].name)
+        modules.append(Layer(node.input[1].rpartition('.')[0], is_activated))
     ends = [node.name for node in nodes if node.name not in behind or node.name not in leading]
-    return Layers(tuple(node.name for node in inner), tuple(activations), tuple(ends))
+    return Layers(tuple(node.name for node in inner), tuple(activations), tuple(modules), tuple(ends))
 
 
 def _reached(nodes: Sequence[Any], layers: set[str], forwards: bool) -> set[str]:
@@ -126,7 +138,7 @@ def quantise_onnx(model: Any, exportable: Exportable) -> Any:
             nodes_to_quantize=[*layers.inner, *layers.activations],
             op_types_to_quantize=[*_CONVOLUTIONS, *_ACTIVATIONS],
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={'CalibPercentile': _PERCENTILE},
+            extra_options={'CalibPercentile': PERCENTILE},
         )
         return load(file)
 

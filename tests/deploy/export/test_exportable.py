@@ -58,9 +58,9 @@ def test_a_step_s_samples_are_frames_in_turn_with_the_state_that_the_step_left()
 def test_a_scale_must_be_one_of_the_model_s() -> None:
     several = model(VDSR, (2, 3))
     assert chosen_scale(several, 3) == 3 and chosen_scale(model(COMPACT), None) == 2
-    with pytest.raises(UserError, match='tiny.pth: enlarges by 2, 3; a file has one scale: name it'):
+    with pytest.raises(UserError, match=r'tiny\.pth: enlarges by 2, 3; a file has one scale: name it'):
         chosen_scale(several, None)
-    with pytest.raises(UserError, match='tiny.pth: enlarges by 2, 3, not by 4'):
+    with pytest.raises(UserError, match=r'tiny\.pth: enlarges by 2, 3, not by 4'):
         chosen_scale(several, 4)
 
 

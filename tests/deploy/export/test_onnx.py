@@ -69,7 +69,9 @@ def test_range_and_padding_of_a_picky_network() -> None:
     assert difference(tiny, graph, 2, 3) <= 2e-6
     # What would be lost without the padding is large.
     x = pictures(1, 3, 13, 21)
-    assert np.abs(run(graph, x)[0] - run(graph, torch.nn.functional.pad(x, (0, 3, 0, 3)))[0][..., :26, :42]).max() > 1e-3
+    assert (
+        np.abs(run(graph, x)[0] - run(graph, torch.nn.functional.pad(x, (0, 3, 0, 3)))[0][..., :26, :42]).max() > 1e-3
+    )
 
 
 def test_a_recurrent_step_has_its_state_as_input_and_output() -> None:

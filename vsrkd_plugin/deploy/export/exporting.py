@@ -18,6 +18,8 @@ from vsrkd_plugin.deploy.export.exportable import (
 from vsrkd_plugin.deploy.export.table import Row, measure
 from vsrkd_plugin.deploy.export.verifying import verify, verify_weights
 from vsrkd_plugin.deploy.model import Model
+from vsrkd_plugin.deploy.quantise import layers_of
+from vsrkd_plugin.deploy.quantise_aware import tune
 from vsrkd_plugin.errors import UserError, one_of
 from vsrkd_plugin.run.zoo import resolve_weights
 
@@ -36,6 +38,7 @@ class Request:
         precision: `fp32`, `fp16` or `int8`.
         scale: of a model of several.
         rgb: have a network of Y take RGB.
+        tune: steps of quantisation-aware distillation before `int8`.
     """
 
     target: str
@@ -43,6 +46,7 @@ class Request:
     precision: str = 'fp32'
     scale: int | None = None
     rgb: bool = False
+    tune: int = 0
 
     def checked_path(self, model_path: str, scale: int) -> Path:
         """The file to write.
@@ -55,6 +59,8 @@ class Request:
         known = weights.PRECISIONS if self.target in WEIGHTS else _GRAPHS[self.target].PRECISIONS
         if self.precision not in known:
             raise UserError(f'--{self.precision}: {self.target} has {one_of(known)} alone')
+        if self.tune < 0 or (self.tune and self.precision != 'int8'):
+            raise UserError('--tune: expected a number of steps, with --int8')
         stem = Path(model_path.removeprefix('zoo:')).stem
         factor = '' if self.target in WEIGHTS or f'x{scale}' in stem.split('_') else f'_x{scale}'
         precision = '' if self.precision == 'fp32' else f'_{self.precision}'
@@ -95,7 +101,7 @@ def export(model: Model, request: Request, say: Callable[[str], None] = lambda t
             if request.target in WEIGHTS:
                 return path, [_write_weights(model, path, request.precision, Path(folder), scale)]
             exportable = of_recurrent_model(model) if model.is_video else of_image_model(model, scale, request.rgb)
-            return path, _write_graph(exportable, _GRAPHS[request.target], path, request.precision, Path(folder), say)
+            return path, _write_graph(exportable, request, path, Path(folder), say)
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror or error})') from error
 
@@ -109,10 +115,14 @@ def _write_weights(model: Model, path: Path, precision: str, folder: Path, scale
 
 
 def _write_graph(
-    exportable: Exportable, target: Any, path: Path, precision: str, folder: Path, say: Callable[[str], None]
+    exportable: Exportable, request: Request, path: Path, folder: Path, say: Callable[[str], None]
 ) -> list[Row]:
+    target: Any = _GRAPHS[request.target]
+    precision, written = request.precision, exportable
     say(f'tracing the {exportable.header.network["type"]}' + (', calibrating 8 bits' if precision == 'int8' else ''))
-    draft: Draft = target.write(exportable, path, precision, folder)
+    if request.tune:
+        written = tune(exportable, layers_of(onnx.to_onnx(exportable)), request.tune, say)
+    draft: Draft = target.write(written, path, precision, folder)
     say(f'verifying it in {draft.runtime}')
     deviation = verify(exportable, draft.run, precision, draft.any_batch, draft.any_size)
     say('measuring its speed')
