@@ -21,7 +21,7 @@ Path(target).mkdir(parents=True, exist_ok=True)
 
 def read(index: int) -> np.ndarray:
     """A frame, RGB `(3, h, w)` in [0, 1]; before the first and behind the last one these are repeated."""
-    pixels = cv2.imread(str(files[min(max(index, 0), len(files) - 1)]))
+    pixels = np.asarray(cv2.imread(str(files[min(max(index, 0), len(files) - 1)])))
     return pixels[..., ::-1].transpose(2, 0, 1).astype(np.float32) / 255
 
 

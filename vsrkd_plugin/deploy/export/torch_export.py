@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,7 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
     if precision == 'fp16':
         _keep_in_half(module)
     traced = trace(exportable, module)
-    for node in traced.program.graph.nodes:
-        node.meta.pop('stack_trace', None)  # with the places of files on this machine
+    _clean(traced.program)
     temporary = folder / path.name
     with quiet():
         told = json.dumps(exportable.file_header(precision).as_json())
@@ -47,6 +47,18 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
         return [value.numpy() for value in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
     return Draft({temporary: path}, f'torch {torch.__version__.partition("+")[0]}', run, traced.any_batch)
+
+
+def _clean(program: Any) -> None:
+    """Take out of a program what is of its tracing alone."""
+    for node in reversed(list(program.graph.nodes)):
+        node.meta.pop('stack_trace', None)  # with the places of files on this machine
+        # What was so at the size that was traced (that a crop cuts nothing off, say) need not be so at others, which
+        # give the right result all the same: verified, afterwards, at several.
+        if node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
 
 
 class _InHalf(nn.Module):
