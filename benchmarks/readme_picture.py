@@ -1,6 +1,7 @@
 """The picture of README: a photograph reduced, enlarged by bicubic, by teacher and student in the package.
 
-Run: `python benchmarks/readme_picture.py docs/upscaled.png`. The photograph is scikit-image's `chelsea` (CC0); networks of Y, so chroma is bicubic in all three.
+Run: `python benchmarks/readme_picture.py docs/upscaled.png`. The photograph is scikit-image's `chelsea` (CC0); the
+networks are of Y, so chroma is bicubic in all three.
 """
 
 import sys
