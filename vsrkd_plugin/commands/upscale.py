@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     fps = _fps(args.fps)
     with unnoticed():
         model = open_model(args.model, *named(args), say=lambda text: _say(f'{text} …'))
-    if is_film(source) or (model.is_video and source.is_dir()):
+    if is_film(source) or (source.is_dir() and (model.is_video or is_film(target))):
         if args.skip_existing and target.is_file():
             _say(f'{target} is there already')
             return 0

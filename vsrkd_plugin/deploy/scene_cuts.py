@@ -1,6 +1,6 @@
 """Where a film cuts from one scene to another: what a video network remembers must not be carried over."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,13 @@ def shrink(rgb: Tensor) -> np.ndarray:
     return F.interpolate(rgb.mean(1, keepdim=True), _SIZE, mode='area')[0, 0].float().cpu().numpy()
 
 
+class Difference(NamedTuple):
+    """How much a frame differs from the one before: mean, of black to white, and in relation to their contrast."""
+
+    absolute: float
+    relative: float
+
+
 class CutDetector:
     """Tells of each frame whether it begins a scene, one frame later.
 
@@ -30,7 +37,7 @@ class CutDetector:
 
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
-        self._waiting: float | None = None  # how much the last frame differs from the one before
+        self._waiting: Difference | None = None  # how much the last frame differs from the one before
         self._before = 0.0  # the difference before that
 
     def push(self, frame: np.ndarray) -> bool | None:
@@ -43,9 +50,9 @@ class CutDetector:
             self._last = frame
             return None
         difference = measure_difference(self._last, frame)
-        found = self._is_cut(difference)
+        found = self._is_cut(difference.absolute)
         if self._waiting is not None:
-            self._before = self._waiting
+            self._before = self._waiting.absolute
         self._last, self._waiting = frame, difference
         return found
 
@@ -56,28 +63,31 @@ class CutDetector:
     def _is_cut(self, behind: float) -> bool:
         if self._waiting is None:  # the first frame of all
             return True
-        return self._waiting > _DIFFERENT and self._waiting > _TIMES * max(self._before, behind)
+        absolute, relative = self._waiting
+        return relative > _DIFFERENT and absolute > _TIMES * max(self._before, behind)
 
     def state_dict(self) -> dict[str, Any]:
         """What decides on the frames to come."""
         last = None if self._last is None else torch.from_numpy(self._last)
-        return {'last': last, 'waiting': self._waiting, 'before': self._before}
+        waiting = None if self._waiting is None else list(self._waiting)
+        return {'last': last, 'waiting': waiting, 'before': self._before}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._last = None if state['last'] is None else state['last'].numpy()
-        self._waiting, self._before = state['waiting'], state['before']
+        self._waiting = None if state['waiting'] is None else Difference(*state['waiting'])
+        self._before = state['before']
 
 
-def measure_difference(before: np.ndarray, frame: np.ndarray) -> float:
-    """How much a frame differs from the one before, of their contrast, where each block is taken from wherever it fits.
+def measure_difference(before: np.ndarray, frame: np.ndarray) -> Difference:
+    """How much a frame differs from the one before, where each block is compared with wherever it fits.
 
     Blocks are looked for only where frames differ without that: most do not.
     """
     contrast = _CONTRAST + (np.abs(before - before.mean()).mean() + np.abs(frame - frame.mean()).mean()) / 2
-    still = float(np.abs(frame - before).mean() / contrast)
-    if still <= _DIFFERENT:
-        return still
+    still = float(np.abs(frame - before).mean())
+    if still <= _DIFFERENT * contrast:
+        return Difference(still, float(still / contrast))
     height, width = frame.shape
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(before, _REACH, mode='edge'), (height, width))
     windows = windows.reshape(-1, height // _BLOCK[0], _BLOCK[0], width // _BLOCK[1], _BLOCK[1])
@@ -85,4 +95,4 @@ def measure_difference(before: np.ndarray, frame: np.ndarray) -> float:
     best = np.full((windows.shape[1], windows.shape[3]), np.inf, np.float32)
     for moved in windows:
         np.minimum(best, np.abs(moved - blocks).mean((1, 3)), out=best)
-    return float(best.mean() / contrast)
+    return Difference(float(best.mean()), float(best.mean() / contrast))
