@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument('--memory', default='2G', help='that is allowed for the large picture')
     parser.add_argument('--large', default='4000x3000', help='size of the large picture')
     parser.add_argument('--precision', default='auto')
+    parser.add_argument('--repeat', type=int, default=3)
     args = parser.parse_args()
     register()
     keep_freed_memory()
@@ -44,7 +46,7 @@ def main() -> None:
         folder = Path(name)
         model = args.model or write_random(folder / 'compact.pth')
         if args.what == 'folder':
-            time_folder(folder, model, args.count, args.size, args.precision)
+            time_folder(folder, model, args.count, args.size, args.precision, args.repeat)
         elif args.what == 'memory':
             measure_memory(folder, model, args.large, args.memory, args.precision)
         else:
@@ -69,7 +71,7 @@ def make_picture(size: str, seed: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def time_folder(folder: Path, model: str, count: int, size: str, precision: str) -> None:
+def time_folder(folder: Path, model: str, count: int, size: str, precision: str, repeat: int) -> None:
     """A folder, read and written, against the network alone on the same pictures, which are tensors already."""
     source, target = folder / 'in', folder / 'out'
     source.mkdir()
@@ -81,24 +83,32 @@ def time_folder(folder: Path, model: str, count: int, size: str, precision: str)
     print(f'{count} pictures of {size}, x{upscaler.scale:g}, {upscaler.model.name}, {describe_device(device)}')
     tensors = [torch.from_numpy(picture).permute(2, 0, 1)[None].to(device).float() / 255 for picture in pictures]
 
-    def alone() -> float:
-        started = time.perf_counter()
+    def alone() -> None:
         for lr in tensors:
             with autocast(device, upscaler.dtype):
                 upscaler.adapter(lr, upscaler.native)
         if device.type == 'cuda':
             torch.cuda.synchronize()
-        return time.perf_counter() - started
 
-    def whole() -> float:
-        return upscale_pictures(upscaler, plan_jobs(source, target)[0]).seconds
+    def whole() -> None:
+        upscale_pictures(upscaler, plan_jobs(source, target)[0])
 
-    alone()
-    times = [(alone(), whole()) for _ in range(3)]
-    for bare, all_of_it in times:
-        print(f'network {bare:.1f} s, folder {all_of_it:.1f} s: {all_of_it / bare:.3f}')
-    bare, all_of_it = (min(entry) for entry in zip(*times, strict=True))
-    print(f'best of each: {all_of_it / bare:.3f}')
+    whole()
+    times = [(*timed(alone), *timed(whole)) for _ in range(repeat)]
+    for bare, bare_cpu, all_of_it, cpu in times:
+        print(
+            f'network {bare:.1f} s, folder {all_of_it:.1f} s: {all_of_it / bare:.3f}; '
+            f'processor time of all threads {bare_cpu:.1f} s, {cpu:.1f} s: {cpu / bare_cpu:.3f}'
+        )
+    bare, bare_cpu, all_of_it, cpu = (min(entry) for entry in zip(*times, strict=True))
+    print(f'best of each: {all_of_it / bare:.3f}; of processor time {cpu / bare_cpu:.3f}')
+
+
+def timed(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds, and seconds of processor time."""
+    started = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def measure_memory(folder: Path, model: str, size: str, memory: str, precision: str) -> None:
