@@ -1,13 +1,16 @@
 """What 8 bits cost and save: Set5, and time for a result of 512x512, one thread, all files by turns.
 
 Run: `python benchmarks/export.py zoo:vdsr_s_x234 --teacher zoo:vdsr_x234 --set5 FOLDER [-s 2] [--int8 FILE.onnx]`.
-Files are what `vsrkd export` writes: ONNX in fp32 and int8, run by onnxruntime and, where it is there, by OpenVINO; PyTorch's
-eager mode beside them. `--int8` takes a file that was made before (`--tune`). int4 is of the weights alone, rounded in
+Files are what `vsrkd export` writes: `--to onnx` for onnxruntime, `--to openvino` for OpenVINO where that is installed;
+PyTorch's eager mode beside them. `--int8` and `--int8-openvino` take files that were made before (`--tune`). Time is
+the processor's, not the clock's: on a shared machine that one tells of others too. int4 is of the weights alone, rounded in
 PyTorch, a scale for each channel: its quality is told, no runtime here is faster by it.
 """
 
 import argparse
+import importlib.util
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +22,9 @@ from torch import Tensor, nn
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
-from vsrkd_plugin.deploy.export import onnx
+from vsrkd_plugin.deploy.export import onnx, openvino
 from vsrkd_plugin.deploy.export.exportable import Exportable, of_image_model
-from vsrkd_plugin.deploy.quantise import layers_of, quantise_onnx
+from vsrkd_plugin.deploy.quantise import layers_of
 from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.registration import register
@@ -38,25 +41,18 @@ def main() -> None:
     parser.add_argument('-s', '--scale', type=int, default=2)
     parser.add_argument('--side', type=int, default=512, help='of the result')
     parser.add_argument('--int8', type=Path, help='an ONNX file of the student in 8 bits; default: made here')
+    parser.add_argument('--int8-openvino', type=Path, help='the same for OpenVINO (.xml)')
     args = parser.parse_args()
     register()
     torch.set_num_threads(1)
     runs: dict[str, Run] = {}
     student = of_image_model(open_model(args.student), args.scale)
     if args.teacher:
-        teacher = of_image_model(open_model(args.teacher), args.scale)
-        runs |= runs_of('teacher fp32', onnx.to_onnx(teacher))
-    graph = onnx.to_onnx(student)
+        runs |= runs_of('teacher fp32', of_image_model(open_model(args.teacher), args.scale), 'fp32', {})
     runs['student fp32, eager'] = eager(student.module)
-    runs |= runs_of('student fp32', graph)
-    layers = layers_of(graph)
-    if args.int8:
-        import onnx as library
-
-        quantised = library.load(args.int8)
-    else:
-        quantised = quantise_onnx(graph, student)
-    runs |= runs_of('student int8', quantised)
+    runs |= runs_of('student fp32', student, 'fp32', {})
+    runs |= runs_of('student int8', student, 'int8', {'onnx': args.int8, 'openvino': args.int8_openvino})
+    layers = layers_of(onnx.to_onnx(student))
     seconds = by_turns(runs, student, args.side // args.scale)
     runs['student int4, weights alone'] = eager(in_4_bits(student, layers))
     pairs = set5_pairs(args.set5, args.scale, next(iter(student.inputs.values()))[0])
@@ -67,19 +63,22 @@ def main() -> None:
         print(f'| {name} | {psnr(run, pairs, args.scale):.3f} | {least} | {median} |', flush=True)
 
 
-def runs_of(name: str, graph: Any) -> dict[str, Run]:
-    """A graph in the runtimes that are there, one thread each."""
-    content = graph.SerializeToString()
-    session = onnx.session(content, threads=1)
-    found: dict[str, Run] = {f'{name}, onnxruntime': lambda x: onnx.run_session(session, [x])[0]}
-    try:
-        import openvino
-
-        from vsrkd_plugin.deploy.export.openvino import compiled
-    except ModuleNotFoundError:
-        return found
-    request = compiled(openvino.Core().read_model(content)).create_infer_request()
-    found[f'{name}, OpenVINO'] = lambda x: np.array(request.infer([x])[0])
+def runs_of(name: str, exportable: Exportable, precision: str, made: dict[str, Path | None]) -> dict[str, Run]:
+    """A network in the runtimes that are there, one thread each, as `made` before or as export writes it."""
+    found: dict[str, Run] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = made.get('onnx') or Path(folder) / 'a.onnx'
+        if not made.get('onnx'):
+            onnx.write(exportable, file, precision, Path(folder))
+        session = onnx.session(file.read_bytes(), threads=1)
+        found[f'{name}, onnxruntime'] = lambda x: onnx.run_session(session, [x])[0]
+        if importlib.util.find_spec('openvino') is None:
+            return found
+        file = made.get('openvino') or Path(folder) / 'a.xml'
+        if not made.get('openvino'):
+            openvino.write(exportable, file, precision, Path(folder))
+        request = openvino.compiled(str(file)).create_infer_request()
+        found[f'{name}, OpenVINO'] = lambda x: np.array(request.infer([x])[0])
     return found
 
 
@@ -109,10 +108,10 @@ def by_turns(runs: dict[str, Run], exportable: Exportable, side: int) -> dict[st
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(_ROUNDS + 1):
         for name, run in runs.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run(x)
             if turn:
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(time.process_time() - start)
     return {name: (min(values), sorted(values)[len(values) // 2]) for name, values in taken.items()}
 
 
