@@ -23,10 +23,10 @@ from vsrkd_plugin.reports.evaluation import (
     Film,
     hardest,
     result_entries,
-    short_name,
     to_image,
     worst_crop,
 )
+from vsrkd_plugin.reports.names import printable, short_name
 from vsrkd_plugin.run.progress import progress
 
 _FILMS, _FILM_SIZE, _FILM_ZOOM = 3, 96, 2  # how many, pixels of HR, enlarged so
@@ -65,7 +65,7 @@ def evaluate_clips(
     for network in networks.values():
         network.padding = options.get('padding', 'replicate')
     for sample in progress(whole_clips(samples), f'report: {label}', 'clip', total=count_clips(samples)):
-        scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
+        scale, gt, clip = int(sample['scale']), sample['gt'], printable(sample['folder'])
         # Of LR that was blurred each pixel lies on the first of its HR pixels; bicubic must not be shifted against HR.
         corner = options.get('degradation') == 'blur'
         outputs = {'bicubic': bicubic_resize(sample['lq'], scale, from_corner=corner)}

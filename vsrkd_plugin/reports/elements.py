@@ -1,22 +1,22 @@
 """Elements of a page of HTML: whatever text they are given is text in the page, whatever it holds."""
 
-import re
 import xml.etree.ElementTree as ET
 
+from vsrkd_plugin.reports.names import printable
+
 Element = ET.Element
-_UNFIT = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]')  # what neither HTML nor UTF-8 holds
 
 
 def element(tag: str, attributes: dict[str, str] | None = None, *children: Element | str) -> Element:
     """An element with attributes, and with elements and text in it."""
-    made = ET.Element(tag, {key: _fit(value) for key, value in (attributes or {}).items()})
+    made = ET.Element(tag, {key: printable(value) for key, value in (attributes or {}).items()})
     last: Element | None = None
     for child in children:
         if isinstance(child, str):
             if last is None:
-                made.text = (made.text or '') + _fit(child)
+                made.text = (made.text or '') + printable(child)
             else:
-                last.tail = (last.tail or '') + _fit(child)
+                last.tail = (last.tail or '') + printable(child)
         else:
             made.append(child)
             last = child
@@ -42,7 +42,3 @@ def parse_svg(text: str) -> Element:
 
 def _bare(name: str) -> str:
     return name.rpartition('}')[2]
-
-
-def _fit(text: str) -> str:
-    return _UNFIT.sub('\N{REPLACEMENT CHARACTER}', text)

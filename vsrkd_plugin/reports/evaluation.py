@@ -17,6 +17,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.means import Means, Values, finite_means, measure
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.likeness import Likeness
+from vsrkd_plugin.reports.names import printable, short_name
 from vsrkd_plugin.reports.perceptual import Metric, Perceptual
 from vsrkd_plugin.run.progress import progress
 
@@ -168,11 +169,6 @@ def result_entries(means: Means, dataset: str, scale: int) -> list[dict[str, Any
     ]
 
 
-def short_name(name: str, scale: int) -> str:
-    """A data set's name without the `_x<scale>` that tells our options' entries apart."""
-    return name.removesuffix(f'_x{scale}')
-
-
 def hardest(crops: list[Crop], number: int = MOST_SHOWN) -> list[Crop]:
     """Those that bicubic gets most wrong, in that order: all that `choose_crops` could take of one data set."""
     return sorted(crops, key=lambda crop: -crop.error)[:number]
@@ -208,7 +204,7 @@ def to_image(tensor: Tensor) -> np.ndarray:
 
 def _image_name(sample: dict[str, Any], index: int) -> str:
     path = sample.get('lq_path') or sample.get('gt_path') or str(index)
-    return str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0]
+    return printable(str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0])
 
 
 def worst_crop(

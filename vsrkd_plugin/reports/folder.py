@@ -20,11 +20,12 @@ from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import LR_SIDE, Adapter, measure_complexity
-from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
+from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options
 from vsrkd_plugin.reports.experiment import Experiment, read_experiment
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.html import to_html
 from vsrkd_plugin.reports.likeness import on_made_images
+from vsrkd_plugin.reports.names import printable, short_name
 from vsrkd_plugin.reports.perceptual import Metric, load_metrics
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.student_files import write_student
@@ -85,7 +86,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         to_json({'results': results, 'made': made, 'complexity': complexity, 'training': experiment.training})
     )  # so that what is returned is what is written
 
-    name = str(opt.get('name', experiment.folder.name))
+    name = printable(str(opt.get('name', experiment.folder.name)))
     try:
         _write(experiment, name, report, described, evaluation, curves)
         write_student(experiment.folder, opt, networks['student'], report)
