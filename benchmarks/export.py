@@ -3,8 +3,8 @@
 Run: `python benchmarks/export.py zoo:vdsr_s_x234 --teacher zoo:vdsr_x234 --set5 FOLDER [-s 2] [--int8 FILE.onnx]`.
 Files are what `vsrkd export` writes: `--to onnx` for onnxruntime, `--to openvino` for OpenVINO where that is installed;
 PyTorch's eager mode beside them. `--int8` and `--int8-openvino` take files that were made before (`--tune`). Time is
-the processor's, not the clock's: on a shared machine that one tells of others too. int4 is of the weights alone, rounded in
-PyTorch, a scale for each channel: its quality is told, no runtime here is faster by it.
+the processor's, not the clock's: on a shared machine that one tells of others too. int4 is of the weights alone,
+rounded in PyTorch, a scale for each channel: its quality is told, no runtime here is faster by it.
 """
 
 import argparse
