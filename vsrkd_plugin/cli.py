@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar='COMMAND')
     _add_training(commands)
     _add_distill(commands)
+    _add_upscale(commands)
+    _add_export(commands)
     _add_inspect(commands)
     _add_synthesize(commands)
     _add_compress(commands)
@@ -238,6 +240,66 @@ def _add_report(commands: Any) -> None:
     report.set_defaults(run=_command('report'))
 
 
+def _add_upscale(commands: Any) -> None:
+    command = _add(
+        commands,
+        'upscale',
+        'enlarge a picture, a folder of pictures, a film',
+        'vsrkd upscale -m runs/anime/student.pth -i holiday/ -o out/',
+        'vsrkd upscale -m zoo:vdsr_s_x234 -i photo.jpg -o photo_x3.png -s 3 --memory 2G',
+        'vsrkd upscale -m zoo:rlsp_x4 -i clip.mp4 -o clip_x4.mp4',
+    )
+    add = command.add_argument
+    add('-m', dest='model', required=True, metavar='MODEL', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    add('-i', dest='source', required=True, metavar='INPUT', help='a picture, a folder (and those in it), or a film')
+    add('-o', dest='target', required=True, metavar='OUT', help='a folder; of one picture or film also a file')
+    add('-s', dest='scale', type=float, metavar='FACTOR', help="from 1, also 1.5; default: the network's largest")
+    add(
+        '--tile', default='auto', metavar='auto|N', help='auto: the largest that fits the memory; N: pixels of its side'
+    )
+    add('--memory', metavar='SIZE', help='that the process may take: 2G, 800M; default: what is free')
+    add('--ext', default='auto', metavar='auto|EXT', help='format of the pictures made; default: that of each source')
+    add('--suffix', default='', metavar='TEXT', help='put behind the names of the files made: _x4')
+    add('--skip-existing', action='store_true', help='leave files alone that are there already')
+    add('--device', metavar='DEVICE', help='cpu, cuda, cuda:1, mps; default: the GPU where there is one')
+    add('--precision', default='auto', choices=('auto', 'bf16', 'fp32'), help='default: bf16 where it is faster')
+    add('--codec', default='h264', help='of a film; default: h264')
+    add('--crf', type=int, metavar='N', help="quality of a film, lower is better; default: the codec's")
+    add('--fps', metavar='N', help='frames a second of a film that is made of a folder of frames')
+    _add_network(command)
+    _add_import(command)
+    command.set_defaults(run=_command('upscale'))
+
+
+def _add_export(commands: Any) -> None:
+    command = _add(
+        commands,
+        'export',
+        'a model as a file for another runtime, verified there',
+        'vsrkd export runs/anime/student.pth --to onnx --int8 -o anime_x4_int8.onnx',
+    )
+    command.add_argument('model', metavar='MODEL', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    command.add_argument(
+        '--to',
+        required=True,
+        choices=('onnx', 'torch', 'ncnn', 'openvino', 'safetensors', 'pth'),
+        help='onnx: .onnx; torch: .pt2 of torch.export; ncnn: .param and .bin; openvino: .xml and .bin; safetensors, '
+        'pth: weights that tell what they are',
+    )
+    command.add_argument('-o', metavar='FILE', help="default: the model's name, scale and precision, here")
+    command.add_argument('-s', '--scale', type=int, metavar='FACTOR', help='of a model of several; a file has one')
+    precision = command.add_mutually_exclusive_group()
+    precision.add_argument('--fp16', action='store_true', help='weights of half precision')
+    precision.add_argument('--int8', action='store_true', help='8 bits, calibrated on made pictures (onnx, openvino)')
+    command.add_argument(
+        '--tune', type=int, default=0, metavar='STEPS', help='of learning to be in 8 bits, from its own fp32; try 300'
+    )
+    command.add_argument('--rgb', action='store_true', help='have a network of Y take RGB, chroma by bicubic')
+    _add_network(command)
+    _add_import(command)
+    command.set_defaults(run=_command('export'))
+
+
 def _add_options(command: argparse.ArgumentParser, required: bool = True) -> None:
     command.add_argument(
         '-opt', required=required, metavar='FILE', help='options file (YAML); or the name of one of the package (init)'
@@ -247,13 +309,17 @@ def _add_options(command: argparse.ArgumentParser, required: bool = True) -> Non
 
 def _add_teacher(command: argparse.ArgumentParser) -> None:
     command.add_argument('teacher', metavar='TEACHER', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+    _add_network(command)
+    _add_import(command)
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--network', metavar='TYPE', help='its network, where it is not found out: a registered type, or {type: …, …}'
     )
     command.add_argument(
         '--contract', metavar='{…}', help='what it takes, where it is not found out: {value_range: [0, 255]}'
     )
-    _add_import(command)
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:

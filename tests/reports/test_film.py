@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vsrkd_plugin.reports import film as film_module
 from vsrkd_plugin.reports.evaluation import Film
 from vsrkd_plugin.reports.film import FRAMES_PER_SECOND, write_film
 
@@ -33,8 +34,12 @@ def frames_of(path: Path) -> list[np.ndarray]:
     return frames
 
 
-@pytest.mark.parametrize('writer', [True, False])
-def test_frames_are_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: bool) -> None:
+@pytest.mark.parametrize(('pyav', 'writer'), [(True, True), (False, True), (False, False)])
+def test_frames_are_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pyav: bool, writer: bool) -> None:
+    if pyav:
+        pytest.importorskip('av', reason='needs the extra video')
+    else:
+        monkeypatch.setattr(film_module, '_has_pyav', lambda: False)
     if not writer:
         monkeypatch.setattr(cv2, 'VideoWriter', type('Closed', (), {
             '__init__': lambda self, *args: None, 'isOpened': lambda self: False,
@@ -49,6 +54,17 @@ def test_frames_are_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         for column, start in enumerate((10, 60, 100)):
             middle = frames[number][40:70, column * 68 + 16 : column * 68 + 48].mean()
             assert middle == pytest.approx(start + 20 * number, abs=5)  # MP4 is lossy
+
+
+def test_browsers_play_it(tmp_path: Path) -> None:
+    av = pytest.importorskip('av', reason='needs the extra video')
+    path = write_film(tmp_path, [film('set/a', 7)])
+    assert path is not None
+    content = path.read_bytes()
+    assert content.index(b'moov') < content.index(b'mdat')
+    with av.open(str(path)) as opened:
+        context = opened.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt, context.colorspace, context.color_range) == ('h264', 'yuv420p', 1, 1)
 
 
 def test_clips_of_other_sizes_share_a_film(tmp_path: Path) -> None:

@@ -121,6 +121,26 @@ class RecurrentChain(Protocol, metaclass=_ByAttributes):
 
 
 @runtime_checkable
+class FrameByFrame(Protocol, metaclass=_ByAttributes):
+    """A recurrent network that goes through time in one direction, and can be called for one frame at a time (`RLSP`).
+
+    Its state is tensors `(b, c, h, w)` of LR's size, of `state_channels` channels each, all zero before the first
+    frame of a clip. A step reads `frames_before` and `frames_behind` neighbours beside its frame; those that a clip
+    has not are its end frames, repeated.
+    """
+
+    frames_before: int
+    frames_behind: int
+    state_channels: tuple[int, ...]
+
+    def frame_step(self, frames: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """SR of a frame, `(b, 3, scale * h, scale * w)`, not clipped, and the next state.
+
+        `frames` are `(b, frames_before + 1 + frames_behind, 3, h, w)` in the network's range.
+        """
+
+
+@runtime_checkable
 class Residual(Protocol, metaclass=_ByAttributes):
     """A block that adds to its input, as BasicSR's do: zeros in its last convolution make it an identity."""
 

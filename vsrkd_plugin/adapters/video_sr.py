@@ -100,6 +100,17 @@ class VideoSRAdapter(nn.Module):
         frames = torch.cat([self._call(part).float() for part in windows.split(self.windows_at_once)])
         return frames.view(b, t, c, self.scale * h, self.scale * w)
 
+    def of_window(self, window: Tensor) -> Tensor:
+        """The frame in the middle of windows, enlarged; of a network with a sliding window.
+
+        Args:
+            window: `(b, window, c, h, w)` in [0, 1].
+
+        Returns:
+            `(b, c, scale * h, scale * w)`, fp32, not clipped.
+        """
+        return self._call(bicubic_resize(window, self.scale) if self.pre_upsampling else window).float()
+
     def _call(self, windows: Tensor) -> Tensor:
         if self.checkpointed and torch.is_grad_enabled():
             return checkpoint(self.network, windows, use_reentrant=False)

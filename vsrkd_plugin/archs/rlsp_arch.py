@@ -1,5 +1,7 @@
 """RLSP (Fuoli et al., ICCVW 2019, 'Efficient Video Super-Resolution through Recurrent Latent Space Propagation')."""
 
+from collections.abc import Sequence
+
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -45,6 +47,7 @@ class RLSP(nn.Module):
 
     recurrent = True
     num_in_ch = 3  # RGB; its first layer reads more
+    frames_before = frames_behind = 1  # that a step reads beside its frame
     mixing: Tensor  # of normalised networks alone: what `_mixing` gives
 
     def __init__(
@@ -64,6 +67,7 @@ class RLSP(nn.Module):
             )
         self.num_feat, self.num_layer, self.upscale, self.checkpointed = num_feat, num_layer, upscale, checkpointed
         self.centred, self.normalised = centred, normalised
+        self.state_channels = (num_feat, upscale**2)  # of what `frame_step` hands on
         self.active_blocks = num_layer - 2  # of `growing_blocks`, the rest is skipped
         widths = [3 * 3 + num_feat + upscale**2, *[num_feat] * num_layer]
         for index in range(num_layer):
@@ -144,11 +148,34 @@ class RLSP(nn.Module):
         levels = 255 * (clip if clip.dtype == torch.float64 else clip.float())
         before, behind = levels[:, [0, *range(clip.shape[1] - 1)]], levels[:, [*range(1, clip.shape[1]), -1]]
         luma = 255 * rgb_to_y(clip.flatten(0, 1))
-        frames = torch.cat([before, levels, behind], 2)
-        if self.normalised:
-            with torch.autocast(clip.device.type, enabled=False):  # differences of bf16 would be mostly rounding
-                frames = (self.mixing.to(frames) @ frames.flatten(3)).view(frames.shape)
+        frames = self._mixed(torch.cat([before, levels, behind], 2))
         return frames, luma.view(*clip.shape[:2], 1, *clip.shape[3:])
+
+    def _mixed(self, frames: Tensor) -> Tensor:
+        """What is read of three frames next to each other, `(…, 9, h, w)`, levels."""
+        if not self.normalised:
+            return frames
+        with torch.autocast(frames.device.type, enabled=False):  # differences of bf16 would be mostly rounding
+            return (self.mixing.to(frames) @ frames.flatten(-2)).view(frames.shape)
+
+    def frame_step(self, frames: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One frame of a clip, from RGB to RGB; frame after frame gives what `forward` gives of the clip.
+
+        Args:
+            frames: the last, this and the next LR frame, `(b, 3, 3, h, w)` in [0, 1]; at a clip's ends the end frame
+                stands for the one that is missing.
+            state: what the step before gave, or zeros of `state_channels` channels, `(b, c, h, w)`.
+
+        Returns:
+            SR, `(b, 3, upscale * h, upscale * w)`, fp32, not clipped, and the next state: the hidden one, and the last
+            result (normalised: what was added to Y), so that zeros are right for the first frame.
+        """
+        before, luma = (255 * rgb_to_y(frames[:, index]) for index in (0, 1))
+        hidden, result = state
+        x = self._mixed(255 * (frames if frames.dtype == torch.float64 else frames.float()).flatten(1, 2))
+        hidden, result = self.step(x, luma, hidden, result + before if self.normalised else result)
+        sr = self._with_chroma(F.pixel_shuffle(result, self.upscale) / 255, frames[:, 1])
+        return sr, (hidden, result - luma if self.normalised else result)
 
     def luma(self, x: Tensor) -> Tensor:
         """Y of the SR clip: `(b, t, 3, h, w)` in [0, 1] to `(b, t, 1, upscale * h, upscale * w)`, fp32, not clipped."""
@@ -169,11 +196,13 @@ class RLSP(nn.Module):
         Raises:
             ValueError: not a clip of RGB frames.
         """
-        luma = self.luma(x)
-        b, t = x.shape[:2]
-        chroma = bicubic_resize(rgb_to_ycbcr(x.flatten(0, 1))[:, 1:], self.upscale, from_corner=not self.centred)
-        rgb = ycbcr_to_rgb(torch.cat([luma.flatten(0, 1), chroma], 1))
-        return rgb.view(b, t, *rgb.shape[1:])
+        rgb = self._with_chroma(self.luma(x).flatten(0, 1), x.flatten(0, 1))
+        return rgb.view(*x.shape[:2], *rgb.shape[1:])
+
+    def _with_chroma(self, luma: Tensor, lr: Tensor) -> Tensor:
+        """RGB of SR's Y and of the chroma of LR frames, `(n, 3, h, w)`."""
+        chroma = bicubic_resize(rgb_to_ycbcr(lr)[:, 1:], self.upscale, from_corner=not self.centred)
+        return ycbcr_to_rgb(torch.cat([luma, chroma], 1))
 
 
 def _clear_bias(layer: nn.Conv2d) -> None:

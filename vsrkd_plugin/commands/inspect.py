@@ -24,10 +24,15 @@ def run(args: argparse.Namespace) -> int:
 
 def inspected(args: argparse.Namespace, say: Any) -> Inspection:
     """The inspection of `args.teacher` by `args.network`, `args.contract` and `args.allow_restoration`."""
+    with unnoticed():
+        return inspect_teacher(args.teacher, *named(args), args.allow_restoration, say)
+
+
+def named(args: argparse.Namespace) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The network and its contract, as `args.network` and `args.contract` say; None where they do not."""
     network = named_network(args.network) if args.network else None
     contract = checked_contract(parsed(args.contract, '--contract'), '--contract') if args.contract else None
-    with unnoticed():
-        return inspect_teacher(args.teacher, network, contract, args.allow_restoration, say)
+    return network, contract
 
 
 def named_network(text: str) -> dict[str, Any]:

@@ -40,14 +40,44 @@ def bicubic_matrix(in_length: int, scale: float, from_corner: float = 0) -> np.n
 
     With `from_corner` pixel `i` of the result lies at `i / scale` of the input, not at `(i + 0.5) / scale - 0.5`.
     """
-    out_length = math.ceil(in_length * scale)
+    taps, weight = _bicubic_taps(np.arange(math.ceil(in_length * scale)), scale, from_corner)
+    return taps_to_matrix(taps, weight, in_length)
+
+
+def bicubic_part(in_length: int, scale: float, outputs: range, inputs: range) -> np.ndarray:
+    """Rows of `bicubic_matrix` for some pixels of the result, over those of the input that they are made of.
+
+    Args:
+        in_length: of the whole axis, at whose ends it mirrors.
+        scale: factor.
+        outputs: pixels of the result.
+        inputs: pixels of the input that are there.
+
+    Returns:
+        `(len(outputs), len(inputs))`, float64.
+
+    Raises:
+        ValueError: other pixels of the input are needed.
+    """
+    taps, weight = _bicubic_taps(np.arange(outputs.start, outputs.stop), scale)
+    place = fold_mirrored(taps, in_length) - inputs.start
+    missing = (place < 0) | (place >= len(inputs))
+    if np.any(weight[missing]):
+        raise ValueError(f'pixels {outputs} of x{scale:g} are made of others than {inputs} of {in_length}')
+    matrix = np.zeros((len(outputs), len(inputs)))
+    np.add.at(matrix, (np.arange(len(outputs))[:, None], np.where(missing, 0, place)), weight)
+    return matrix
+
+
+def _bicubic_taps(outputs: np.ndarray, scale: float, from_corner: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the input, which may lie outside it, and their weights, of each pixel of the result."""
     stretch = min(scale, 1.0)  # the kernel is widened when reducing: anti-aliasing
     width = 4 / stretch
-    centre = np.arange(out_length) / scale if from_corner else (np.arange(out_length) + 0.5) / scale - 0.5
+    centre = outputs / scale if from_corner else (outputs + 0.5) / scale - 0.5
     taps = np.floor(centre - width / 2)[:, None] + np.arange(math.ceil(width) + 2)
     weight = _cubic((centre[:, None] - taps) * stretch)
     weight /= weight.sum(1, keepdims=True)
-    return taps_to_matrix(taps.astype(np.int64), weight, in_length)
+    return taps.astype(np.int64), weight
 
 
 def taps_to_matrix(taps: np.ndarray, weight: np.ndarray, in_length: int) -> np.ndarray:
@@ -93,9 +123,11 @@ def _phases(scale: int, from_corner: bool) -> np.ndarray:
 
 def _mirrored(x: Tensor, axis: int) -> Tensor:
     """`x` with the two pixels on either side of the border mirrored at it; at least two pixels long."""
-    last = x.shape[axis] - 1
-    pixels = [x.narrow(axis, index, 1) for index in (1, 0, last, last - 1)]
-    return torch.cat([*pixels[:2], x, *pixels[2:]], axis)
+    # Counted from the end, not by the length: so every exporter leaves the length free.
+    parts = slice(1, 2), slice(0, 1), slice(None), slice(-1, None), slice(-2, -1)
+    behind = (slice(None),) * (-1 - axis)
+    places = [(..., part, *behind) for part in parts]
+    return torch.cat([x[place] for place in places], axis)
 
 
 def _enlarge(x: Tensor, scale: int, from_corner: bool) -> Tensor:

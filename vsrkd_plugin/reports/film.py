@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vsrkd_plugin.deploy.video_io import import_av, write_pictures
+from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.evaluation import Film
 from vsrkd_plugin.reports.picture import TITLES
 
@@ -17,7 +19,9 @@ _BAR, _GAP = 22, 4  # pixels: the line of titles, and between panels
 
 
 def write_film(folder: Path, films: list[Film]) -> Path | None:
-    """Write `report.mp4`, one clip after the other; an animated `report_clips.png` where OpenCV has no writer.
+    """Write `report.mp4`, one clip after the other, which browsers play where PyAV is installed (extra `video`).
+
+    Without it OpenCV writes it as MPEG-4, or, where that has no writer, an animated `report_clips.png`.
 
     Args:
         films: panels of one size.
@@ -33,6 +37,9 @@ def write_film(folder: Path, films: list[Film]) -> Path | None:
     size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0).shape[:2] for film in films), strict=True)]
     frames = list(_frames(films, size))
     path, part = folder / 'report.mp4', folder / '.report.part.mp4'
+    if _has_pyav():
+        write_pictures(path, frames, FRAMES_PER_SECOND)
+        return path
     writer = cv2.VideoWriter(str(part), _MP4, FRAMES_PER_SECOND, (size[1], size[0]))
     if writer.isOpened():
         for frame in frames:
@@ -46,6 +53,14 @@ def write_film(folder: Path, films: list[Film]) -> Path | None:
     images[0].save(part, save_all=True, append_images=images[1:], duration=1000 // FRAMES_PER_SECOND, loop=0)
     part.replace(path)
     return path
+
+
+def _has_pyav() -> bool:
+    try:
+        import_av()
+    except UserError:
+        return False
+    return True
 
 
 def _frames(films: list[Film], size: list[int]) -> Iterator[np.ndarray]:

@@ -174,7 +174,7 @@ def _hint(keys: list[str]) -> str:
 
 
 @contextmanager
-def _whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
     """A file to write: under `path` is the old one or the whole new one, whenever the process ends.
 
     Its folder is made if it is gone: a run that goes on from a state must not be lost for it.
@@ -194,7 +194,7 @@ def _whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
 def save_atomically(content: Any, path: str | os.PathLike) -> None:
     """`torch.save` to a temporary file beside `path`, synced, then renamed: `path` is the old file or the whole new."""
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         torch.save(content, file)
 
 
@@ -205,5 +205,5 @@ def write_text_atomically(text: str, path: str | os.PathLike) -> None:
 
 def write_bytes_atomically(content: bytes, path: str | os.PathLike) -> None:
     """As `save_atomically`, for what is bytes already."""
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         file.write(content)
