@@ -24,6 +24,7 @@ from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, 
 from vsrkd_plugin.reports.experiment import Experiment, read_experiment
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.html import to_html
+from vsrkd_plugin.reports.kept_outputs import KeptOutputs, drop_oldest, folder_of
 from vsrkd_plugin.reports.likeness import on_made_images
 from vsrkd_plugin.reports.names import printable, short_name
 from vsrkd_plugin.reports.perceptual import Metric, load_metrics
@@ -60,21 +61,23 @@ def make_report(folder: Path) -> dict[str, Any]:
     device = _device(opt)
     networks, described = _build_networks(experiment, device)
 
+    of_results, of_made = (networks | _keeping(experiment, networks, rounded) for rounded in (True, False))
     evaluation = Evaluation()
     perceptual = {} if _is_video(opt) else load_metrics(device, experiment.notes)
     curves = []
     shown: list[dict[str, Any]] = []
     for dataset_opt in _validation_sets(opt):
-        outcome = _evaluate(opt, dataset_opt, networks, device, perceptual)
+        outcome = _evaluate(opt, dataset_opt, of_results, device, perceptual)
         evaluation.extend(outcome)
         if outcome.results:
             shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
             curves += _curve(experiment, dataset_opt, outcome)
 
-    of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
+    of_images = {method: network for method, network in of_made.items() if isinstance(network, ImageSRAdapter)}
     made = []
     if of_images.keys() == {'teacher', 'student'}:
         made = [_rounded(on_made_images(of_images, scale, device)) for scale in opt.get('scales') or []]
+    _tell_kept(experiment, of_results, of_made)
     logger.info('Report: measuring the cost of the networks')
     first: dict[str, Any] = shown[0] if shown else {'scale': _fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
@@ -119,6 +122,22 @@ def _write(
     write_text_atomically(page, folder / 'report.html')
     subtitle = headline(report, described).rstrip('.')
     draw_report(folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves, is_bold(report))
+
+
+def _keeping(experiment: Experiment, networks: dict[str, Adapter], rounded: bool) -> dict[str, Adapter]:
+    """The teacher of images, its outputs kept for the next report; nothing of an experiment without one."""
+    teacher, opt = networks.get('teacher'), experiment.options
+    if not isinstance(teacher, ImageSRAdapter):
+        return {}
+    options = (opt['network_t'], opt.get('contract_t'))
+    return {'teacher': KeptOutputs(teacher, options, folder_of(experiment.folder), rounded)}
+
+
+def _tell_kept(experiment: Experiment, *networks: dict[str, Adapter]) -> None:
+    kept = [found['teacher'] for found in networks if isinstance(found.get('teacher'), KeptOutputs)]
+    if count := sum(network.found for network in kept if isinstance(network, KeptOutputs)):
+        logger.info("Report: the teacher's results of %d images were there, in %s", count, folder_of(experiment.folder))
+    drop_oldest(folder_of(experiment.folder))
 
 
 def _evaluate(
