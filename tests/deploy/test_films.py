@@ -251,9 +251,9 @@ def test_a_film_that_is_turned_when_shown(tmp_path: Path, model: Model, turned: 
         frame = next(film.decode(video=0))
         assert (frame.rotation % 360, frame.width, frame.height) == (turned % 360, 128, 96)
     upright = np.rot90(frames_of(source), turned // 90, (1, 2))
-    _, said = enlarged(model, source, tmp_path / 'out.avi')
+    _, said = enlarged(model, source, tmp_path / 'out.ts')
     assert any(f'is turned by {turned % 360} degrees' in text for text in said)
-    assert psnr(frames_of(tmp_path / 'out.avi'), upright.repeat(2, 1).repeat(2, 2)) > 34
+    assert psnr(frames_of(tmp_path / 'out.ts'), upright.repeat(2, 1).repeat(2, 2)) > 34
     enlarged(model, source, tmp_path / 'frames')
     assert len(list((tmp_path / 'frames').iterdir())) == 3
 
@@ -433,7 +433,7 @@ def test_parts_of_something_else_are_not_gone_on_with(
 def test_parts_that_are_damaged_are_made_anew(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = make_film(tmp_path / 'in.mp4', moving_picture(20)), tmp_path / 'out.mp4'
     _interrupt(model, source, target, monkeypatch)
-    (parts_folder(target) / 'part000000.nut').write_bytes(b'cut')
+    (parts_folder(target) / 'part000000.video').write_bytes(b'cut')
     _, said = enlarged(model, source, target, part=4)
     assert any('part 0 is missing: begins anew' in text for text in said)
     _interrupt(model, source, target, monkeypatch)

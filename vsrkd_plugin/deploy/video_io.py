@@ -555,13 +555,13 @@ def cannot_write(path: Path, error: BaseException) -> UserError:
 
 
 def format_of(path: Path) -> str:
-    """FFmpeg's name of the format that a suffix stands for.
+    """FFmpeg's name of the format that a suffix stands for; of those that keep times (AVI does not).
 
     Raises:
         UserError: for none.
     """
-    names = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi',
-             '.ts': 'mpegts', '.m2ts': 'mpegts', '.nut': 'nut'}  # fmt: skip
+    names = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.ts': 'mpegts',
+             '.m2ts': 'mpegts'}  # fmt: skip
     name = names.get(path.suffix.lower())
     if name is None:
         raise UserError(f'{path}: films are written as {", ".join(names)}')
@@ -571,11 +571,14 @@ def format_of(path: Path) -> str:
 def add_video(container: Any, film: FilmFormat) -> Any:
     """The video track of a film that is being written."""
     encoder = film.encoder
+    os.environ.setdefault('SVT_LOG', '1')  # SVT-AV1 tells its settings on stderr otherwise; 1: errors
     options = dict(encoder.options) | ({} if film.crf is None else {'crf': str(film.crf)})
     stream = container.add_stream(encoder.name, rate=film.rate, options=options)
     stream.width, stream.height, stream.pix_fmt = film.width, film.height, film.pixels
     context = stream.codec_context
     context.time_base = film.time_base
+    # Beside the frames, so that parts have the same, and every format can be made of them.
+    context.flags |= int(import_av().codec.context.Flags.global_header)
     stream.time_base = film.time_base
     if film.pixel_aspect:
         context.sample_aspect_ratio = film.pixel_aspect
@@ -587,6 +590,14 @@ def set_tags(of: Any, tags: Tags) -> None:
     """Tell the colours of a frame or of an encoder."""
     of.color_range, of.colorspace = tags.range, tags.matrix
     of.color_primaries, of.color_trc = tags.primaries, tags.transfer
+
+
+def tells_aspect(container: str, film: FilmFormat) -> bool:
+    """Whether a film in a container tells that its pixels are not square.
+
+    Matroska's header is not filled by PyAV; of codecs that tell it themselves alone it is known there.
+    """
+    return container not in ('matroska', 'webm') or film.encoder.name in ('libx264', 'libx265', 'mpeg4')
 
 
 def fits(container: str, film: FilmFormat) -> bool:
