@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -299,6 +300,29 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(open_page: Callable[
     assert not [
         event for event in browser.events if event.get('method') in ('Log.entryAdded', 'Runtime.exceptionThrown')
     ]
+
+
+def test_the_browser_plays_the_film(browser: Browser, report: dict, tmp_path: Path) -> None:
+    av = pytest.importorskip('av', reason='needs PyAV (extra video) to write H.264')
+    film = tmp_path / 'report.mp4'
+    with av.open(str(film), 'w') as container:
+        stream = container.add_stream('libx264', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        for level in range(20):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * level, np.uint8), format='rgb24')
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    page = tmp_path / 'report.html'
+    page.write_text(to_html(report, 'mine', NETWORKS, '', [], [], [], [], film), 'utf-8')
+    film.unlink()  # it stands in the page
+    browser.open(page)
+    script = "(v => [v.readyState, v.videoWidth, v.error && v.error.message])(document.querySelector('video'))"
+    for _ in range(100):
+        ready, width, error = browser.run(script)
+        if ready >= 1 or error:
+            break
+        time.sleep(0.1)
+    assert (width, error) == (64, None)
 
 
 def test_hostile_names_run_nothing(browser: Browser, report: dict, tmp_path: Path) -> None:

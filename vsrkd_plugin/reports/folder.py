@@ -35,6 +35,7 @@ from vsrkd_plugin.reports.writing import log_tables, to_json, to_markdown
 from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there, write_text_atomically
 
 logger = logging.getLogger('basicsr')
+REPORT_FILES = ('report.html', 'report.md', 'report.json', 'report.png', 'report.mp4', 'report_clips.png')  # or some
 MOST_OVER_TIME = 2  # lines of clips over time on the page
 DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4, 'agreement': 3, 'sharpness': 3, 'niqe': 3, 'sharpness_ratio': 4,
           'lpips': 4, 'dists': 4}  # fmt: skip

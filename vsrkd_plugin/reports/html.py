@@ -15,7 +15,7 @@ from vsrkd_plugin.reports.evaluation import Crop
 from vsrkd_plugin.reports.picture import TITLES, Curve, decibels
 from vsrkd_plugin.reports.telling import Block, Table, cost_blocks, headline, quality_blocks, training_line
 
-MOST_FILM = 1_500_000  # bytes of a film that stands in the page; a larger one is linked to
+MOST_FILM = 2_000_000  # bytes of a film that stands in the page; a larger one is linked to
 _LOSSLESS = (cv2.IMWRITE_WEBP_QUALITY, 101)  # OpenCV's number for it
 _PLAYED = (b'avc1', b'avc3')  # of H.264, which every browser plays
 _HINT = (
