@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+OPTIONS = 'vsrkd_plugin.options'  # the folder options/, which stands beside the package for those who read it here
 _TARGET = r'\((?!https?:|mailto:|#)[^)\s]+\)'  # of a link inside the repository
 
 
@@ -21,6 +22,11 @@ setup(
     version=version,
     long_description=description_for_an_index((ROOT / 'README.md').read_text('utf-8')),
     long_description_content_type='text/markdown',
-    packages=find_packages(include=['vsrkd_plugin', 'vsrkd_plugin.*']),
-    package_data={'vsrkd_plugin': ['py.typed'], 'vsrkd_plugin.run.zoo': ['*.pth', '*.md']},
+    packages=[*find_packages(include=['vsrkd_plugin', 'vsrkd_plugin.*']), OPTIONS],
+    package_dir={OPTIONS: 'options'},
+    package_data={
+        'vsrkd_plugin': ['py.typed'],
+        'vsrkd_plugin.run.zoo': ['*.pth', '*.md'],
+        OPTIONS: ['*.yml', '*.json'],
+    },
 )

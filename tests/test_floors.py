@@ -35,6 +35,7 @@ EXCEPTIONS = {
     ('python_api', 'registration'): 'a call from Python registers the plugin too',
     ('', 'python_api'): 'the name that a notebook imports, looked up when it is asked for',
     ('commands', ''): 'info tells the version',
+    ('cli', ''): 'so does --version',
     ('deploy', ''): 'a model file tells the version that wrote it',
 }
 

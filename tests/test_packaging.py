@@ -1,6 +1,7 @@
 """What a package index shows, what a wheel holds, and what it asks for."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -68,6 +69,29 @@ def test_a_wheel_holds_the_zoo_and_says_that_it_is_typed(built: tuple[Message, P
     assert there and sorted(f.name for f in (package / 'run' / 'zoo').iterdir() if f.suffix != '.py') == there
     modules = {file.relative_to(ROOT) for file in (ROOT / 'vsrkd_plugin').rglob('*.py')}
     assert {file.relative_to(built[1]) for file in package.rglob('*.py')} == modules
+
+
+def test_a_wheel_holds_the_options_files(built: tuple[Message, Path]) -> None:
+    there, packaged = ROOT / 'options', built[1] / 'vsrkd_plugin' / 'options'
+    names = sorted(file.name for file in there.iterdir())
+    assert 'dfkd_vdsr.yml' in names and 'vsrkd_options.schema.json' in names
+    assert sorted(file.name for file in packaged.iterdir()) == names
+    assert all((packaged / name).read_bytes() == (there / name).read_bytes() for name in names)
+
+
+def test_an_installed_package_finds_them_without_the_tree(built: tuple[Message, Path], tmp_path: Path) -> None:
+    """The package as a wheel lays it out, from a folder elsewhere: by name, and by `init`."""
+    command = [sys.executable, '-m', 'vsrkd_plugin', 'init', 'dfkd_vdsr.yml']
+    env = {**os.environ, 'PYTHONPATH': str(built[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['dfkd_vdsr.yml', 'vsrkd_options.schema.json']
+    (tmp_path / 'dfkd_vdsr.yml').unlink()
+    program = 'from vsrkd_plugin.config import shipped; print(shipped.find_options_file("dfkd_vdsr.yml"))'
+    done = subprocess.run(
+        [sys.executable, '-c', program], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert Path(done.stdout.strip()) == built[1] / 'vsrkd_plugin' / 'options' / 'dfkd_vdsr.yml', done.stderr
 
 
 def test_what_is_imported_is_asked_for(built: tuple[Message, Path]) -> None:

@@ -10,6 +10,11 @@ from vsrkd_plugin.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'README.md').read_text(encoding='utf-8')
+PAGES = {
+    name: (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
+    for name in ('commands', 'distill', 'method', 'results', 'start', 'video')
+}
+ALL = '\n'.join([TEXT, *PAGES.values()])
 
 
 def _command(marker: str) -> str:
@@ -21,10 +26,15 @@ def test_two_commands_are_one_line_each() -> None:
     assert _command('test command') == "pip install --use-pep517 -e '.[test]' && pytest"
 
 
-def test_every_file_it_names_is_there() -> None:
-    for link in re.findall(r'\]\(([^)#]+)\)', TEXT):
-        assert link.startswith('http') or (ROOT / link).exists(), link
-    for name in re.findall(r'options/\w+\.yml', TEXT):
+def test_it_is_short() -> None:
+    assert len(TEXT.split()) <= 900
+
+
+def test_every_file_they_name_is_there() -> None:
+    for folder, text in [(ROOT, TEXT), *((ROOT / 'docs', page) for page in PAGES.values())]:
+        for link in re.findall(r'\]\(([^)#\s]+)(?:#[^)]*)?\)', text):
+            assert link.startswith('http') or (folder / link).exists(), link
+    for name in re.findall(r'(?<![\w/])options/\w+\.yml', ALL):
         assert (ROOT / name).is_file(), name
 
 
@@ -37,10 +47,16 @@ def _typed(command: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 def test_every_command_parses(tmp_path: Path) -> None:
-    commands = re.findall(r'`((?:basicsr|vsrkd) [^`]+)`', TEXT)
-    assert len(commands) > 5
+    in_text = re.findall(r'`((?:basicsr|vsrkd) [^`\n]+)`', ALL)
+    lines = re.findall(r'^(?: {4})?((?:basicsr|vsrkd) .+)$', ALL, re.MULTILINE)
+    commands = [command.partition('  #')[0] for command in in_text + lines]
+    commands = [command for command in commands if len(command.split()) > 2 and '…' not in command]
+    assert len(commands) > 20
     for command in commands:
-        _parser().parse_args(command.split()[1:])
+        try:
+            _parser().parse_args(shlex.split(command)[1:])
+        except SystemExit as stopped:
+            assert not stopped.code, command  # --help and --version end without an error
     for command in {' '.join(command.split()[:2]) for command in commands}:
         assert _typed(f'{command} --help', tmp_path).returncode == 0
 
@@ -59,7 +75,7 @@ def test_ci_finds_the_test_command() -> None:
 
 
 def test_every_row_of_results_names_its_command() -> None:
-    section = TEXT.partition('## Results')[2].partition('\n## ')[0]
+    section = PAGES['results'].partition('## At a glance')[2].partition('\n## ')[0]
     rows = [line for line in section.splitlines() if re.match(r'\|.*\d\d\.\d\d', line)]
     assert rows
     for row in rows:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
@@ -24,6 +23,7 @@ from vsrkd_plugin.recipe.budget import iterations_for, time_task
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import SPEEDUP, of_module, own_student, propose
 from vsrkd_plugin.registration import register
+from vsrkd_plugin.run import progress as telling
 from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
 
@@ -57,7 +57,7 @@ def distill(
             `{'synthesis': {'hr_size': 128}}`.
         device: the GPU if there is one, if None.
         seed: of everything random.
-        progress: a bar.
+        progress: a bar on a terminal and in a notebook, plain lines elsewhere; False: nothing is told.
 
     Returns:
         The student, the moving average of its weights, in evaluation mode, on the CPU.
@@ -86,19 +86,20 @@ def distill(
     total = iterations_for(60 * minutes - (time.monotonic() - started), per_step)
     recipe = replace(recipe, total_iter=total)
     plan = _plan(recipe, options or {}, on)
-    task = build_task(plan, ours, on, teacher=theirs)
-    scheduler = make_scheduler(plan.scheduler, task.optimizer, plan.total_iter)
-    losses: dict[str, torch.Tensor] = {}
-    with tqdm(total=plan.total_iter, unit='step', disable=not progress, desc='distilling') as bar:
-        for iteration in range(1, plan.total_iter + 1):
-            if iteration <= recipe.warmup:
-                for group in task.optimizer.param_groups:
-                    group['lr'] = group['initial_lr'] * iteration / recipe.warmup
-            losses = task.step(iteration)
-            scheduler.step()
-            bar.update()
-            if iteration % 50 == 0:
-                bar.set_postfix({name: f'{float(value):.4f}' for name, value in losses.items()})
+    with telling.shown(progress):
+        task = build_task(plan, ours, on, teacher=theirs)
+        scheduler = make_scheduler(plan.scheduler, task.optimizer, plan.total_iter)
+        losses: dict[str, torch.Tensor] = {}
+        with telling.progress(plan.total_iter, 'distilling', 'step') as told:
+            for iteration in range(1, plan.total_iter + 1):
+                if iteration <= recipe.warmup:
+                    for group in task.optimizer.param_groups:
+                        group['lr'] = group['initial_lr'] * iteration / recipe.warmup
+                losses = task.step(iteration)
+                scheduler.step()
+                told.update()
+                if iteration % 50 == 0:
+                    told.note(', '.join(f'{name} {float(value):.4f}' for name, value in losses.items()))
     if not all(map(torch.isfinite, losses.values())):
         raise UserError('distill: the loss became infinite or not a number; try a smaller learning rate')
     return task.exported.cpu().eval()

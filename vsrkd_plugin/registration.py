@@ -35,6 +35,9 @@ MODULES = (
 
 def register() -> None:
     """Register the plugin's networks, losses, data sets and models. A second call changes nothing; logs nothing."""
+    from vsrkd_plugin.basicsr_patches.quick_import import import_basicsr
+
+    import_basicsr()  # before anything of ours does
     from vsrkd_plugin.basicsr_patches import loop, networks
 
     loop.apply()

@@ -22,7 +22,7 @@ class ContrastAwareAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean((2, 3), keepdim=True)
         variance = (x - mean).square().mean((2, 3), keepdim=True)
-        deviation = variance.clamp_min(1e-12).sqrt()  # at 0, of a flat image, a square root has no gradient
+        deviation = variance.clamp(min=1e-12).sqrt()  # at 0, of a flat image, a square root has no gradient
         return x * self.conv_du(deviation + mean)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vsrkd_plugin.basicsr_patches.terminal import end_training
 from vsrkd_plugin.run.training_states import numbered_states
 
 logger = logging.getLogger('basicsr')
@@ -113,6 +114,7 @@ def mend_saving() -> None:
         if current_iter != -1:
             save_state(self, epoch, current_iter)
             return
+        end_training(progress.last and progress.last[1])
         if progress.last is not None and progress.last[1] % self.opt['logger']['save_checkpoint_freq']:
             self.save(*progress.last)
         save_record(self)

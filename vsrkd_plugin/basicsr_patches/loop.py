@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from vsrkd_plugin.basicsr_patches import checkpoints, distributed, loaders, validation
+from vsrkd_plugin.basicsr_patches import checkpoints, distributed, loaders, terminal, validation
 
 logger = logging.getLogger('basicsr')
 _applied = False
@@ -32,6 +32,9 @@ def apply() -> None:
     _mend_folders()
     loaders.mend_loaders()
     validation.mend_validation()
+    terminal.mend_network_dumps()
+    terminal.mend_training_progress()
+    terminal.mend_validation_bars()
     _mend_interruption()
     _mend_writers()
     _mend_messages()
@@ -51,6 +54,7 @@ def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_f
         pipeline(root)
     finally:
         module.parse_options = stock
+        terminal.end_training()
         loaders.end_threads()
         while _writers:
             _writers.pop().close()

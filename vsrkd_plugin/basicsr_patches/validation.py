@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from vsrkd_plugin.basicsr_patches.terminal import VALIDATION_BAR
 from vsrkd_plugin.metrics.means import Means, finite_means, measure
 
 logger = logging.getLogger('basicsr')
@@ -63,6 +64,7 @@ def mend_validation() -> None:
         if stock.get('metrics') is not None and 'gt' not in dataset[0]:
             logger.info('%s has no GT: no metrics.', dataset.opt['name'])
             self.opt['val'] = {**stock, 'metrics': None}
+        self.opt['val'] = {'pbar': VALIDATION_BAR, **self.opt['val']}
         current.append(_Record(self.opt['val'].get('metrics') or {}))
         try:
             stock_validate(self, dataloader, current_iter, tb_logger, save_img)

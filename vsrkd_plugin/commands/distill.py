@@ -30,6 +30,7 @@ from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
 from vsrkd_plugin.run.checkpoints import read_weights, save_atomically, write_bytes_atomically, write_text_atomically
 from vsrkd_plugin.run.folder_lock import owned
+from vsrkd_plugin.run.stages import Stages
 from vsrkd_plugin.run.torch_files import read_torch_file
 
 OPTIONS, TEACHER = 'options.yml', 'teacher.pth'
@@ -54,38 +55,42 @@ def run(args: argparse.Namespace) -> int:
     begun = options.exists()
     if begun:
         _check_same_teacher(options, args.teacher)
-        _say(started, f'going on with {options}; what it says holds, not the arguments of this call')
-    else:
-        _check_folder(folder)
-        found, student = _chosen(args, started)
-        _tried_to_write(lambda: folder.mkdir(parents=True, exist_ok=True), folder)
-    with owned(folder, '-o'):
-        if not begun:
-            if options.exists():
-                raise UserError(f'{options}: was written meanwhile by another distill; name another folder (-o)')
-            _write_options(args, found, student, folder, started, budget)
-        _train(options, folder, args.imports)
-        _tried_to_write(lambda: _finish(options, folder, args.imports), folder)
+    with Stages('distill', None if begun else budget, started) as stages:
+        if begun:
+            stages.say(f'going on with {options}; what it says holds, not the arguments of this call')
+        else:
+            _check_folder(folder)
+            found, student = _chosen(args, stages)
+            _tried_to_write(lambda: folder.mkdir(parents=True, exist_ok=True), folder)
+        with owned(folder, '-o'):
+            if not begun:
+                if options.exists():
+                    raise UserError(f'{options}: was written meanwhile by another distill; name another folder (-o)')
+                _write_options(args, found, student, folder, stages, budget)
+            stages.begin('training, then the report')
+            _train(options, folder, args.imports)
+            _tried_to_write(lambda: _finish(options, folder, args.imports), folder)
     return 0
 
 
-def _chosen(args: argparse.Namespace, started: float) -> tuple[Inspection, Proposal]:
+def _chosen(args: argparse.Namespace, stages: Stages) -> tuple[Inspection, Proposal]:
     """What the teacher is, and the student that is proposed."""
     _check_numbers(args)
     _check_inputs(args.inputs or [])
-    found = inspected(args, lambda text: _say(started, text))
+    stages.begin('inspecting the teacher')
+    found = inspected(args, stages.say)
     print(in_words(found), flush=True)
     if found.is_video and args.inputs:
         raise UserError('--inputs: is for teachers of images; clips are made of painted pictures in motion alone')
     with unnoticed():
         student = _student(args, found)
     fewer = '' if student.fewer_operations is None else f', {student.fewer_operations:.1f} times fewer operations'
-    _say(started, f'the student: {student.type} of {student.params:,} weights{fewer}; {student.why}')
+    stages.say(f'the student: {student.type} of {student.params:,} weights{fewer}; {student.why}')
     return found, student
 
 
 def _write_options(
-    args: argparse.Namespace, found: Inspection, student: Proposal, folder: Path, started: float, budget: float
+    args: argparse.Namespace, found: Inspection, student: Proposal, folder: Path, stages: Stages, budget: float
 ) -> None:
     """Time some steps, and write the options."""
     recipe = Recipe(
@@ -96,16 +101,16 @@ def _write_options(
         inputs=args.inputs or (),
         seed=args.seed,
     )
-    _say(started, 'timing some steps')
+    stages.begin('timing some steps')
     opt = recipe.options()
     validate(opt, True)
     complete(opt, str(folder.resolve()), True)
     per_step = seconds_per_step(opt)
-    total = iterations_for(budget - (time.monotonic() - started), per_step)
-    _say(started, f'{1 / per_step:.1f} steps a second: {total:,} of them in the time that is left')
+    total = iterations_for(budget - stages.seconds(), per_step)
+    stages.say(f'{1 / per_step:.1f} steps a second: {total:,} of them in the time that is left')
     text = replace(recipe, total_iter=total).text()
     _tried_to_write(lambda: write_text_atomically(text, folder / OPTIONS), folder)
-    _say(started, f'wrote {folder / OPTIONS}; training')
+    stages.say(f'wrote {folder / OPTIONS}')
 
 
 def _tried_to_write(write: Callable[[], T], folder: Path) -> T:
@@ -224,7 +229,3 @@ def _finish(options: Path, folder: Path, imports: list[str] | None) -> None:
 def _name_of(path: Path) -> str:
     """A file's or folder's name as an experiment's."""
     return re.sub(r'[^\w.-]+', '_', path.stem).strip('._') or 'student'
-
-
-def _say(started: float, text: str) -> None:
-    print(f'[{time.monotonic() - started:6.1f} s] {text}', flush=True)

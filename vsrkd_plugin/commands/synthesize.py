@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from vsrkd_plugin.commands.options import checked_options, distillation_plan
 from vsrkd_plugin.config.plan import DistillationPlan, NetworkPlan
@@ -21,6 +20,7 @@ from vsrkd_plugin.models.sources import build_source, sources_that_need_not_lear
 from vsrkd_plugin.models.teacher import build, build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.run.folder_lock import owned
+from vsrkd_plugin.run.progress import progress
 from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
 
 _SHARD_SEEDS = 1_000_003  # apart, so that those of a shard that is added to do not reach the next one's
@@ -110,8 +110,8 @@ def _fill_owned(
     writer.additions.append(hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16])
     source = build_source(plan, kind.channels, device, within)
     total = goal * len(kind.lr_sizes)
-    with tqdm(total=total, initial=min(there, total), unit='sample', desc=str(path)) as bar:
-        fill(writer, source, networks.teacher_target, goal, batch, lambda done, total: bar.update(done - bar.n))
+    with progress(total, str(path), 'sample', initial=min(there, total)) as told:
+        fill(writer, source, networks.teacher_target, goal, batch, lambda done, _total: told.update(done - told.done))
     writer.close()
     megabytes = (path / 'data.mdb').stat().st_size / 1e6
     print(f'{path}: {sum(writer.counts.values()):,} samples, {megabytes:.0f} MB; {there:,} of them were there before')

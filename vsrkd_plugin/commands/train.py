@@ -15,9 +15,14 @@ from basicsr.utils import set_random_seed
 
 from vsrkd_plugin.basicsr_patches import distributed, loop
 from vsrkd_plugin.config.defaults import complete
-from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.loading import load_options, overridden
 from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.data.images import BUNDLED
+from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.files import check_files
+from vsrkd_plugin.preflight.sandbox import unnoticed
+from vsrkd_plugin.recipe.testing import options_of_test
 from vsrkd_plugin.reports.folder import make_report
 from vsrkd_plugin.run.checkpoints import write_text_atomically
 from vsrkd_plugin.run.folder_lock import owned
@@ -26,7 +31,7 @@ from vsrkd_plugin.run.interruption import graceful
 
 def run(args: argparse.Namespace) -> int:
     """Run the pipeline that `args.is_train` says; gives the exit status."""
-    opt = load_options(args.opt, args.force_yml)
+    opt = load_options(args.opt, args.force_yml) if args.opt else _options_of_model(args)
     validate(opt, args.is_train)
     distributed.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
     root = os.path.abspath(args.root)
@@ -40,11 +45,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _options_of_model(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that test a model file, where no options file is given."""
+    if args.model is None:
+        raise UserError('test: expected an options file (-opt FILE) or a model file (-m MODEL)')
+    with unnoticed():  # what is built here must not set up the log
+        model = open_model(args.model)
+    return overridden(options_of_test(model, args.i or [BUNDLED]), args.force_yml)
+
+
 def _run(args: argparse.Namespace, opt: dict[str, Any], root: str) -> None:
     """The pipeline itself."""
     set_random_seed(opt['manual_seed'] + opt['rank'])
     if not args.is_train:
-        loop.run_with_options(test_pipeline, opt, args.opt, root)
+        loop.run_with_options(test_pipeline, opt, args.opt or args.model, root)
         distributed.close_distributed()
         return
 

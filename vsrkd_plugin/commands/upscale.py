@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
         _say(text)
     is_folder = source.is_dir()
     summary = upscale_pictures(upscaler, jobs, args.skip_existing, _say if is_folder else lambda text: None)
-    for text in in_words(summary):
-        _say(text)
     if summary.failed and not is_folder:
         raise UserError(next(iter(summary.failed.values())))
+    for text in in_words(summary):
+        _say(text)
     return 1 if summary.failed else 0
 
 

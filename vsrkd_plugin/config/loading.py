@@ -1,11 +1,11 @@
 """Options files: YAML, loaded safely, in which `1e-4` is a number."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from vsrkd_plugin.config.shipped import find_options_file
 from vsrkd_plugin.errors import UserError, first_line
 
 
@@ -65,22 +65,25 @@ def load_options(path: str, overrides: list[str] | None = None) -> dict[str, Any
     """An options file as a dictionary, `--force_yml` applied.
 
     Args:
-        path: the YAML file.
+        path: the YAML file; or the name of one that comes with the package, where no such file is there.
         overrides: `section:key=value` entries; values are YAML (`1e-4`, `[1, 2]`, `~`). A list is entered by position.
 
     Raises:
         UserError: no such file, not YAML, not a mapping, an override whose section does not exist.
     """
-    file = Path(path)
+    file = find_options_file(path)
     try:
         text = file.read_text(encoding='utf-8')
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: no such options file') from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'{path}: cannot be read ({error})') from error
     options = parse_yaml(text, path)
     if not isinstance(options, dict):
         raise UserError(f'{path}: expected a mapping of options, found {type(options).__name__}')
+    return overridden(options, overrides)
+
+
+def overridden(options: dict[str, Any], overrides: list[str] | None) -> dict[str, Any]:
+    """`options` with `--force_yml` applied, in place; errors and `overrides` as of `load_options`."""
     for entry in overrides or []:
         _override(options, entry)
     return options

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
+from vsrkd_plugin.basicsr_patches.terminal import VALIDATION_BAR
 from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.components import Built, Generator, Loss, Metric, Network, Optimizer, Scheduler
 from vsrkd_plugin.config.registries import VIDEO, Model
@@ -131,7 +132,7 @@ class ValOptions(Section):
     val_freq: v.Count = option('iterations between validations; training needs it', None)
     save_img: v.Bool = option('write the images', False)
     suffix: v.FolderName | None = option('end of the names of images', None)
-    pbar: v.Bool = option('show a progress bar', False)
+    pbar: v.Bool = option('tell how far a validation is: a bar on a terminal, plain lines elsewhere', VALIDATION_BAR)
     metrics: dict[str, Metric] | None = option('name: {type, …}; better: lower, if less is better', None)
 
 

@@ -39,6 +39,12 @@ def whole_clips(dataset: Samples) -> Iterator[dict[str, Any]]:
         yield _with_scale(dataset[index])
 
 
+def count_clips(dataset: Samples) -> int:
+    """How many `whole_clips` gives."""
+    stock = getattr(dataset, 'imgs_lq', None) if type(dataset).__module__.startswith('basicsr.') else None
+    return len(dataset if stock is None else stock)
+
+
 def gives_clips(dataset_class: type) -> bool:
     """Whether `whole_clips` takes a data set of this class, if it is BasicSR's; what others give is theirs to say."""
     return not dataset_class.__module__.startswith('basicsr.') or dataset_class.__name__ in STOCK

@@ -1,6 +1,7 @@
 """Picture files enlarged one after the other: the next is read and the last is written while the network runs."""
 
 import errno
+import itertools
 import queue
 import threading
 import time
@@ -68,14 +69,16 @@ def upscale_pictures(
         _Writing(summary, say) as writing,
     ):
         reading = [reader.submit(read_picture, job.source) for job in left[:1]]
-        for job, following in zip(left, [*left[1:], None], strict=True):
+        for job, following in itertools.zip_longest(left, left[1:]):
             told.note(job.source.name)
             try:
                 picture = reading.pop().result()
                 if following is not None:
                     reading.append(reader.submit(read_picture, following.source))
-                _upscale(upscaler, job, picture, writing)
+                _upscale(upscaler, job, picture, writing, bool(reading))
                 del picture
+            except _DiskFull:
+                raise
             except UserError as error:
                 if following is not None and not reading:
                     reading.append(reader.submit(read_picture, following.source))
@@ -85,14 +88,14 @@ def upscale_pictures(
     return summary
 
 
-def _upscale(upscaler: Upscaler, job: Job, picture: Picture, writing: '_Writing') -> None:
+def _upscale(upscaler: Upscaler, job: Job, picture: Picture, writing: '_Writing', reads_on: bool) -> None:
     """Run the network; the file may be written still when this ends."""
     height, width, channels = picture.pixels.shape
     output = Output(
         job.target, *upscaler.out_size(height, width), channels, picture.pixels.dtype, picture.icc, picture.exif
     )
     output.check()
-    reserved = 2 * picture.pixels.nbytes + output.bytes_held  # the next picture is read meanwhile
+    reserved = output.bytes_held + (1 + 2 * reads_on) * picture.pixels.nbytes  # the next, as it is decoded and as read
     a_row = _STRIPS * upscaler.scale * output.width * channels * output.dtype.itemsize
     plan = upscaler.plan(height, width, channels, reserved, int(a_row))
     with writing.strips(job, output, picture.notes) as strips:
@@ -103,6 +106,10 @@ def _upscale(upscaler: Upscaler, job: Job, picture: Picture, writing: '_Writing'
                     strips.put(strip)
         except UserError as error:
             raise UserError(f'{job.source}: {error}') from error
+
+
+class _DiskFull(UserError):
+    """No further picture can be written."""
 
 
 class _Abandoned(Exception):
@@ -188,7 +195,7 @@ class _Writing:
             told = UserError(f'{job.target}: cannot be written ({error.strerror or first_line(error)})')
             if error.errno in _FULL:
                 done = len(self.summary.done)
-                raise UserError(
+                raise _DiskFull(
                     f'{told}; {done} file{"s" * (done != 1)} were written before; --skip-existing goes on from there'
                 ) from error
             return self.fail(job, told)

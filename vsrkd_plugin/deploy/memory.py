@@ -1,6 +1,8 @@
 """How much memory there is, and how much a computation takes."""
 
 import ctypes
+import math
+import mmap
 import os
 import re
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -97,6 +100,12 @@ def _left_of_limits() -> list[int]:
         except (OSError, ValueError):  # 'max': no limit
             continue
     return left
+
+
+def empty_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of zeros, whose memory goes back to the system with it, instead of leaving a gap among tensors."""
+    size = math.prod(shape) * dtype.itemsize
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), dtype, math.prod(shape)).reshape(shape)
 
 
 class _Held(TorchDispatchMode):

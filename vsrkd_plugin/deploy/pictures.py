@@ -69,7 +69,9 @@ def read_picture(path: Path) -> Picture:
     except Image.DecompressionBombError as error:
         raise UserError(f'{path}: too large to be read safely ({first_line(error)})') from error
     except Image.UnidentifiedImageError as error:
-        raise UserError(f'{path}: not a picture, or damaged; expected {", ".join(EXTENSIONS)}') from error
+        raise UserError(
+            f'{path}: not a picture, of an unknown kind, or damaged; expected {", ".join(EXTENSIONS)}'
+        ) from error
     except MemoryError as error:
         raise UserError(f'{path}: does not fit the memory') from error
     except Exception as error:  # whatever a broken file makes a decoder raise, the file is what is wrong
@@ -82,9 +84,10 @@ def _read(image: Image.Image, content: bytes) -> Picture:
     if frames > 1 and image.format != 'MPO':
         notes.append(f'first of {frames} pages')
     icc = image.info.get('icc_profile') or None
+    packing = _packing(image) if _is_deep(image) else None  # before its EXIF, for which Pillow may decode it
     turn, exif = _turn_and_exif(image)
-    if _is_deep(image):
-        pixels = _decode_deep(content, image)
+    if packing is not None:
+        pixels = _decode_deep(content, image, packing)
     else:
         image, icc, converted = _plain(image, icc)
         notes += converted
@@ -97,25 +100,28 @@ def _read(image: Image.Image, content: bytes) -> Picture:
     return Picture(np.ascontiguousarray(pixels), icc, exif, tuple(notes))
 
 
+def _packing(image: Image.Image) -> str:
+    """How the file has its pixels, in Pillow's words: `RGB;16B`."""
+    tiles: Any = getattr(image, 'tile', ())  # of files alone, until they are decoded
+    packed = tiles[0].args if tiles else ''
+    return str(packed[0] if isinstance(packed, tuple) and packed else packed)
+
+
 def _is_deep(image: Image.Image) -> bool:
     """Whether it has 16 bits a channel, of which Pillow keeps 8 of a coloured one."""
-    tiles: Any = getattr(image, 'tile', ())  # of files alone
-    packed = tiles[0].args if tiles else ''
-    packed = packed[0] if isinstance(packed, tuple) and packed else packed
-    return image.mode.startswith('I;16') or (';16' in str(packed) and image.mode in ('RGB', 'RGBA', 'L', 'LA'))
+    return image.mode.startswith('I;16') or (';16' in _packing(image) and image.mode in ('RGB', 'RGBA', 'L', 'LA'))
 
 
-def _decode_deep(content: bytes, image: Image.Image) -> np.ndarray:
+def _decode_deep(content: bytes, image: Image.Image, packing: str) -> np.ndarray:
     # OpenCV's turning is off here, as its mixing of channels.
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != image.size[::-1]:
         raise UserError(f'{image.format} of 16 bits that cannot be read')
     if pixels.ndim == 2:
         return pixels
-    order = {'LA': [0, 3], 'RGB': [2, 1, 0], 'RGBA': [2, 1, 0, 3]}.get(image.mode, [0])
-    if pixels.shape[2] == 4 and image.mode == 'RGB':  # one colour is transparent
-        order = [2, 1, 0, 3]
-    return pixels[..., order]
+    if packing.startswith('LA'):
+        return pixels[..., [0, -1]]
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
 
 
 def _plain(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None, list[str]]:
@@ -144,13 +150,9 @@ def _is_grey(image: Image.Image) -> bool:
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None, list[str]]:
     mode = image.mode
-    source: Any = None
-    if icc is not None and mode in ('CMYK', 'LAB'):
-        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    elif mode == 'LAB':
-        source = ImageCms.createProfile('LAB')
-    if source is not None:
+    if mode == 'LAB' or (mode == 'CMYK' and icc):
         try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else ImageCms.createProfile('LAB')
             converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile('sRGB'), outputMode='RGB')
             assert converted is not None  # it is not done in place
             return converted, None, [f'{mode}, {_SRGB}' + (' by its profile' if icc else '')]

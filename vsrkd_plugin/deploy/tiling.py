@@ -14,6 +14,7 @@ LIMIT = 128  # pixels of LR up to which what a network sees is looked for
 _FARTHEST = 64  # overlap of networks that see farther than that
 _INEXACT = 32  # overlap where no overlap gives what the whole picture gives
 _BEYOND = 32  # pixels of LR that differ beyond what is looked at
+_DARKER = 0.3
 _ROWS = 16  # of the stripes that are tried
 _ALIKE = 1e-6  # an influence below it counts as none, where there is a little of it everywhere
 EQUAL = 1e-5  # tiles that are nearer to the whole picture give the same
@@ -27,18 +28,15 @@ class Locality:
     Attributes:
         reach: pixels of LR on each side that a tile needs around what is kept of it.
         step: tiles must start at multiples of it, as windows and strides do.
-        difference: the largest that was left between a part and the whole, of black to white; more than `EQUAL` where
-            a network's layers see the whole picture (attention over it, pooling), or depend on its size.
+        difference: the largest that was left between a part and the whole, of black to white.
+        exact: parts give what the whole gives; not so where layers see the whole picture (attention over it, pooling),
+            or depend on its size.
     """
 
     reach: int
     step: int
     difference: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether tiles give what the whole picture gives."""
-        return self.difference <= EQUAL
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,7 @@ def measure_locality(enlarge: Enlarge, channels: int, multiple: int = 1, smalles
     stripes = torch.rand(2, channels, rows, length, generator=generator)
     alike = length - _BEYOND
     stripes[1, ..., :alike] = stripes[0, ..., :alike]
+    stripes[1, ..., alike:] *= _DARKER  # means and variances of the whole differ too
     reach, tried = 0, []
     for axis in (-1, -2):  # a network need not look as far up as it looks aside
         given = stripes if axis == -1 else stripes.mT
@@ -180,7 +179,9 @@ def measure_locality(enlarge: Enlarge, channels: int, multiple: int = 1, smalles
             step, difference = candidate, found
         if difference <= EQUAL:
             break
-    return Locality(reach if difference <= EQUAL else min(reach, _INEXACT), step, difference)
+    # Where all of the picture has some influence, that on a larger one may be larger.
+    exact = difference <= (EQUAL if reach < _FARTHEST else EQUAL / 10)
+    return Locality(reach if exact else min(reach, _INEXACT), step, difference, exact)
 
 
 def _difference_of_part(enlarge: Enlarge, given: Tensor, whole: Tensor, axis: int, cut: int, reach: int) -> float:

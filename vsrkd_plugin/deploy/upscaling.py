@@ -10,7 +10,7 @@ from torch import Tensor
 from vsrkd_plugin.adapters.contract import UNFIT, NetworkContract
 from vsrkd_plugin.adapters.fp32_tail import keep_tail_in_fp32
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
-from vsrkd_plugin.deploy.memory import free_memory, peak_memory, show_size, used_memory
+from vsrkd_plugin.deploy.memory import empty_array, free_memory, peak_memory, show_size, used_memory
 from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.deploy.tiling import Locality, Plan, Span, measure_locality, plan_tiles, split, whole_picture
 from vsrkd_plugin.errors import UserError, first_line
@@ -21,7 +21,9 @@ Tile = int | Literal['auto']
 
 _RESIZED_REACH = 4  # pixels of LR that resizing after the network looks at, on either side
 _OF_FREE = 0.7  # what is taken of the memory that is free
-_SPARE = 1.25  # times what was counted: allocators leave gaps
+# Times what was counted. On a CPU the C library's allocator leaves more and more gaps between tensors (1.6 to 2.8 times
+# after some tiles of five networks), and operations take memory for themselves; that of a GPU counts all.
+_SPARE = {'cpu': 3.0, 'cuda': 1.15}
 _TRIED_SIDES = (32, 64)  # of the pictures whose memory is counted
 _LUMA = (65.481 / 219, 128.553 / 219, 24.966 / 219)  # BT.601
 _BLACK, _WHITE = 16 / 255, 235 / 255  # Y of black and white, as networks of Y take them
@@ -101,9 +103,8 @@ class Upscaler:
         self._locality: Locality | None = None
         self._plans: dict[tuple[int, ...], Plan] = {}
         self._measured: dict[int, list[tuple[int, int]]] = {}
-        # Once: afterwards the allocator keeps what it was given, and less seems to be left.
-        self._used = torch.cuda.memory_allocated(self.device) if self.device.type == 'cuda' else used_memory()
-        self._budget = int(_OF_FREE * free_memory(self.device)) if memory_limit is None else memory_limit - self._used
+        self._memory_limit = memory_limit
+        self._used, self._budget = 0, 0
 
     def out_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what is made of a picture."""
@@ -161,7 +162,7 @@ class Upscaler:
         height, width, channels = picture.shape
         for rows in plan.rows:
             top, bottom = (_scaled(row, self.scale) for row in (rows.first, rows.last))
-            strip = np.empty((bottom - top, _scaled(width, self.scale), channels), dtype)
+            strip = empty_array((bottom - top, _scaled(width, self.scale), channels), dtype)
             for columns in plan.columns:
                 window = picture[rows.start : rows.stop, columns.start : columns.stop]
                 part = self._enlarge_tile(_to_tensor(window), rows, columns, height, width)
@@ -211,6 +212,8 @@ class Upscaler:
             reach, step = self._reach()
             size = -(-(self.tile + 2 * reach + 2 * (step - 1)) // step) * step
             return Plan(split(height, size, reach, step), split(width, size, reach, step))
+        self._bytes_of(1, channels)
+        self._find_budget()
         budget = self._budget - reserved
 
         def needed(high: int, wide: int) -> float:
@@ -237,14 +240,27 @@ class Upscaler:
         if channels not in self._measured:
             sides = [max(side, self._contract.min_size) for side in _TRIED_SIDES]
             self._measured[channels] = [(side**2, self._peak(side, channels)) for side in dict.fromkeys(sides)]
+        spare = _SPARE.get(self.device.type, _SPARE['cpu'])
         (first, least), (second, most) = (self._measured[channels] * 2)[:2]
         if second == first:
-            return _SPARE * most * pixels / second
-        growth = (most - least) / (second - first)
-        linear = most + growth * (pixels - second)
+            return spare * most * pixels / second
+        linear = most + (most - least) / (second - first) * (pixels - second)
         # Attention over the whole picture grows faster.
         exponent = np.log(most / least) / np.log(second / first) if most > least > 0 else 1
-        return _SPARE * max(linear, most * (pixels / second) ** exponent if exponent > 1.05 else 0, least)
+        return spare * max(linear, most * (pixels / second) ** exponent if exponent > 1.05 else 0, least)
+
+    def _find_budget(self) -> None:
+        """How much memory there is for tiles.
+
+        Found once, after a first run, in which libraries take what they keep: later on the allocator keeps what it was
+        given, and less would seem to be left.
+        """
+        if self._budget:
+            return
+        on_gpu = self.device.type == 'cuda'
+        self._used = torch.cuda.memory_allocated(self.device) if on_gpu else used_memory()
+        free = _OF_FREE * free_memory(self.device)
+        self._budget = int(free if self._memory_limit is None else min(free, self._memory_limit - self._used))
 
     def _peak(self, side: int, channels: int) -> int:
         span = Span(0, side, 0, side)

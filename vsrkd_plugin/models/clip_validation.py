@@ -12,10 +12,12 @@ from basicsr.utils import get_root_logger, tensor2img
 from torch import Tensor
 
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.data.whole_clips import whole_clips
+from vsrkd_plugin.basicsr_patches.terminal import VALIDATION_BAR
+from vsrkd_plugin.data.whole_clips import count_clips, whole_clips
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.clips import FLICKER, clip_means, frame_metrics
 from vsrkd_plugin.metrics.means import Means, finite_means
+from vsrkd_plugin.run.progress import progress
 
 LR_SIDE = 64  # of the frames that a network is tried with to find its window: large enough for all of BasicSR's
 _STUDENT = 'network_g'
@@ -38,7 +40,9 @@ class ClipValidation(SRModel):
         network.eval()
         adapter = None
         clips: dict[str, Means] = {}
-        for sample in whole_clips(dataloader.dataset):
+        silent = not self.opt['val'].get('pbar', VALIDATION_BAR)
+        dataset = dataloader.dataset
+        for sample in progress(whole_clips(dataset), 'validating', 'clip', total=count_clips(dataset), silent=silent):
             folder = sample['folder']
             try:
                 if adapter is None:

@@ -123,9 +123,11 @@ def _phases(scale: int, from_corner: bool) -> np.ndarray:
 
 def _mirrored(x: Tensor, axis: int) -> Tensor:
     """`x` with the two pixels on either side of the border mirrored at it; at least two pixels long."""
-    last = x.shape[axis] - 1
-    pixels = [x.narrow(axis, index, 1) for index in (1, 0, last, last - 1)]
-    return torch.cat([*pixels[:2], x, *pixels[2:]], axis)
+    # Counted from the end, not by the length: so every exporter leaves the length free.
+    parts = slice(1, 2), slice(0, 1), slice(None), slice(-1, None), slice(-2, -1)
+    behind = (slice(None),) * (-1 - axis)
+    places = [(..., part, *behind) for part in parts]
+    return torch.cat([x[place] for place in places], axis)
 
 
 def _enlarge(x: Tensor, scale: int, from_corner: bool) -> Tensor:

@@ -14,12 +14,13 @@ import torch
 
 from vsrkd_plugin.config.registries import registered
 from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.run.progress import shown
 from vsrkd_plugin.run.training_states import newest_state
 
 
 @contextmanager
 def unnoticed() -> Iterator[None]:
-    """Keep random states, logging and warnings as they are.
+    """Keep random states, logging and warnings as they are; tell of no progress.
 
     A network that logs while it is built would set up BasicSR's logger too early, and the run would have no log file.
     """
@@ -30,7 +31,7 @@ def unnoticed() -> Iterator[None]:
     disabled, numpy_state, python_state = logging.root.manager.disable, np.random.get_state(), random.getstate()
     logging.disable(logging.CRITICAL)
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), shown(False):
             warnings.simplefilter('ignore')  # whatever there is to say is said when the run builds them
             yield
     finally:

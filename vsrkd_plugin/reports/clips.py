@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.data.whole_clips import Samples, whole_clips
+from vsrkd_plugin.data.whole_clips import Samples, count_clips, whole_clips
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.clips import clip_means, frame_metrics
 from vsrkd_plugin.metrics.means import Values, finite_means, measure
@@ -25,6 +25,7 @@ from vsrkd_plugin.reports.evaluation import (
     to_image,
     worst_crop,
 )
+from vsrkd_plugin.run.progress import progress
 
 _FILMS, _FILM_SIZE, _FILM_ZOOM = 3, 96, 2  # how many, pixels of HR, enlarged so
 logger = logging.getLogger('basicsr')
@@ -61,7 +62,7 @@ def evaluate_clips(
     scale = 1
     for network in networks.values():
         network.padding = options.get('padding', 'replicate')
-    for sample in whole_clips(samples):
+    for sample in progress(whole_clips(samples), f'report: {label}', 'clip', total=count_clips(samples)):
         scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
         # Of LR that was blurred each pixel lies on the first of its HR pixels; bicubic must not be shifted against HR.
         corner = options.get('degradation') == 'blur'

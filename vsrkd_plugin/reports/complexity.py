@@ -14,6 +14,7 @@ from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.errors import first_line
 from vsrkd_plugin.ops.resize import bicubic_resize
+from vsrkd_plugin.run.progress import progress
 
 logger = logging.getLogger('basicsr')
 LR_SIDE = 64  # pixels: side of the LR image for which reports tell the complexity
@@ -73,7 +74,7 @@ def measure_complexity(
             frames[name], inputs[name] = 1, x[:, : adapter.in_channels]
     times: dict[str, list[float]] = {name: [] for name in networks}
     started = time.monotonic()
-    for turn in range(WARM_UP + REPEATS):
+    for turn in progress(range(WARM_UP + REPEATS), 'report: timing the networks', 'turn'):
         for name, adapter in networks.items():
             seconds = _timed(adapter, inputs[name], factor)
             if turn >= WARM_UP or time.monotonic() - started > PATIENCE:

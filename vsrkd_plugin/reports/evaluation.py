@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +17,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.means import Means, Values, finite_means, measure
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.likeness import Likeness
+from vsrkd_plugin.run.progress import progress
 
 logger = logging.getLogger('basicsr')
 
@@ -25,7 +25,6 @@ DEFAULT_METRICS = {
     'psnr': {'type': 'calculate_psnr', 'test_y_channel': True},
     'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
 }
-_TELL_EVERY = 10.0  # seconds between lines of progress
 CROP_SIZE = 64  # pixels of HR: small enough to see single ones, large enough to see what it is
 
 
@@ -98,9 +97,9 @@ def evaluate(
     crops: list[Crop] = []
     names: list[str] = []
     likeness = Likeness()
-    told = time.monotonic()
     scale = 1
-    for index in range(len(samples)):  # iterating a Dataset ends only if it raises IndexError
+    # Iterating a Dataset ends only if it raises IndexError.
+    for index in progress(range(len(samples)), f'report: {label}', 'image'):
         sample = samples[index]
         if 'gt' not in sample or sample['lq'].ndim != 3:
             what = 'has no ground truth' if 'gt' not in sample else 'does not hold single images'
@@ -130,9 +129,6 @@ def evaluate(
         lr = to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
         names.append(_image_name(sample, index))
         likeness.add(names[-1], images, scale, {method: values[method]['psnr'][-1] for method in images})
-        if (now := time.monotonic()) - told >= _TELL_EVERY:
-            told = now
-            logger.info('Report: %s, %d of %d images', label, index + 1, len(samples))
         crops.append(worst_crop(short_name(label, scale), scale, names[-1], lr, images, hr))
     if not crops:
         return Evaluation()

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.metrics.means import Values, finite_means, measure
 from vsrkd_plugin.metrics.sharpness import sharpness
 from vsrkd_plugin.ops.colour import rgb_to_y
+from vsrkd_plugin.run.progress import progress
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
 _PSNR = {'type': 'calculate_psnr', 'test_y_channel': True}
@@ -107,7 +109,16 @@ def on_made_images(networks: Mapping[str, ImageSRAdapter], scale: int, device: t
         num_images=_MADE, channels=channels, lr_sizes={scale: _MADE_SIDE}, seed=_MADE_SEED, device=device
     )
     lr = source.preview(scale, _MADE).lr
-    teacher, student = (torch.cat([networks[m](part, scale) for part in lr.split(8)]) for m in ('teacher', 'student'))
+    with progress(len(networks) * len(lr), f'report: made images x{scale}', 'image') as told:
+
+        def outputs(method: str) -> Tensor:
+            found = []
+            for part in lr.split(8):
+                found.append(networks[method](part, scale))
+                told.update(len(part))
+            return torch.cat(found)
+
+        teacher, student = outputs('teacher'), outputs('student')
     error = float((teacher.clamp(0, 1) - student.clamp(0, 1)).square().mean())
     ratio = float((sharpness(student) / sharpness(teacher).clamp(min=1e-6)).mean())
     return {'scale': scale, 'agreement': min(-10 * math.log10(max(error, 1e-10)), 100.0), 'sharpness_ratio': ratio}

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, Generic, TextIO, TypeVar, overload
 
 from tqdm import tqdm
 
@@ -38,39 +38,83 @@ def shown(on: bool = True) -> Iterator[None]:
         _show = before
 
 
+@overload
+def progress(
+    of: Iterable[T],
+    description: str,
+    unit: str,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    lines: bool = True,
+    silent: bool = False,
+    every: float = EVERY,
+    bar_format: str | None = None,
+) -> 'Progress[T]': ...
+@overload
+def progress(
+    of: int | None,
+    description: str,
+    unit: str,
+    *,
+    total: int | None = None,
+    initial: int = 0,
+    lines: bool = True,
+    silent: bool = False,
+    every: float = EVERY,
+    bar_format: str | None = None,
+) -> 'Progress[Any]': ...
 def progress(
     of: Iterable[T] | int | None,
     description: str,
     unit: str,
     *,
+    total: int | None = None,
     initial: int = 0,
     lines: bool = True,
+    silent: bool = False,
     every: float = EVERY,
-) -> 'Progress[T]':
+    bar_format: str | None = None,
+) -> 'Progress[Any]':
     """Tell how far a piece of work is.
 
     Args:
         of: what to go through; or how many there are, for `update`; None where nobody knows.
         description: what is done, 'upscaling'.
         unit: what is counted, in the singular.
+        total: how many there are, where `of` does not tell.
         initial: how many were done before.
         lines: False where log lines tell of the work anyway: without a terminal nothing is written then.
+        silent: whether nothing is told, even within `shown()`.
         every: seconds, at least, between plain lines.
+        bar_format: of a bar that looks otherwise, as tqdm takes it.
     """
-    return Progress(of, description, unit, initial, lines, every)
+    if total is None:
+        total = of if isinstance(of, int) else len(of) if isinstance(of, Sized) else None
+    return Progress(of, total, description, unit, initial, lines, silent, every, bar_format)
 
 
 class Progress(Generic[T]):
     """An iterator over the work, or a context in which `update` counts it; see `progress`."""
 
     def __init__(
-        self, of: Iterable[T] | int | None, description: str, unit: str, initial: int, lines: bool, every: float
+        self,
+        of: Iterable[T] | int | None,
+        total: int | None,
+        description: str,
+        unit: str,
+        initial: int,
+        lines: bool,
+        silent: bool,
+        every: float,
+        bar_format: str | None,
     ) -> None:
-        self.total = of if isinstance(of, int) else len(of) if isinstance(of, Sized) else None
+        self.total = total
         self.done = initial
         self._items = of
         self._description, self._unit, self._note = description, unit, ''
-        self._initial, self._lines, self._every = initial, lines, every
+        self._initial, self._lines, self._silent, self._every = initial, lines, silent, every
+        self._bar_format = bar_format
         self._bar: Any = None
         self._lock = threading.Lock()
         self._stack = ExitStack()
@@ -78,8 +122,9 @@ class Progress(Generic[T]):
 
     def __enter__(self) -> 'Progress[T]':
         self._started = self._last = time.monotonic()
-        self._lines = self._lines and _show
-        if _show and _is_terminal(sys.stderr):
+        show = _show and not self._silent
+        self._lines = self._lines and show
+        if show and _is_terminal(sys.stderr):
             self._lines = False
             inner = bool(_bars)
             if not inner:
@@ -92,7 +137,8 @@ class Progress(Generic[T]):
                 file=_terminal(),
                 leave=not inner,
                 dynamic_ncols=True,
-                smoothing=0.1,
+                bar_format=self._bar_format,
+                smoothing=0,  # the time left is by the mean of all
             )
             _bars.append(self)
         return self
@@ -129,20 +175,44 @@ class Progress(Generic[T]):
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
 
+    def seconds_left(self) -> float | None:
+        """For the rest, at the mean pace so far; None where that is not known yet."""
+        fresh = self.done - self._initial
+        if self.total is None or not fresh:
+            return None
+        return (time.monotonic() - self._started) * max(self.total - self.done, 0) / fresh
+
+    def describe(self, text: str) -> None:
+        """Say from now on that `text` is being done."""
+        self._description = text
+        if self._bar is not None:
+            self._bar.set_description_str(text)
+
+    def expect(self, total: int) -> None:
+        """There are `total` of them, as is known by now."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.total = total
+            self._bar.refresh()
+
     def _say(self) -> None:
         """One plain line."""
         self._last, self._said = time.monotonic(), self.done
         seconds = self._last - self._started
-        fresh = self.done - self._initial
         parts = [f'{self.done:,}{"" if self.total is None else f" of {self.total:,}"} {_plural(self._unit)}']
         if self.total:
             parts.append(f'{100 * self.done / self.total:.0f} %')
         parts.append(f'{tqdm.format_interval(seconds)} passed')
-        if self.total is not None and fresh and self.done < self.total:
-            parts.append(f'{tqdm.format_interval(seconds * (self.total - self.done) / fresh)} left')
+        if left := self.seconds_left():
+            parts.append(f'{tqdm.format_interval(left)} left')
         if self._note:
             parts.append(self._note)
         print(f'{self._description}: {", ".join(parts)}', file=sys.stderr, flush=True)
+
+
+def seconds_left_below(outer: Progress[Any]) -> float:
+    """What the bars below a bar that is up say is left of their work."""
+    return max((bar.seconds_left() or 0 for bar in list(_bars) if bar is not outer), default=0)
 
 
 def _plural(unit: str) -> str:

@@ -1,8 +1,8 @@
 """The student's start from its teacher: channels chosen, then every layer refitted by least squares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from vsrkd_plugin.adapters.contract import AlternatingBody, Chained, NetworkContract
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
+from vsrkd_plugin.run.progress import Progress
 
 
 class Chain(NamedTuple):
@@ -58,13 +60,14 @@ def _convolutions(network: nn.Module, names: Sequence[str]) -> list[nn.Conv2d]:
 
 
 @torch.no_grad()
-def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
+def channel_importance(chain: Chain, x: Tensor, layer_done: Callable[[], object] = lambda: None) -> list[Tensor]:
     """How much each channel behind each hidden layer matters: (mean squared activation) x (squared norm of the weights
     that read it).
 
     Args:
         chain: the network.
         x: inputs, `(n, c, h, w)`.
+        layer_done: called after each layer but the last.
 
     Returns:
         A `(channels,)` tensor for each layer but the last.
@@ -73,6 +76,7 @@ def channel_importance(chain: Chain, x: Tensor) -> list[Tensor]:
     for index, reader in enumerate(chain.layers[1:]):
         x = _forward(chain, index, x)
         importance.append(energy(x) * reading_strength(reader))
+        layer_done()
     return importance
 
 
@@ -112,11 +116,26 @@ def inherit(
         raise ValueError('teacher and student differ in the channels of their input or output')
     sources = [0, *(1 + i for i in spread(active, blocks)), last]
     targets = [*range(1 + active), len(student.layers) - 1]
-    importance = channel_importance(teacher, x)
+    with layers_told(last + len(targets)) as told:
+        importance = channel_importance(teacher, x, told.update)
+        return _fit_layers(teacher, student, x, importance, list(zip(targets, sources, strict=True)), ridge, told)
+
+
+def _fit_layers(
+    teacher: Chain,
+    student: Chain,
+    x: Tensor,
+    importance: list[Tensor],
+    pairs: list[tuple[int, int]],
+    ridge: float,
+    told: Progress[Any],
+) -> list[Tensor]:
+    """`inherit` of `pairs` of the student's layers and the teacher's; the kept channels."""
+    last = len(teacher.layers) - 1
     kept: list[Tensor] = []
     ours = theirs = x
     position = 0  # teacher layers that `theirs` has been through
-    for index, source in zip(targets, sources, strict=True):
+    for index, source in pairs:
         layer = student.layers[index]
         while position < source:
             theirs = _forward(teacher, position, theirs)
@@ -136,6 +155,7 @@ def inherit(
                 slope = theirs_behind.weight
                 ours_behind.weight.copy_(slope[kept[-1]] if len(slope) > 1 else slope)
             ours = _forward(student, index, ours)
+        told.update()
     return kept
 
 

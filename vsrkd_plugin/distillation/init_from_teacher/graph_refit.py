@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vsrkd_plugin.distillation.init_from_teacher.channel_graph import ChannelGraph, Slot, Sum
 from vsrkd_plugin.distillation.init_from_teacher.channel_labels import Operation
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import compensate
+from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
 
 _MEMORY = 2e9  # bytes of the teacher's activations that are kept
 _WORK = 4e12  # multiplications of all least squares, about a minute on one core
@@ -61,7 +62,8 @@ def refit_pair(pair: Pair, x: Tensor, ridge: float) -> None:
     operands = _Operands(layers)
     watch = _Watch(pair.student.graph.operations, operands.shown())
 
-    def fit(module: nn.Module, args: Any, name: str) -> None:
+    def fit(module: nn.Module, args: Any, name: str, done: Callable[[], object]) -> None:
+        done()
         target, layer = targets.pop(name, None), layers[name]
         if target is None or (layer.sums and watch.strayed):
             return
@@ -71,9 +73,13 @@ def refit_pair(pair: Pair, x: Tensor, ridge: float) -> None:
                 target = (target - operands.take(ours)) / ours.factor
             compensate(layer.layer, args[0], target, ridge)
 
-    hooks = [entry.layer.register_forward_pre_hook(partial(fit, name=name)) for name, entry in layers.items()]
-    with hooked(hooks), watch:
-        pair.student.call(x)
+    with layers_told(len(layers)) as told:
+        hooks = [
+            entry.layer.register_forward_pre_hook(partial(fit, name=name, done=told.update))
+            for name, entry in layers.items()
+        ]
+        with hooked(hooks), watch:
+            pair.student.call(x)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from vsrkd_plugin.adapters.contract import RecurrentChain
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
 
 _ENDS = 3  # layers that are no blocks: the first, and the last two
 
@@ -68,18 +69,21 @@ def inherit_recurrent(
     outputs, kept = [outputs[index] for index in sources], [kept[index] for index in sources[:-1]]
     ours = [*ours[: 1 + active], *ours[-2:]]
     states = states[:, :, kept[-1]]
-    for number in range(passes):
-        if number:
-            states, results = _unroll(student, ours, frames, luma)
-        x = _read(student, frames, luma, states, results)
-        for index, layer in enumerate(ours[:-1]):
-            target = outputs[index][:, kept[index]]
-            if index == len(ours) - 2:  # both ends read x
-                refit(ours[-1], x, outputs[-1], ridge)
-                refit(layer, x, target, ridge)
-            else:
-                refit(layer, x, target, ridge)
-                x = F.relu(convolve(layer, x))
+    with layers_told(passes * len(ours)) as told:
+        for number in range(passes):
+            if number:
+                states, results = _unroll(student, ours, frames, luma)
+            x = _read(student, frames, luma, states, results)
+            for index, layer in enumerate(ours[:-1]):
+                target = outputs[index][:, kept[index]]
+                if index == len(ours) - 2:  # both ends read x
+                    refit(ours[-1], x, outputs[-1], ridge)
+                    told.update()
+                    refit(layer, x, target, ridge)
+                else:
+                    refit(layer, x, target, ridge)
+                    x = F.relu(convolve(layer, x))
+                told.update()
     return kept
 
 

@@ -1,7 +1,7 @@
 """The start from the teacher for residual networks (EDSR), whose blocks share the channels of one trunk."""
 
 from functools import partial
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from vsrkd_plugin.adapters.contract import ResidualBlock, ResidualNetwork
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
 from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
+from vsrkd_plugin.run.progress import Progress
 
 
 def is_residual(network: nn.Module) -> TypeGuard[ResidualNetwork]:
@@ -45,12 +47,13 @@ def _through(block: ResidualBlock, x: Tensor) -> Tensor:
     )
 
 
-def _trunk_channels(teacher: ResidualNetwork, first: Tensor, count: int) -> Tensor:
+def _trunk_channels(teacher: ResidualNetwork, first: Tensor, count: int, told: Progress[Any]) -> Tensor:
     """The trunk's channels that the teacher's layers read most, over all blocks."""
     importance, x = torch.zeros_like(energy(first)), first
     for block in _blocks(teacher):
         importance += energy(x) * reading_strength(block.conv1)
         x = _through(block, x)
+        told.update()
     x = in_chunks(partial(convolve, teacher.conv_after_body), x) + first
     importance += energy(x) * reading_strength(_stages(teacher.upsample)[0][0])
     return most_important(importance, count)
@@ -114,18 +117,42 @@ def inherit_residual(
     if factors[0] != factors[1]:
         raise ValueError('teacher and student differ in how they upsample')
     x = (lr - teacher.mean.to(lr)) * teacher.img_range
-    theirs = first = in_chunks(partial(convolve, teacher.conv_first), x)
-    kept = _trunk_channels(teacher, first, widths[0])
+    first = in_chunks(partial(convolve, teacher.conv_first), x)
+    with layers_told(2 * len(teacher.body) + 3) as told:
+        kept = _trunk_channels(teacher, first, widths[0], told)
+        _fit_network(teacher, student, x, first, kept, spread(active, len(teacher.body)), ridge, told)
+
+
+def _fit_network(
+    teacher: ResidualNetwork,
+    student: ResidualNetwork,
+    x: Tensor,
+    first: Tensor,
+    kept: Tensor,
+    sources: list[int],
+    ridge: float,
+    told: Progress[Any],
+) -> None:
+    """`inherit_residual` once the trunk's channels are chosen, of the teacher's blocks `sources`.
+
+    Args:
+        x: what both first layers read.
+        first: what the teacher's first layer makes of it.
+    """
+    theirs = first
     refit(student.conv_first, x, first[:, kept], ridge)
     ours = started = in_chunks(partial(convolve, student.conv_first), x)
-    sources = spread(active, len(teacher.body))
+    told.update()
     student_blocks = _blocks(student)
     for position, block in enumerate(_blocks(teacher)):
         if position in sources:
             ours = _fit_block(block, student_blocks[sources.index(position)], theirs, ours, kept, ridge)
         theirs = _through(block, theirs)
+        told.update()
     theirs = in_chunks(partial(convolve, teacher.conv_after_body), theirs) + first
     refit(student.conv_after_body, ours, theirs[:, kept] - started, ridge)
     ours = in_chunks(partial(convolve, student.conv_after_body), ours) + started
+    told.update()
     theirs, ours = _fit_upsampling(teacher, student, theirs, ours, ridge)
     refit(student.conv_last, ours, in_chunks(partial(convolve, teacher.conv_last), theirs), ridge)
+    told.update()
