@@ -10,7 +10,8 @@ from torch import nn
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.reports.likeness import MOST_NIQE, Likeness, is_judged_by_psnr, on_made_images
-from vsrkd_plugin.reports.writing import is_bold, likeness_rows, to_markdown
+from vsrkd_plugin.reports.telling import is_bold, likeness_rows
+from vsrkd_plugin.reports.writing import to_markdown
 
 GOOD, BAD = {'bicubic': 30.0, 'teacher': 32.0, 'student': 31.5}, {'bicubic': 30.0, 'teacher': 29.5, 'student': 29.9}
 
