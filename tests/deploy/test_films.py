@@ -1,6 +1,5 @@
 """Films enlarged: times, sound, subtitles, colours, depth, turning; interruption; bad input."""
 
-import builtins
 import itertools
 import json
 import os
@@ -608,19 +607,17 @@ def test_two_runs_at_once_are_refused(tmp_path: Path, model: Model) -> None:
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
-    def missing(name: str, *args: object) -> object:
-        if name == 'av':
-            raise ImportError('none')
-        return find(name, *args)
-
-    find = importlib.import_module
-    monkeypatch.setattr(importlib, 'import_module', missing)
+    monkeypatch.setitem(sys.modules, 'av', None)
     source = tmp_path / 'in.mp4'
     source.write_bytes(b'')
     with pytest.raises(UserError, match=r"films need PyAV: pip install 'vsrkd_plugin\[video\]'"):
         enlarged(model, source, tmp_path / 'out.mp4')
+
+
+def test_an_old_pyav_is_told(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, '__version__', '14.2.0')
+    with pytest.raises(UserError, match=r'films need PyAV from 17\.1, this is 14\.2\.0'):
+        enlarged(model, make_film(tmp_path / 'in.mp4', moving_picture(2)), tmp_path / 'out.mp4')
 
 
 def test_frames_to_frames_needs_no_pyav(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,10 +625,7 @@ def test_frames_to_frames_needs_no_pyav(tmp_path: Path, model: Model, monkeypatc
 
     (tmp_path / 'clip').mkdir()
     cv2.imwrite(str(tmp_path / 'clip' / '1.png'), moving_picture(1)[0])
-    find = builtins.__import__
-    monkeypatch.setattr(
-        builtins, '__import__', lambda name, *args: exec('raise ImportError') if name == 'av' else find(name, *args)
-    )
+    monkeypatch.setitem(sys.modules, 'av', None)
     enlarged(model, tmp_path / 'clip', tmp_path / 'out')
     assert (tmp_path / 'out' / '1.png').is_file()
 

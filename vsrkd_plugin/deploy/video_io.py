@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 from vsrkd_plugin.deploy.film_colour import RGB, UNSPECIFIED, Colour, guess_matrix, known_matrix, to_planes
 from vsrkd_plugin.errors import UserError, first_line
 
+_OLDEST = (17, 1)  # of PyAV
 _JPEG_RANGE = 2  # FFmpeg's number of the full range
 _CENTRED_CHROMA = ('mjpeg', 'mpeg1video')  # codecs whose halved columns of chroma lie between two of Y
 _MISSING = 0.5  # seconds at the end of a film that may be missing: tracks end at different times
@@ -105,12 +107,20 @@ def import_av() -> Any:
     """PyAV.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or too old.
     """
     try:
-        return importlib.import_module('av')
+        av = importlib.import_module('av')
     except ImportError as error:
         raise UserError("films need PyAV: pip install 'vsrkd_plugin[video]'") from error
+    numbers = re.findall(r'\d+', av.__version__)
+    if tuple(map(int, numbers[:2])) < _OLDEST:  # does not tell frames' primaries, cannot copy what a track is for
+        oldest = '.'.join(map(str, _OLDEST))
+        raise UserError(
+            f'films need PyAV from {oldest}, this is {av.__version__}: '
+            f"pip install -U 'vsrkd_plugin[video]' 'av>={oldest}'"
+        )
+    return av
 
 
 class FilmReader:
