@@ -94,6 +94,30 @@ def test_pictures_sound_subtitles_and_titles(tmp_path: Path, model: Model) -> No
     assert not left(tmp_path)
 
 
+def test_chapters_and_fonts(tmp_path: Path, model: Model) -> None:
+    bare, source = make_film(tmp_path / 'bare.mkv', moving_picture(10)), tmp_path / 'in.mkv'
+    chapters = [
+        {'id': number, 'start': 200 * number, 'end': 200 * number + 200, 'time_base': Fraction(1, 1000),
+         'metadata': {'title': title}}
+        for number, title in enumerate(('One', 'Two'))
+    ]  # fmt: skip
+    with av.open(str(bare)) as given, av.open(str(source), 'w') as output:
+        video = output.add_stream_from_template(given.streams.video[0])
+        output.add_attachment('letters.ttf', 'font/ttf', b'letters' * 9)
+        output.set_chapters(chapters)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+    enlarged(model, source, tmp_path / 'out.mkv')
+    with av.open(str(tmp_path / 'out.mkv')) as film:
+        assert [stream.data for stream in film.streams.attachments] == [b'letters' * 9]
+        found = [(chapter['start'] * chapter['time_base'], chapter['metadata']) for chapter in film.chapters()]
+        assert found == [(0, {'title': 'One'}), (Fraction(1, 5), {'title': 'Two'})]
+    _, said = enlarged(model, source, tmp_path / 'out.mp4')
+    assert said == [f'{source}: attachment track 1 is left out: .mp4 cannot hold it']
+
+
 def test_mp4_is_what_browsers_play_and_what_it_cannot_hold_is_told(tmp_path: Path, model: Model) -> None:
     source = make_film(tmp_path / 'in.mkv', moving_picture(12), sound=True, subtitles=[(100, 200, 'lost')])
     target = tmp_path / 'out.mp4'
