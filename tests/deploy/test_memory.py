@@ -1,6 +1,5 @@
 """How much memory there is, and how much a computation takes."""
 
-import resource
 import subprocess
 import sys
 
@@ -75,4 +74,4 @@ def test_a_limit_of_address_space_is_heeded() -> None:
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert 200 < int(done.stdout) <= 300
-    assert free_memory(CPU) <= 1 << 50 and resource.getpagesize()
+    assert free_memory(CPU) > 0
