@@ -26,6 +26,7 @@ setup(
     package_dir={OPTIONS: 'options'},
     package_data={
         'vsrkd_plugin': ['py.typed'],
+        'vsrkd_plugin.reports': ['page/*'],
         'vsrkd_plugin.run.zoo': ['*.pth', '*.md'],
         OPTIONS: ['*.yml', '*.json'],
     },

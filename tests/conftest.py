@@ -1,8 +1,12 @@
 """What several tests need: the project's shared data, where it is there, and small pictures made on the spot."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+if 'PYTEST_XDIST_WORKER' in os.environ:  # one of several: a thread each, or they fight for the cores
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import cv2
 import numpy as np

@@ -14,6 +14,7 @@ import yaml
 
 import vsrkd_plugin
 
+USED_IF_THERE = {'pyiqa'}  # no extra brings it, for it would bring opencv-python-headless: docs/report.md
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 RELATIVE_LINK = re.compile(
@@ -107,7 +108,7 @@ def test_what_is_imported_is_asked_for(built: tuple[Message, Path]) -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             # What an extra brings may only be imported where it is used.
-            there = asked[False] | (asked[True] if id(node) in within else set())
+            there = asked[False] | (asked[True] | USED_IF_THERE if id(node) in within else set())
             for name in {name.partition('.')[0] for name in names} - sys.stdlib_module_names - {'vsrkd_plugin'}:
                 assert DISTRIBUTIONS.get(name, name) in there, f'{file}: {name}'
 
@@ -118,3 +119,8 @@ def test_the_pythons_that_are_promised_are_tested(built: tuple[Message, Path]) -
     workflow = yaml.safe_load((ROOT / '.github' / 'workflows' / 'ci.yml').read_text(encoding='utf-8'))
     assert workflow['jobs']['ci']['strategy']['matrix']['python'] == said == ['3.10', '3.11', '3.12']
     assert set(built[0]['Requires-Python'].split(',')) == {'>=3.10', '<3.13'}
+
+
+def test_the_parts_of_the_report_s_page_are_packaged(built: tuple[Message, Path]) -> None:
+    there = {file.name for file in (built[1] / 'vsrkd_plugin' / 'reports' / 'page').iterdir()}
+    assert there == {file.name for file in (ROOT / 'vsrkd_plugin' / 'reports' / 'page').iterdir()} >= {'report.css'}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'README.md').read_text(encoding='utf-8')
 PAGES = {
     name: (ROOT / 'docs' / f'{name}.md').read_text(encoding='utf-8')
-    for name in ('commands', 'distill', 'method', 'results', 'start', 'video')
+    for name in ('commands', 'distill', 'export', 'films', 'method', 'report', 'results', 'start', 'upscale', 'video')
 }
 ALL = '\n'.join([TEXT, *PAGES.values()])
 
@@ -49,7 +49,7 @@ def _typed(command: str, folder: Path) -> subprocess.CompletedProcess:
 def test_every_command_parses(tmp_path: Path) -> None:
     in_text = re.findall(r'`((?:basicsr|vsrkd) [^`\n]+)`', ALL)
     lines = re.findall(r'^(?: {4})?((?:basicsr|vsrkd) .+)$', ALL, re.MULTILINE)
-    commands = [command.partition('  #')[0] for command in in_text + lines]
+    commands = [command.partition(' #')[0] for command in in_text + lines]
     commands = [command for command in commands if len(command.split()) > 2 and '…' not in command]
     assert len(commands) > 20
     for command in commands:

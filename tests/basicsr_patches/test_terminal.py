@@ -28,12 +28,15 @@ def options(tmp_path: Path, image_folder: Path) -> dict[str, Any]:
 
 
 def test_the_dump_of_modules_goes_to_the_log_file_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = logging.getLogger('basicsr')
     on_terminal, in_file = logging.StreamHandler(), logging.FileHandler(tmp_path / 'log')
     monkeypatch.setattr(log, 'handlers', [on_terminal, in_file])
-    monkeypatch.setattr(log, 'level', logging.INFO)
+    caplog.set_level(logging.INFO, 'basicsr')
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
     BaseModel.print_network(BaseModel({'num_gpu': 0, 'is_train': False}), network)
     in_file.close()

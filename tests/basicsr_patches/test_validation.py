@@ -30,6 +30,9 @@ class Images:
     def __init__(self, images: dict[str, Tensor]) -> None:
         self.images, self.opt, self.dataset = images, {'name': 'set'}, self
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         name, gt = list(self.images.items())[index]
         return {'lq': gt[None], 'gt': gt[None], 'lq_path': [f'folder/{name}.png']}

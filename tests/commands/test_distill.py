@@ -63,6 +63,7 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     teacher = save(tmp_path / 'my teacher.pth', prefix='generator.')
     said = typed(tmp_path, 'distill', teacher, '-o', 'out', '--speedup', '4', '--budget', '2m')
     assert re.search(r'\[ +\d+\.\d s\] reading', said) and 'the student: SRVGGNetCompact' in said
+    assert f'{Path("out", "report.html")}: its report' in said
     out = tmp_path / 'out'
     assert {
         'options.yml',
@@ -70,6 +71,7 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
         'report.md',
         'report.json',
         'report.png',
+        'report.html',
         'teacher.pth',
         'model_card.md',
         'student.safetensors',

@@ -1,6 +1,5 @@
 """Films enlarged: times, sound, subtitles, colours, depth, turning; interruption; bad input."""
 
-import builtins
 import itertools
 import json
 import os
@@ -93,6 +92,30 @@ def test_pictures_sound_subtitles_and_titles(tmp_path: Path, model: Model) -> No
     with av.open(str(target)) as film:
         assert film.metadata['title'] == 'Holiday'
     assert not left(tmp_path)
+
+
+def test_chapters_and_fonts(tmp_path: Path, model: Model) -> None:
+    bare, source = make_film(tmp_path / 'bare.mkv', moving_picture(10)), tmp_path / 'in.mkv'
+    chapters = [
+        {'id': number, 'start': 200 * number, 'end': 200 * number + 200, 'time_base': Fraction(1, 1000),
+         'metadata': {'title': title}}
+        for number, title in enumerate(('One', 'Two'))
+    ]  # fmt: skip
+    with av.open(str(bare)) as given, av.open(str(source), 'w') as output:
+        video = output.add_stream_from_template(given.streams.video[0])
+        output.add_attachment('letters.ttf', 'font/ttf', b'letters' * 9)
+        output.set_chapters(chapters)
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                output.mux(packet)
+    enlarged(model, source, tmp_path / 'out.mkv')
+    with av.open(str(tmp_path / 'out.mkv')) as film:
+        assert [stream.data for stream in film.streams.attachments] == [b'letters' * 9]
+        found = [(chapter['start'] * chapter['time_base'], chapter['metadata']) for chapter in film.chapters()]
+        assert found == [(0, {'title': 'One'}), (Fraction(1, 5), {'title': 'Two'})]
+    _, said = enlarged(model, source, tmp_path / 'out.mp4')
+    assert said == [f'{source}: attachment track 1 is left out: .mp4 cannot hold it']
 
 
 def test_mp4_is_what_browsers_play_and_what_it_cannot_hold_is_told(tmp_path: Path, model: Model) -> None:
@@ -251,9 +274,9 @@ def test_a_film_that_is_turned_when_shown(tmp_path: Path, model: Model, turned: 
         frame = next(film.decode(video=0))
         assert (frame.rotation % 360, frame.width, frame.height) == (turned % 360, 128, 96)
     upright = np.rot90(frames_of(source), turned // 90, (1, 2))
-    _, said = enlarged(model, source, tmp_path / 'out.avi')
+    _, said = enlarged(model, source, tmp_path / 'out.ts')
     assert any(f'is turned by {turned % 360} degrees' in text for text in said)
-    assert psnr(frames_of(tmp_path / 'out.avi'), upright.repeat(2, 1).repeat(2, 2)) > 34
+    assert psnr(frames_of(tmp_path / 'out.ts'), upright.repeat(2, 1).repeat(2, 2)) > 34
     enlarged(model, source, tmp_path / 'frames')
     assert len(list((tmp_path / 'frames').iterdir())) == 3
 
@@ -433,7 +456,7 @@ def test_parts_of_something_else_are_not_gone_on_with(
 def test_parts_that_are_damaged_are_made_anew(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = make_film(tmp_path / 'in.mp4', moving_picture(20)), tmp_path / 'out.mp4'
     _interrupt(model, source, target, monkeypatch)
-    (parts_folder(target) / 'part000000.nut').write_bytes(b'cut')
+    (parts_folder(target) / 'part000000.video').write_bytes(b'cut')
     _, said = enlarged(model, source, target, part=4)
     assert any('part 0 is missing: begins anew' in text for text in said)
     _interrupt(model, source, target, monkeypatch)
@@ -608,19 +631,17 @@ def test_two_runs_at_once_are_refused(tmp_path: Path, model: Model) -> None:
 
 
 def test_without_pyav_the_extra_is_named(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib
-
-    def missing(name: str, *args: object) -> object:
-        if name == 'av':
-            raise ImportError('none')
-        return find(name, *args)
-
-    find = importlib.import_module
-    monkeypatch.setattr(importlib, 'import_module', missing)
+    monkeypatch.setitem(sys.modules, 'av', None)
     source = tmp_path / 'in.mp4'
     source.write_bytes(b'')
     with pytest.raises(UserError, match=r"films need PyAV: pip install 'vsrkd_plugin\[video\]'"):
         enlarged(model, source, tmp_path / 'out.mp4')
+
+
+def test_an_old_pyav_is_told(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av, '__version__', '14.2.0')
+    with pytest.raises(UserError, match=r'films need PyAV from 17\.1, this is 14\.2\.0'):
+        enlarged(model, make_film(tmp_path / 'in.mp4', moving_picture(2)), tmp_path / 'out.mp4')
 
 
 def test_frames_to_frames_needs_no_pyav(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -628,10 +649,7 @@ def test_frames_to_frames_needs_no_pyav(tmp_path: Path, model: Model, monkeypatc
 
     (tmp_path / 'clip').mkdir()
     cv2.imwrite(str(tmp_path / 'clip' / '1.png'), moving_picture(1)[0])
-    find = builtins.__import__
-    monkeypatch.setattr(
-        builtins, '__import__', lambda name, *args: exec('raise ImportError') if name == 'av' else find(name, *args)
-    )
+    monkeypatch.setitem(sys.modules, 'av', None)
     enlarged(model, tmp_path / 'clip', tmp_path / 'out')
     assert (tmp_path / 'out' / '1.png').is_file()
 

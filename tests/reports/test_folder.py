@@ -12,7 +12,8 @@ import torch
 from basicsr.utils.matlab_functions import imresize
 
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.reports.folder import TRAINING_KEYS, make_report, read_experiment, read_validations
+from vsrkd_plugin.reports.experiment import TRAINING_KEYS, read_experiment, read_validations
+from vsrkd_plugin.reports.folder import make_report
 
 
 def bicubic_psnr(file, scale: int) -> float:

@@ -10,7 +10,8 @@ from torch import nn
 
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.reports.likeness import MOST_NIQE, Likeness, is_judged_by_psnr, on_made_images
-from vsrkd_plugin.reports.writing import is_bold, likeness_rows, to_markdown
+from vsrkd_plugin.reports.telling import is_bold, likeness_rows
+from vsrkd_plugin.reports.writing import to_markdown
 
 GOOD, BAD = {'bicubic': 30.0, 'teacher': 32.0, 'student': 31.5}, {'bicubic': 30.0, 'teacher': 29.5, 'student': 29.9}
 
@@ -123,3 +124,25 @@ def test_reports_of_before_have_no_such_rows() -> None:
     for result in old['results']:
         result.pop('agreement', None)
     assert len(likeness_rows(old)) == 1
+
+
+@pytest.mark.parametrize(('at_hr', 'sides'), [(True, {2: 96, 3: 96, 4: 96}), (False, {2: 96, 3: 144, 4: 192})])
+def test_made_images_are_no_larger_at_hr_than_they_need_be(at_hr: bool, sides: dict[int, int]) -> None:
+    class Enlarging(nn.Module):
+        """Says where it works, and notes what it gave."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.given: list[int] = []
+            self.weight = nn.Parameter(torch.ones(()))
+            self.multi_scale, self.pre_upsampling = True, at_hr
+
+        def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+            output = nn.functional.interpolate(x, scale_factor=scale) * self.weight
+            self.given.append(output.shape[-1])
+            return output
+
+    for scale, side in sides.items():
+        networks = {method: ImageSRAdapter(Enlarging(), 1) for method in ('teacher', 'student')}
+        on_made_images(networks, scale, torch.device('cpu'))
+        assert set(networks['teacher'].network.given) == {side}

@@ -49,6 +49,11 @@ def test_a_terminal_shows_bars_with_whole_lines_above(tmp_path: Path) -> None:
     assert re.match(r'outer: 100%\|█+\| 30/30 \[00:0\d<00:00, .*step/s, loss 0.5\]', bar), bar
 
 
+def test_a_terminal_that_tells_no_width_shows_bars_too(tmp_path: Path) -> None:
+    status, written = run_on_a_terminal([sys.executable, '-c', LOOP], tmp_path, columns=0)
+    assert status == 0 and re.search(r'outer: 100%\|█+\| 30/30', written), written
+
+
 def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, '-c', LOOP], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

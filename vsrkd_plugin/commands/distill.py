@@ -26,6 +26,7 @@ from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
 from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
+from vsrkd_plugin.reports.folder import REPORT_FILES
 from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
 from vsrkd_plugin.run.checkpoints import read_weights, save_atomically, write_bytes_atomically, write_text_atomically
@@ -36,7 +37,6 @@ from vsrkd_plugin.run.torch_files import read_torch_file
 OPTIONS, TEACHER = 'options.yml', 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
 T = TypeVar('T')
-_REPORTS = ('report.md', 'report.json', 'report.png', 'report.html')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -132,7 +132,7 @@ def _check_folder(folder: Path) -> None:
     """Before the teacher is looked at, which takes its time: the folder must hold nothing that would be overwritten."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f'-o {folder}: is a file; expected a folder')
-    there = [name for name in (CARD, SAFETENSORS, *_REPORTS) if (folder / name).exists()]
+    there = [name for name in (CARD, SAFETENSORS, *REPORT_FILES) if (folder / name).exists()]
     if (folder / TEACHER).exists() and _origin(folder) is None:
         there.append(TEACHER)
     if there:
@@ -216,10 +216,10 @@ def _finish(options: Path, folder: Path, imports: list[str] | None) -> None:
     """The student and the report beside the options, and the line that uses the student."""
     opt: dict[str, Any] = load_options(str(options), None)
     experiment = folder / 'experiments' / opt['name']
-    reports = [name for name in _REPORTS if (experiment / name).is_file()]
+    reports = [name for name in REPORT_FILES if (experiment / name).is_file()]
     for name in (*reports, CARD, SAFETENSORS, STUDENT):  # the student last: it says that all is done
         write_bytes_atomically((experiment / name).read_bytes(), folder / name)
-    print(f'\n{folder / STUDENT}: the student; report: {folder / "report.md"}')
+    print(f'\n{folder / STUDENT}: the student\n{folder / "report.html"}: its report, for a browser (or report.md)')
     more = f' --import {shlex.join(imports)}' if imports else ''
     goes_in, comes_out = ('FILM', 'LARGE.mp4') if Model.of(opt).is_video else ('PICTURES', 'LARGE')
     print('To enlarge by it:')

@@ -12,6 +12,7 @@ from typing import Any
 
 from vsrkd_plugin.deploy.video_io import (
     FilmFormat,
+    add_video,
     cannot_write,
     format_of,
     import_av,
@@ -104,9 +105,8 @@ def join_film(
     try:
         with ExitStack() as stack:
             output = stack.enter_context(av.open(str(part), 'w', format=container_format, options=options))
-            first = stack.enter_context(av.open(str(parts[0])))
-            video = output.add_stream_from_template(first.streams.video[0])
-            video.time_base = film.time_base
+            # As of an encoder, and not as of a part: not all formats of parts tell colours and the shape of pixels.
+            video = add_video(output, film)
             if film.encoder.name == 'libx265' and container_format in ('mp4', 'mov'):
                 video.codec_context.codec_tag = 'hvc1'  # as Apple's players want it
             if display_matrix is not None:

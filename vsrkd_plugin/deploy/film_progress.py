@@ -90,7 +90,7 @@ class KeptParts:
 
     def part(self, index: int) -> Path:
         """The file of a part, of films."""
-        return self.folder / f'part{index:06d}.nut'
+        return self.folder / f'part{index:06d}.video'
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep the state behind a part that is whole; it counts as done now.

@@ -20,6 +20,7 @@ from vsrkd_plugin.deploy.video_io import (
     fits,
     format_of,
     import_av,
+    tells_aspect,
 )
 from vsrkd_plugin.errors import UserError
 
@@ -98,8 +99,14 @@ class FilmTarget:
         self.made_of = f'{import_av().ffmpeg_version_info} {self.film}'
         if not fits(name, self.film):
             raise UserError(f'{path}: {path.suffix} cannot hold {encoder.name}; expected another --codec or name')
+        self._parts_in = 'nut' if fits('nut', self.film) else 'mov'
         if (self.film.width, self.film.height) != (width, height):
             tell(f'{width}x{height} is written as {self.film.width}x{self.film.height}: sides must be even')
+        if self.film.pixel_aspect not in (None, 1) and not tells_aspect(name, self.film):
+            tell(
+                f'its pixels are not square ({self.film.pixel_aspect}), which {encoder.name} in {path.suffix} does not '
+                'tell: better write .mp4, or h264 or hevc'
+            )
         if self.film.colour.depth < info.colour.depth:
             tell(f'{info.colour.depth} bits are written as {self.film.colour.depth}: {encoder.name} has no more')
         self._kept: list[int] = []
@@ -116,7 +123,9 @@ class FilmTarget:
         return to_planes(rgb, self.film.colour)
 
     def open_part(self, path: Path, first: int) -> None:
-        self._writer = FilmWriter(path, self.film, 'nut')
+        # NUT keeps times as they are, but not all codecs; a track in QuickTime begins at a time of the movie's clock.
+        options = {} if self._parts_in == 'nut' else {'movie_timescale': str(self.film.time_base.denominator)}
+        self._writer = FilmWriter(path, self.film, self._parts_in, options)
 
     def write(self, planes: list[Tensor], time: int, duration: int) -> None:
         assert self._writer is not None

@@ -20,7 +20,7 @@ from vsrkd_plugin.deploy.frame_folders import FRAMES_PER_SECOND, FolderReader
 from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.deploy.overlapping import Ahead, Behind
 from vsrkd_plugin.deploy.streaming import TimedStream, open_stream, out_size
-from vsrkd_plugin.deploy.upscaling import Tile
+from vsrkd_plugin.deploy.upscaling import Tile, choose_dtype
 from vsrkd_plugin.deploy.video_io import FilmReader, format_of
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.run.folder_lock import owned
@@ -119,7 +119,7 @@ def upscale_film(
             'source': fingerprint(source),
             'model': fingerprint(model.path) + json.dumps(model.header.as_json(), sort_keys=True),
             'factor': f'{factor:g}',
-            'precision': precision,
+            'precision': str(choose_dtype(precision, device)),
             'length of parts': str(part),
             'way of writing': f'{_VERSION} {to.made_of}',
         }
@@ -179,7 +179,9 @@ class _Enlarging:
                 self._close(behind, complete=True)
         except BaseException as error:
             self.to.discard()
-            if isinstance(error, KeyboardInterrupt):
+            if not self.kept.count:
+                self.kept.remove()
+            elif isinstance(error, KeyboardInterrupt):
                 tell(f'{self.kept.count} parts are kept in {self.kept.folder}; the same command goes on')
             raise
         return self.written - before

@@ -22,7 +22,9 @@ _OBSERVED = 16  # batches that tell the ranges
 _TOLD_EVERY = 50
 
 
-def tune(exportable: Exportable, layers: Layers, steps: int, say: Callable[[str], None]) -> Exportable:
+def tune(
+    exportable: Exportable, layers: Layers, steps: int, say: Callable[[str], None], outputs: bool = True
+) -> Exportable:
     """Train for 8 bits.
 
     Args:
@@ -30,6 +32,7 @@ def tune(exportable: Exportable, layers: Layers, steps: int, say: Callable[[str]
         layers: of its graph: those that will be in 8 bits.
         steps: of Adam, a batch of 4 pictures each.
         say: is told how near the answers in 8 bits are.
+        outputs: of convolutions will be in 8 bits too.
 
     Returns:
         The same with other weights.
@@ -48,7 +51,7 @@ def tune(exportable: Exportable, layers: Layers, steps: int, say: Callable[[str]
     convolutions = [(learning.get_submodule(layer.module), layer.is_activated) for layer in layers.modules]
     if not convolutions:
         raise UserError(f'{exportable.header.network["type"]}: has no convolutions between its first and last: no int8')
-    points = [_Point(convolution, is_activated) for convolution, is_activated in convolutions]
+    points = [_Point(convolution, outputs and not is_activated) for convolution, is_activated in convolutions]
     with torch.no_grad():
         for _ in range(_OBSERVED):
             learning(source.next(_BATCH, exportable.scale).lr)
@@ -78,14 +81,14 @@ def tune(exportable: Exportable, layers: Layers, steps: int, say: Callable[[str]
 
 
 class _Point:
-    """A convolution whose input, weight and output (unless an activation follows) are rounded to 8 bits."""
+    """A convolution whose input and weight, and output if it is to be, are rounded to 8 bits."""
 
-    def __init__(self, convolution: nn.Module, is_activated: bool) -> None:
+    def __init__(self, convolution: nn.Module, output: bool) -> None:
         self.convolution = convolution
         self.ranges: dict[str, list[tuple[Tensor, Tensor]]] = {'input': [], 'output': []}
         self.fixed: dict[str, tuple[float, int]] = {}
         self.hooks = [convolution.register_forward_pre_hook(lambda module, inputs: (self._seen('input', inputs[0]),))]
-        if not is_activated:
+        if output:
             self.hooks.append(
                 convolution.register_forward_hook(lambda module, inputs, output: self._seen('output', output))
             )

@@ -12,9 +12,9 @@ from vsrkd_plugin.adapters.video_sr import VideoSRAdapter, frame_windows
 from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.deploy.recurrent_step import RecurrentStep, can_step
 from vsrkd_plugin.deploy.scene_cuts import CutDetector, shrink
-from vsrkd_plugin.deploy.upscaling import Tile, Upscaler
+from vsrkd_plugin.deploy.upscaling import Tile, Upscaler, choose_dtype
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
+from vsrkd_plugin.ops.precision import autocast, place
 from vsrkd_plugin.ops.resize import apply_separable, bicubic_matrix
 
 CHUNK, OVERLAP = 24, 6  # frames of networks that read in both directions: kept of a chunk, read on either side of it
@@ -319,7 +319,7 @@ def open_stream(
         raise UserError(f'scale: expected a factor from 1 to 64, got {scale:g}')
     native = adapter.scale
     scale = float(scale or native)
-    dtype = resolve_precision(precision, device) if device.type in ('cpu', 'cuda') else torch.float32
+    dtype = choose_dtype(precision, device)
     if dtype != torch.float32:
         keep_tail_in_fp32(network)
     place(network, device)

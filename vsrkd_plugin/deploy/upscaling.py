@@ -92,7 +92,7 @@ class Upscaler:
             said = f'x{self.scale:g} is not of the network: its x{self.native} is resized after it by bicubic'
             say(said)
         network = model.network
-        self.dtype = _dtype(precision, self.device)
+        self.dtype = choose_dtype(precision, self.device)
         if self.dtype != torch.float32:
             keep_tail_in_fp32(network)
         for module in network.modules():
@@ -319,7 +319,8 @@ class Upscaler:
         return (self.adapter(lr.expand(-1, 3, -1, -1), self.native) * weight).sum(1, keepdim=True)
 
 
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What convolutions run in on a device, of `auto`, `bf16` or `fp32`."""
     if precision == 'auto' and device.type not in ('cpu', 'cuda'):
         return torch.float32
     return resolve_precision(precision, device)

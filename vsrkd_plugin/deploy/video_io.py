@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 from vsrkd_plugin.deploy.film_colour import RGB, UNSPECIFIED, Colour, guess_matrix, known_matrix, to_planes
 from vsrkd_plugin.errors import UserError, first_line
 
+_OLDEST = (17, 1)  # of PyAV
 _JPEG_RANGE = 2  # FFmpeg's number of the full range
 _CENTRED_CHROMA = ('mjpeg', 'mpeg1video')  # codecs whose halved columns of chroma lie between two of Y
 _MISSING = 0.5  # seconds at the end of a film that may be missing: tracks end at different times
@@ -105,12 +107,20 @@ def import_av() -> Any:
     """PyAV.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or too old.
     """
     try:
-        return importlib.import_module('av')
+        av = importlib.import_module('av')
     except ImportError as error:
         raise UserError("films need PyAV: pip install 'vsrkd_plugin[video]'") from error
+    numbers = re.findall(r'\d+', av.__version__)
+    if tuple(map(int, numbers[:2])) < _OLDEST:  # does not tell frames' primaries, cannot copy what a track is for
+        oldest = '.'.join(map(str, _OLDEST))
+        raise UserError(
+            f'films need PyAV from {oldest}, this is {av.__version__}: '
+            f"pip install -U 'vsrkd_plugin[video]' 'av>={oldest}'"
+        )
+    return av
 
 
 class FilmReader:
@@ -555,13 +565,13 @@ def cannot_write(path: Path, error: BaseException) -> UserError:
 
 
 def format_of(path: Path) -> str:
-    """FFmpeg's name of the format that a suffix stands for.
+    """FFmpeg's name of the format that a suffix stands for; of those that keep times (AVI does not).
 
     Raises:
         UserError: for none.
     """
-    names = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi',
-             '.ts': 'mpegts', '.m2ts': 'mpegts', '.nut': 'nut'}  # fmt: skip
+    names = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.ts': 'mpegts',
+             '.m2ts': 'mpegts'}  # fmt: skip
     name = names.get(path.suffix.lower())
     if name is None:
         raise UserError(f'{path}: films are written as {", ".join(names)}')
@@ -571,11 +581,14 @@ def format_of(path: Path) -> str:
 def add_video(container: Any, film: FilmFormat) -> Any:
     """The video track of a film that is being written."""
     encoder = film.encoder
+    os.environ.setdefault('SVT_LOG', '1')  # SVT-AV1 tells its settings on stderr otherwise; 1: errors
     options = dict(encoder.options) | ({} if film.crf is None else {'crf': str(film.crf)})
     stream = container.add_stream(encoder.name, rate=film.rate, options=options)
     stream.width, stream.height, stream.pix_fmt = film.width, film.height, film.pixels
     context = stream.codec_context
     context.time_base = film.time_base
+    # Beside the frames, so that parts have the same, and every format can be made of them.
+    context.flags |= int(import_av().codec.context.Flags.global_header)
     stream.time_base = film.time_base
     if film.pixel_aspect:
         context.sample_aspect_ratio = film.pixel_aspect
@@ -587,6 +600,14 @@ def set_tags(of: Any, tags: Tags) -> None:
     """Tell the colours of a frame or of an encoder."""
     of.color_range, of.colorspace = tags.range, tags.matrix
     of.color_primaries, of.color_trc = tags.primaries, tags.transfer
+
+
+def tells_aspect(container: str, film: FilmFormat) -> bool:
+    """Whether a film in a container tells that its pixels are not square.
+
+    Matroska's header is not filled by PyAV; of codecs that tell it themselves alone it is known there.
+    """
+    return container not in ('matroska', 'webm') or film.encoder.name in ('libx264', 'libx265', 'mpeg4')
 
 
 def fits(container: str, film: FilmFormat) -> bool:

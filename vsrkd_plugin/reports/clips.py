@@ -17,14 +17,16 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.evaluation import (
     CROP_SIZE,
     DEFAULT_METRICS,
+    WINDOW_SIZE,
     Crop,
     Evaluation,
     Film,
+    hardest,
     result_entries,
-    short_name,
     to_image,
     worst_crop,
 )
+from vsrkd_plugin.reports.names import printable, short_name
 from vsrkd_plugin.run.progress import progress
 
 _FILMS, _FILM_SIZE, _FILM_ZOOM = 3, 96, 2  # how many, pixels of HR, enlarged so
@@ -63,7 +65,7 @@ def evaluate_clips(
     for network in networks.values():
         network.padding = options.get('padding', 'replicate')
     for sample in progress(whole_clips(samples), f'report: {label}', 'clip', total=count_clips(samples)):
-        scale, gt, clip = int(sample['scale']), sample['gt'], sample['folder']
+        scale, gt, clip = int(sample['scale']), sample['gt'], printable(sample['folder'])
         # Of LR that was blurred each pixel lies on the first of its HR pixels; bicubic must not be shifted against HR.
         corner = options.get('degradation') == 'blur'
         outputs = {'bicubic': bicubic_resize(sample['lq'], scale, from_corner=corner)}
@@ -81,7 +83,11 @@ def evaluate_clips(
         for method, found in means.by_method.items():
             for metric, value in found.items():
                 values.setdefault(method, {}).setdefault(metric, []).append(value)
-        evaluation.crops += _pictures(short_name(label, scale), scale, clip, sample['lq'], outputs, gt)
+        where, clips = (short_name(label, scale), scale, clip), (sample['lq'], outputs, gt)
+        evaluation.crops += [_middle(*where, *clips, CROP_SIZE), _over_time(*where, *clips, CROP_SIZE)]
+        evaluation.windows = hardest([*evaluation.windows, _middle(*where, *clips, WINDOW_SIZE)])
+        if len(gt) > 1:
+            evaluation.over_time = hardest([*evaluation.over_time, _over_time(*where, *clips, WINDOW_SIZE)])
         if len(evaluation.films) < _FILMS and len(gt) > 1:
             evaluation.films.append(_film(name, scale, sample['lq'], outputs, gt))
         logger.info(
@@ -109,27 +115,28 @@ def _film(clip: str, scale: int, lq: Tensor, outputs: dict[str, Tensor], gt: Ten
     return Film(clip, {**panels, 'hr': cut(gt, scale)})
 
 
-def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor) -> list[Crop]:
-    """The worst window of the middle frame, and a line through it over time (downwards)."""
+def _middle(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor, side: int) -> Crop:
+    """The worst window of the middle frame."""
     middle = len(gt) // 2
+    images = {method: to_image(output[middle]) for method, output in outputs.items()}
+    name = f'{clip}, frame {middle}'
+    return worst_crop(dataset, scale, name, to_image(lq[middle]), images, to_image(gt[middle]), side)
 
-    def images(time: int) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-        shown = {method: to_image(output[time]) for method, output in outputs.items()}
-        return to_image(lq[time]), shown, to_image(gt[time])
 
-    window = worst_crop(dataset, scale, f'{clip}, frame {middle}', *images(middle))
-    # The line lies where the changes of bicubic's frames differ most from those of HR's.
+def _over_time(
+    dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str, Tensor], gt: Tensor, side: int
+) -> Crop:
+    """A line of `side` pixels, or what there is, over time (downwards), as high as it is wide."""
+    # It lies where the changes of bicubic's frames differ most from those of HR's.
     change = (outputs['bicubic'].diff(dim=0) - gt.diff(dim=0)).abs().mean((0, 1)) if len(gt) > 1 else gt[0, 0] * 0
-    width = min(CROP_SIZE, gt.shape[-1]) // scale * scale
+    width = min(side, gt.shape[-1]) // scale * scale
     over = torch.nn.functional.avg_pool2d(change.reshape(1, 1, *change.shape[-2:]), (1, width), stride=(1, scale))[0, 0]
     row, left = (int(place) for place in np.unravel_index(int(over.argmax()), over.shape))
     left *= scale
 
     def line(frames: Tensor, row: int, left: int, width: int) -> np.ndarray:
-        strip = np.stack([to_image(frame)[row, left : left + width] for frame in frames])
-        return cv2.resize(
-            strip, None, fx=CROP_SIZE / width, fy=CROP_SIZE / len(frames), interpolation=cv2.INTER_NEAREST
-        )
+        strip = np.stack([to_image(frame[..., row : row + 1, left : left + width])[0] for frame in frames])
+        return cv2.resize(strip, (side, side), interpolation=cv2.INTER_NEAREST)
 
     panels = {'lr': line(lq, row // scale, left // scale, max(width // scale, 1))}
     panels |= {method: line(output, row, left, width) for method, output in outputs.items()}
@@ -137,4 +144,4 @@ def _pictures(dataset: str, scale: int, clip: str, lq: Tensor, outputs: dict[str
     settings = {**DEFAULT_METRICS['psnr'], 'crop_border': 0}
     psnr = {method: measure(panels[method], panels['hr'], settings) for method in outputs}
     error = float(np.abs(panels['hr'].astype(np.float32) - panels['bicubic']).mean())
-    return [window, Crop(dataset, scale, f'{clip}, line {row} over time', error, panels, psnr)]
+    return Crop(dataset, scale, f'{clip}, line {row} over time', error, panels, psnr)

@@ -153,7 +153,7 @@ def _draw_cell(axes: Axes, members: list[Member], cell: Cell) -> None:
     ]
     for x, y, name in points:
         axes.plot(x, y, 'o', color=COLOURS['student'], markersize=5)
-        axes.annotate(name, (x, y), textcoords='offset points', xytext=(4, -9), fontsize=7)
+        axes.annotate(name, (x, y), textcoords='offset points', xytext=(4, -9), fontsize=7, parse_math=False)
     for member in _teachers(members):
         cost, level = member.cost['teacher']['macs_per_pixel'], member.psnr.get('teacher', {}).get(cell)
         if cost and level is not None:
@@ -161,7 +161,11 @@ def _draw_cell(axes: Axes, members: list[Member], cell: Cell) -> None:
             text = f'teacher {level:.2f}'
             axes.annotate(text, (cost, level), textcoords='offset points', xytext=(-4, -12), ha='right', fontsize=8)
     bicubic = next((m.psnr['bicubic'][cell] for m in members if cell in m.psnr.get('bicubic', {})), None)
-    axes.set_title(f'{cell[0]} x{cell[1]}' + ('' if bicubic is None else f' (bicubic {bicubic:.2f})'), fontsize=11)
+    axes.set_title(
+        f'{cell[0]} x{cell[1]}' + ('' if bicubic is None else f' (bicubic {bicubic:.2f})'),
+        fontsize=11,
+        parse_math=False,
+    )
     axes.set_xscale('log')
     axes.margins(x=0.15, y=0.15)
     axes.set_xlabel('multiply-accumulates for a pixel of the result', fontsize=9)

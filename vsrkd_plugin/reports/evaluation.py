@@ -17,6 +17,8 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.means import Means, Values, finite_means, measure
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.reports.likeness import Likeness
+from vsrkd_plugin.reports.names import printable, short_name
+from vsrkd_plugin.reports.perceptual import Metric, Perceptual
 from vsrkd_plugin.run.progress import progress
 
 logger = logging.getLogger('basicsr')
@@ -26,6 +28,8 @@ DEFAULT_METRICS = {
     'ssim': {'type': 'calculate_ssim', 'test_y_channel': True},
 }
 CROP_SIZE = 64  # pixels of HR: small enough to see single ones, large enough to see what it is
+WINDOW_SIZE = 192  # pixels of HR, of the windows that the page shows enlarged
+MOST_SHOWN = 4  # crops in the picture, windows on the page
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no truth value to compare by
@@ -53,12 +57,16 @@ class Evaluation:
     """What one data set, or several, gave."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
-    crops: list[Crop] = field(default_factory=list)
+    crops: list[Crop] = field(default_factory=list)  # of CROP_SIZE, one of each image; of clips also over time
+    windows: list[Crop] = field(default_factory=list)  # of WINDOW_SIZE, the hardest of each set
+    over_time: list[Crop] = field(default_factory=list)  # lines of clips over time, as wide, the hardest of each set
     films: list[Film] = field(default_factory=list)  # of clips
 
     def extend(self, other: 'Evaluation') -> None:
         self.results += other.results
         self.crops += other.crops
+        self.windows += other.windows
+        self.over_time += other.over_time
         self.films += other.films
 
 
@@ -75,6 +83,7 @@ def evaluate(
     networks: dict[str, ImageSRAdapter],
     metrics: dict[str, dict[str, Any]],
     device: torch.device,
+    perceptual: dict[str, Metric] | None = None,
 ) -> Evaluation:
     """Measure bicubic and every network on one data set, in fp32, results rounded to 8 bits.
 
@@ -83,6 +92,7 @@ def evaluate(
         options: the data set's options (`name`, `scale`, `interpolate`).
         networks: by method (`teacher`, `student`), on `device`, in eval mode.
         metrics: options of the metrics by name; `crop_border` is the scale where not given.
+        perceptual: what `load_metrics` gives.
 
     Returns:
         A result for each method, and each image's worst window. Empty if the data set has no ground truth. An image for
@@ -95,8 +105,9 @@ def evaluate(
     label, interpolated = options.get('name', '?'), options.get('interpolate', False)
     values: dict[str, Values] = {method: {metric: [] for metric in metrics} for method in ('bicubic', *networks)}
     crops: list[Crop] = []
+    windows: list[Crop] = []
     names: list[str] = []
-    likeness = Likeness()
+    likeness, distances = Likeness(), Perceptual(perceptual or {}, device)
     scale = 1
     # Iterating a Dataset ends only if it raises IndexError.
     for index in progress(range(len(samples)), f'report: {label}', 'image'):
@@ -129,18 +140,24 @@ def evaluate(
         lr = to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
         names.append(_image_name(sample, index))
         likeness.add(names[-1], images, scale, {method: values[method]['psnr'][-1] for method in images})
-        crops.append(worst_crop(short_name(label, scale), scale, names[-1], lr, images, hr))
+        distances.add(names[-1], images, hr, scale)
+        where = (short_name(label, scale), scale, names[-1])
+        crops.append(worst_crop(*where, lr, images, hr))
+        windows = hardest([*windows, worst_crop(*where, lr, images, hr, WINDOW_SIZE)])
     if not crops:
         return Evaluation()
     means = finite_means(values, names, 'images')
     results = result_entries(means, short_name(label, scale), scale)
     of_likeness = likeness.means()
-    results = [{**result, **of_likeness[result['method']]} for result in results]
+    of_distances = finite_means(distances.values, distances.names, 'images').by_method
+    results = [
+        {**result, **of_likeness[result['method']], **of_distances.get(result['method'], {})} for result in results
+    ]
     logger.info(
         'Report: %s x%d, %d image(s), PSNR: %s', short_name(label, scale), scale, len(crops),
         ', '.join(f'{result["method"]} {result["psnr"]:.2f}' for result in results),
     )  # fmt: skip
-    return Evaluation(results, crops)
+    return Evaluation(results, crops, windows)
 
 
 def result_entries(means: Means, dataset: str, scale: int) -> list[dict[str, Any]]:
@@ -152,12 +169,12 @@ def result_entries(means: Means, dataset: str, scale: int) -> list[dict[str, Any
     ]
 
 
-def short_name(name: str, scale: int) -> str:
-    """A data set's name without the `_x<scale>` that tells our options' entries apart."""
-    return name.removesuffix(f'_x{scale}')
+def hardest(crops: list[Crop], number: int = MOST_SHOWN) -> list[Crop]:
+    """Those that bicubic gets most wrong, in that order: all that `choose_crops` could take of one data set."""
+    return sorted(crops, key=lambda crop: -crop.error)[:number]
 
 
-def choose_crops(crops: list[Crop], number: int = 4) -> list[Crop]:
+def choose_crops(crops: list[Crop], number: int = MOST_SHOWN) -> list[Crop]:
     """Some crops to show: spread over the data sets, of different images if there are enough, hardest first.
 
     The hardest are those that bicubic gets most wrong; what the networks make of them has no say.
@@ -187,14 +204,20 @@ def to_image(tensor: Tensor) -> np.ndarray:
 
 def _image_name(sample: dict[str, Any], index: int) -> str:
     path = sample.get('lq_path') or sample.get('gt_path') or str(index)
-    return str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0]
+    return printable(str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0])
 
 
 def worst_crop(
-    dataset: str, scale: int, name: str, lr: np.ndarray, images: dict[str, np.ndarray], hr: np.ndarray
+    dataset: str,
+    scale: int,
+    name: str,
+    lr: np.ndarray,
+    images: dict[str, np.ndarray],
+    hr: np.ndarray,
+    side: int = CROP_SIZE,
 ) -> Crop:
-    """The window in which bicubic differs most from HR, its corners on LR's grid."""
-    size = max(min(CROP_SIZE, *hr.shape[:2]) // scale, 1)  # in LR pixels
+    """The window of `side` pixels or less in which bicubic differs most from HR, its corners on LR's grid."""
+    size = max(min(side, *hr.shape[:2]) // scale, 1)  # in LR pixels
     error = np.abs(hr.astype(np.float32) - images['bicubic'].astype(np.float32))
     error = error.mean(2) if error.ndim == 3 else error
     total = cv2.integral(error)[::scale, ::scale]

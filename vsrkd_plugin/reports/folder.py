@@ -4,10 +4,8 @@ import json
 import logging
 import math
 import os
-import re
 import shlex
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +15,35 @@ from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
-from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import LR_SIDE, Adapter, measure_complexity
-from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options, short_name
+from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options
+from vsrkd_plugin.reports.experiment import Experiment, read_experiment
 from vsrkd_plugin.reports.film import write_film
+from vsrkd_plugin.reports.html import to_html
+from vsrkd_plugin.reports.kept_outputs import KeptOutputs, drop_oldest, folder_of
 from vsrkd_plugin.reports.likeness import on_made_images
+from vsrkd_plugin.reports.names import printable, short_name
+from vsrkd_plugin.reports.perceptual import Metric, load_metrics
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.student_files import write_student
-from vsrkd_plugin.reports.writing import headline, is_bold, log_tables, to_json, to_markdown
+from vsrkd_plugin.reports.telling import headline, is_bold
+from vsrkd_plugin.reports.writing import log_tables, to_json, to_markdown
 from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there, write_text_atomically
 
 logger = logging.getLogger('basicsr')
-DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4, 'agreement': 3, 'sharpness': 3, 'niqe': 3, 'sharpness_ratio': 4}
-TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What an experiment folder holds, read but not yet run."""
-
-    folder: Path
-    options: dict[str, Any]
-    student_file: Path
-    training: dict[str, Any]  # TRAINING_KEYS; all None without training.json
-    validations: dict[str, dict[int, dict[str, float]]]  # data set -> iteration -> metric -> value
-    notes: list[str]  # what is missing
+REPORT_FILES = ('report.html', 'report.md', 'report.json', 'report.png', 'report.mp4', 'report_clips.png')  # or some
+MOST_OVER_TIME = 2  # lines of clips over time on the page
+DIGITS = {'psnr': 4, 'ssim': 5, 'flicker': 4, 'agreement': 3, 'sharpness': 3, 'niqe': 3, 'sharpness_ratio': 4,
+          'lpips': 4, 'dists': 4}  # fmt: skip
 
 
 def make_report(folder: Path) -> dict[str, Any]:
-    """Measure what a training made, and write `report.json`, `report.md`, `report.png` and a table in the log;
-    and the student as files that tell what they hold.
+    """Measure what a training made, and write `report.json`, `report.md`, `report.html`, `report.png` and a table
+    in the log; and the student as files that tell what they hold.
 
     What its options name must be registered before.
 
@@ -69,20 +62,23 @@ def make_report(folder: Path) -> dict[str, Any]:
     device = _device(opt)
     networks, described = _build_networks(experiment, device)
 
+    of_results, of_made = (networks | _keeping(experiment, networks, rounded) for rounded in (True, False))
     evaluation = Evaluation()
+    perceptual = {} if _is_video(opt) else load_metrics(device, experiment.notes)
     curves = []
     shown: list[dict[str, Any]] = []
     for dataset_opt in _validation_sets(opt):
-        outcome = _evaluate(opt, dataset_opt, networks, device)
+        outcome = _evaluate(opt, dataset_opt, of_results, device, perceptual)
         evaluation.extend(outcome)
         if outcome.results:
             shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
             curves += _curve(experiment, dataset_opt, outcome)
 
-    of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
+    of_images = {method: network for method, network in of_made.items() if isinstance(network, ImageSRAdapter)}
     made = []
     if of_images.keys() == {'teacher', 'student'}:
         made = [_rounded(on_made_images(of_images, scale, device)) for scale in opt.get('scales') or []]
+    _tell_kept(experiment, of_results, of_made)
     logger.info('Report: measuring the cost of the networks')
     first: dict[str, Any] = shown[0] if shown else {'scale': _fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
@@ -94,34 +90,70 @@ def make_report(folder: Path) -> dict[str, Any]:
         to_json({'results': results, 'made': made, 'complexity': complexity, 'training': experiment.training})
     )  # so that what is returned is what is written
 
-    name = opt.get('name', experiment.folder.name)
-    command = f'basicsr report {shlex.quote(_shown_folder(experiment))}'
+    name = printable(str(opt.get('name', experiment.folder.name)))
     try:
-        write_text_atomically(to_json(report), experiment.folder / 'report.json')
-        film = write_film(experiment.folder, evaluation.films)
-        page = to_markdown(report, name, described, command, experiment.notes, film.name if film else None)
-        write_text_atomically(page, experiment.folder / 'report.md')
-        subtitle = headline(report, described).replace('*', '').rstrip('.')
-        draw_report(
-            experiment.folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves, is_bold(report)
-        )
+        _write(experiment, name, report, described, evaluation, curves)
         write_student(experiment.folder, opt, networks['student'], report)
     except OSError as error:
         raise UserError(f'{experiment.folder}: the report cannot be written there ({error.strerror})') from error
     log_tables(report, name)
-    logger.info('Report written: %s', experiment.folder / 'report.md')
+    logger.info(
+        'Report written: %s, and %s for a browser', experiment.folder / 'report.md', experiment.folder / 'report.html'
+    )
     return report
 
 
+def _write(
+    experiment: Experiment,
+    name: str,
+    report: dict[str, Any],
+    described: dict[str, str],
+    evaluation: Evaluation,
+    curves: list[Curve],
+) -> None:
+    """The report's files into the experiment's folder."""
+    folder, notes = experiment.folder, experiment.notes
+    command = f'basicsr report {shlex.quote(_shown_folder(experiment))}'
+    write_text_atomically(to_json(report), folder / 'report.json')
+    film = write_film(folder, evaluation.films)
+    page = to_markdown(report, name, described, command, notes, film.name if film else None)
+    write_text_atomically(page, folder / 'report.md')
+    windows, over_time = choose_crops(evaluation.windows), choose_crops(evaluation.over_time, MOST_OVER_TIME)
+    page = to_html(report, name, described, command, notes, windows, over_time, curves, film)
+    write_text_atomically(page, folder / 'report.html')
+    subtitle = headline(report, described).rstrip('.')
+    draw_report(folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves, is_bold(report))
+
+
+def _keeping(experiment: Experiment, networks: dict[str, Adapter], rounded: bool) -> dict[str, Adapter]:
+    """The teacher of images, its outputs kept for the next report; nothing of an experiment without one."""
+    teacher, opt = networks.get('teacher'), experiment.options
+    if not isinstance(teacher, ImageSRAdapter):
+        return {}
+    options = (opt['network_t'], opt.get('contract_t'))
+    return {'teacher': KeptOutputs(teacher, options, folder_of(experiment.folder), rounded)}
+
+
+def _tell_kept(experiment: Experiment, *networks: dict[str, Adapter]) -> None:
+    kept = [found['teacher'] for found in networks if isinstance(found.get('teacher'), KeptOutputs)]
+    if count := sum(network.found for network in kept if isinstance(network, KeptOutputs)):
+        logger.info("Report: the teacher's results of %d images were there, in %s", count, folder_of(experiment.folder))
+    drop_oldest(folder_of(experiment.folder))
+
+
 def _evaluate(
-    opt: dict[str, Any], dataset_opt: dict[str, Any], networks: dict[str, Adapter], device: torch.device
+    opt: dict[str, Any],
+    dataset_opt: dict[str, Any],
+    networks: dict[str, Adapter],
+    device: torch.device,
+    perceptual: dict[str, Metric],
 ) -> Evaluation:
     samples, metrics = _build_dataset(dataset_opt), metric_options(opt.get('val'))
     if _is_video(opt):
         of_clips = {method: network for method, network in networks.items() if isinstance(network, VideoSRAdapter)}
         return evaluate_clips(samples, dataset_opt, of_clips, metrics, device)
     of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
-    return evaluate(samples, dataset_opt, of_images, metrics, device)
+    return evaluate(samples, dataset_opt, of_images, metrics, device, perceptual)
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
@@ -131,73 +163,6 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
         return [round(v, digits) for v in value] if isinstance(value, list) else round(value, digits)
 
     return values | {key: short(values[key], digits) for key, digits in DIGITS.items() if key in values}
-
-
-def read_experiment(folder: Path) -> Experiment:
-    """Read an experiment folder.
-
-    Raises:
-        UserError: it is missing, has no `options.yml` or no student's weights, or a file is not what it should be.
-    """
-    if not folder.is_dir():
-        raise UserError(f'{folder}: no such experiment folder; expected one that a training made (experiments/NAME)')
-    if not (folder / 'options.yml').is_file():
-        raise UserError(f'{folder}: has no options.yml, expected the resolved options of the training')
-    if not (folder / 'models').is_dir():
-        raise UserError(f'{folder}: has no folder models, expected one with net_g_latest.pth or net_g_<iteration>.pth')
-    options = load_options(str(folder / 'options.yml'))
-    if not isinstance(options.get('network_g'), dict) or 'type' not in options['network_g']:
-        raise UserError(f'{folder / "options.yml"}: has no network_g with a type, expected the trained network')
-    notes: list[str] = []
-    return Experiment(
-        folder, options, _student_file(folder / 'models'), _read_training(folder / 'training.json', notes),
-        read_validations(folder / 'metrics.jsonl', notes), notes,
-    )  # fmt: skip
-
-
-def read_validations(file: Path, notes: list[str]) -> dict[str, dict[int, dict[str, float]]]:
-    """The validations of a training: data set -> iteration -> metric -> value, iterations in order.
-
-    After a resume an iteration may be there twice: the last counts. A line that a kill cut short is skipped, also in
-    the middle of the file, where the resumed training went on writing.
-    """
-    if not file.is_file():
-        notes.append('metrics.jsonl is missing, so the picture has no curves.')
-        return {}
-    found: dict[str, dict[int, dict[str, float]]] = {}
-    for line in file.read_text(encoding='utf-8', errors='replace').splitlines():
-        try:
-            entry = json.loads(line)
-            values = {key: float(value) for key, value in entry['metrics'].items() if value is not None}
-            found.setdefault(str(entry['dataset']), {})[int(entry['iteration'])] = values
-        except (ValueError, KeyError, TypeError, AttributeError):
-            if line.strip():
-                logger.debug('%s: skipped an unreadable line', file)
-    return {dataset: dict(sorted(by_iteration.items())) for dataset, by_iteration in found.items()}
-
-
-def _read_training(file: Path, notes: list[str]) -> dict[str, Any]:
-    if not file.is_file():
-        notes.append('training.json is missing, so duration, device, precision and seed are not known.')
-        return dict.fromkeys(TRAINING_KEYS)
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise UserError(f'{file}: is not valid JSON ({error}); expected {", ".join(TRAINING_KEYS)}') from error
-    if not isinstance(content, dict):
-        raise UserError(f'{file}: expected a JSON object with {", ".join(TRAINING_KEYS)}')
-    return {key: content.get(key) for key in TRAINING_KEYS}
-
-
-def _student_file(models: Path) -> Path:
-    latest = models / 'net_g_latest.pth'
-    if latest.is_file():
-        return latest
-    files = models.glob('net_g_*.pth')
-    numbered = [(int(match[1]), file) for file in files if (match := re.fullmatch(r'net_g_(\d+)', file.stem))]
-    if not numbered:
-        raise UserError(f'{models}: holds no weights, expected net_g_latest.pth or net_g_<iteration>.pth')
-    return max(numbered)[1]
 
 
 def _device(opt: dict[str, Any]) -> torch.device:

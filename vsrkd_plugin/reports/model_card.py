@@ -4,7 +4,8 @@ from typing import Any
 
 import yaml
 
-from vsrkd_plugin.reports.writing import complexity_rows, likeness_rows, markdown_table, result_rows, training_line
+from vsrkd_plugin.reports.telling import complexity_rows, likeness_rows, result_rows, training_line
+from vsrkd_plugin.reports.writing import markdown_table
 from vsrkd_plugin.run.model_file import ModelHeader
 
 _OF_BASICSR = 'basicsr.archs'

@@ -3,10 +3,13 @@
 import math
 import os
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -46,6 +49,18 @@ def draw_report(
     Raises:
         OSError: `path` cannot be written.
     """
+    with names_as_they_are():
+        _draw_report(path, title, subtitle, crops, curves, bold)
+
+
+@contextmanager
+def names_as_they_are() -> Iterator[None]:
+    """Text of figures that are made within is drawn as it stands: dollars in a name begin no formula."""
+    with matplotlib.rc_context({'text.parse_math': False}):
+        yield
+
+
+def _draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves: list[Curve], bold: bool) -> None:
     curve_columns = min(max(len(curves), 1), 4)
     curve_rows = math.ceil(len(curves) / curve_columns)
     subtitle = textwrap.fill(subtitle, 125)
@@ -64,7 +79,7 @@ def draw_report(
     if curves:
         below.suptitle('PSNR of the student over the training', fontsize=12)
         for axes, curve in zip(below.subplots(curve_rows, curve_columns, squeeze=False).flat, curves, strict=False):
-            _draw_curve(axes, curve)
+            draw_curve(axes, curve)
         for axes in below.axes[len(curves) :]:
             axes.set_axis_off()
     else:
@@ -97,7 +112,7 @@ def _draw_crops(figure: SubFigure, crops: list[Crop], bold: bool) -> None:
                 continue
             _show(axes, crop.panels[key])
             if key in crop.psnr:
-                axes.set_xlabel(_decibels(crop.psnr[key]), fontsize=11)
+                axes.set_xlabel(decibels(crop.psnr[key]), fontsize=11)
                 # As many digits as are shown decide what is best.
                 best = max(round(crop.psnr[other], 2) for other in crop.psnr)
                 if bold and round(crop.psnr[key], 2) == best:
@@ -114,7 +129,8 @@ def _show(axes: Axes, image: np.ndarray) -> None:
         axes.imshow(image, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
 
 
-def _draw_curve(axes: Axes, curve: Curve) -> None:
+def draw_curve(axes: Axes, curve: Curve) -> None:
+    """Draw a curve with its levels, its title and its legend."""
     iterations, values = zip(*curve.points, strict=True)
     for method, level in curve.levels.items():
         axes.axhline(level, color=COLOURS[method], linestyle='--', linewidth=1.3, label=f'{method} {level:.2f}')
@@ -132,5 +148,6 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
     axes.legend(fontsize=8.5, framealpha=0.85, loc='best')
 
 
-def _decibels(value: float) -> str:
+def decibels(value: float) -> str:
+    """A PSNR in words."""
     return f'{value:.2f} dB' if math.isfinite(value) else 'exact'

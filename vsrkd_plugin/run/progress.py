@@ -10,6 +10,8 @@ nothing. What is printed or logged while a bar is up goes above it.
 """
 
 import logging
+import os
+import shutil
 import sys
 import threading
 import time
@@ -136,7 +138,7 @@ class Progress(Generic[T]):
                 unit=f' {self._unit}',
                 file=_terminal(),
                 leave=not inner,
-                dynamic_ncols=True,
+                **_width(_terminal()),
                 bar_format=self._bar_format,
                 smoothing=0,  # the time left is by the mean of all
             )
@@ -222,6 +224,15 @@ def _plural(unit: str) -> str:
 def _is_terminal(stream: Any) -> bool:
     """Whether a bar may be drawn on it; a notebook's cell takes one too."""
     return stream is not None and (stream.isatty() or type(stream).__module__.startswith('ipykernel.'))
+
+
+def _width(terminal: TextIO) -> dict[str, Any]:
+    """What makes a bar as wide as its terminal, for tqdm; of one that tells no width (0) it would draw nothing."""
+    try:
+        told = os.get_terminal_size(terminal.fileno()).columns > 0
+    except (OSError, ValueError):  # a notebook's cell
+        told = True
+    return {'dynamic_ncols': True} if told else {'ncols': shutil.get_terminal_size().columns}
 
 
 def _terminal() -> TextIO:

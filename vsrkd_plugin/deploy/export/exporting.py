@@ -121,7 +121,7 @@ def _write_graph(
     precision, written = request.precision, exportable
     say(f'tracing the {exportable.header.network["type"]}' + (', calibrating 8 bits' if precision == 'int8' else ''))
     if request.tune:
-        written = tune(exportable, layers_of(onnx.to_onnx(exportable)), request.tune, say)
+        written = tune(exportable, layers_of(onnx.to_onnx(exportable)), request.tune, say, target is not openvino)
     draft: Draft = target.write(written, path, precision, folder)
     say(f'verifying it in {draft.runtime}')
     deviation = verify(exportable, draft.run, precision, draft.any_batch, draft.any_size)

@@ -26,7 +26,7 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
     any_batch = takes_any_batch(graph)
     if precision == 'int8':
         # By onnxruntime's quantiser: NNCF's loses ten times as much (docs/export.md), and is no faster.
-        graph = quantise_onnx(graph, exportable)
+        graph = quantise_onnx(graph, exportable, outputs=False)
     model = openvino.Core().read_model(graph.SerializeToString())
     model.set_rt_info(json.dumps(exportable.file_header(precision).as_json()), [KEY])
     temporary = folder / path.name

@@ -1,0 +1,93 @@
+"""What an experiment folder holds, read and checked."""
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.errors import UserError
+
+logger = logging.getLogger('basicsr')
+TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What an experiment folder holds, read but not yet run."""
+
+    folder: Path
+    options: dict[str, Any]
+    student_file: Path
+    training: dict[str, Any]  # TRAINING_KEYS; all None without training.json
+    validations: dict[str, dict[int, dict[str, float]]]  # data set -> iteration -> metric -> value
+    notes: list[str]  # what is missing
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read an experiment folder.
+
+    Raises:
+        UserError: it is missing, has no `options.yml` or no student's weights, or a file is not what it should be.
+    """
+    if not folder.is_dir():
+        raise UserError(f'{folder}: no such experiment folder; expected one that a training made (experiments/NAME)')
+    if not (folder / 'options.yml').is_file():
+        raise UserError(f'{folder}: has no options.yml, expected the resolved options of the training')
+    if not (folder / 'models').is_dir():
+        raise UserError(f'{folder}: has no folder models, expected one with net_g_latest.pth or net_g_<iteration>.pth')
+    options = load_options(str(folder / 'options.yml'))
+    if not isinstance(options.get('network_g'), dict) or 'type' not in options['network_g']:
+        raise UserError(f'{folder / "options.yml"}: has no network_g with a type, expected the trained network')
+    notes: list[str] = []
+    return Experiment(
+        folder, options, _student_file(folder / 'models'), _read_training(folder / 'training.json', notes),
+        read_validations(folder / 'metrics.jsonl', notes), notes,
+    )  # fmt: skip
+
+
+def read_validations(file: Path, notes: list[str]) -> dict[str, dict[int, dict[str, float]]]:
+    """The validations of a training: data set -> iteration -> metric -> value, iterations in order.
+
+    After a resume an iteration may be there twice: the last counts. A line that a kill cut short is skipped, also in
+    the middle of the file, where the resumed training went on writing.
+    """
+    if not file.is_file():
+        notes.append('metrics.jsonl is missing, so the picture has no curves.')
+        return {}
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for line in file.read_text(encoding='utf-8', errors='replace').splitlines():
+        try:
+            entry = json.loads(line)
+            values = {key: float(value) for key, value in entry['metrics'].items() if value is not None}
+            found.setdefault(str(entry['dataset']), {})[int(entry['iteration'])] = values
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if line.strip():
+                logger.debug('%s: skipped an unreadable line', file)
+    return {dataset: dict(sorted(by_iteration.items())) for dataset, by_iteration in found.items()}
+
+
+def _read_training(file: Path, notes: list[str]) -> dict[str, Any]:
+    if not file.is_file():
+        notes.append('training.json is missing, so duration, device, precision and seed are not known.')
+        return dict.fromkeys(TRAINING_KEYS)
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise UserError(f'{file}: is not valid JSON ({error}); expected {", ".join(TRAINING_KEYS)}') from error
+    if not isinstance(content, dict):
+        raise UserError(f'{file}: expected a JSON object with {", ".join(TRAINING_KEYS)}')
+    return {key: content.get(key) for key in TRAINING_KEYS}
+
+
+def _student_file(models: Path) -> Path:
+    latest = models / 'net_g_latest.pth'
+    if latest.is_file():
+        return latest
+    files = models.glob('net_g_*.pth')
+    numbered = [(int(match[1]), file) for file in files if (match := re.fullmatch(r'net_g_(\d+)', file.stem))]
+    if not numbered:
+        raise UserError(f'{models}: holds no weights, expected net_g_latest.pth or net_g_<iteration>.pth')
+    return max(numbered)[1]

@@ -1,0 +1,115 @@
+"""What a teacher makes of an image, kept: the same for each of its students, and most of a report's time."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vsrkd_plugin import __version__
+from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+
+FOLDER = '.teacher_outputs'
+MOST_BYTES = 512 << 20  # of all that is kept in one folder
+
+
+class KeptOutputs(ImageSRAdapter):
+    """An adapter that runs its network once for each input, and then reads from a folder what it gave.
+
+    A file's name tells the weights, the options of the network, the input, the scale, the kind of device and the
+    versions of this package and of torch: where anything differs, the network runs. What cannot be read or written is
+    computed.
+
+    Args:
+        adapter: the network's, in eval mode, on its device.
+        options: of the network and its contract.
+        folder: where outputs are kept; it is made when it is needed.
+        rounded: keep 8-bit levels, as results are rounded to; else fp32.
+    """
+
+    def __init__(self, adapter: ImageSRAdapter, options: Any, folder: Path, rounded: bool) -> None:
+        super().__init__(adapter.network, adapter.in_channels)
+        self.adapter, self.folder, self.rounded = adapter, folder, rounded
+        self.found = 0  # inputs whose output was there
+        self._identity = hashlib.sha256(repr((__version__, torch.__version__, rounded, options)).encode())
+        for name, value in sorted(adapter.network.state_dict().items()):
+            self._identity.update(name.encode() + _bytes(value))
+
+    def forward(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
+        """As `ImageSRAdapter`'s, in [0, 1] and rounded to 8 bits if asked for."""
+        file = self.folder / f'{self._key(lr, scale)}.npy'
+        kept = _read(file, (*lr.shape[:2], lr.shape[2] * scale, lr.shape[3] * scale))
+        if kept is not None and kept.dtype == (np.uint8 if self.rounded else np.float32):
+            self.found += len(lr)
+            output = torch.from_numpy(kept).to(lr.device)
+            return output / 255 if self.rounded else output
+        output = self.adapter(lr, scale, base)
+        if self.rounded:
+            output = output.clamp(0, 1).mul(255).round()
+        _write(file, (output.byte() if self.rounded else output).cpu().numpy())
+        return output / 255 if self.rounded else output
+
+    def _key(self, lr: Tensor, scale: int) -> str:
+        key = self._identity.copy()
+        key.update(repr((tuple(lr.shape), lr.dtype, lr.device.type, scale)).encode() + _bytes(lr))
+        return key.hexdigest()[:40]
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    try:
+        kept = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # none, or a broken one
+        return None
+    if not isinstance(kept, np.ndarray) or kept.shape != shape:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(file)  # what is used is not the oldest
+    return kept
+
+
+def _write(file: Path, values: np.ndarray) -> None:
+    """Under its final name in one step, as several reports may do so; a full disk is no error."""
+    temporary = None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as stream:
+            temporary = stream.name
+            np.save(stream, values)
+        os.replace(temporary, file)
+    except OSError:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def drop_oldest(folder: Path, most: int = MOST_BYTES) -> None:
+    """Remove what was not used for longest, until no more than `most` bytes are kept."""
+    with contextlib.suppress(OSError):
+        found = sorted(_sizes(folder), reverse=True)
+        total = 0
+        for _, size, file in found:
+            total += size
+            if total > most:
+                file.unlink(missing_ok=True)
+
+
+def _sizes(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    for file in folder.glob('*.npy'):
+        with contextlib.suppress(FileNotFoundError):  # another report removed it
+            told = file.stat()
+            yield told.st_mtime, told.st_size, file
+
+
+def folder_of(experiment: Path) -> Path:
+    """Where the outputs of an experiment's teacher are kept: beside the others of `experiments/`, else in it."""
+    experiment = experiment.resolve()
+    return (experiment.parent if experiment.parent.name == 'experiments' else experiment) / FOLDER
