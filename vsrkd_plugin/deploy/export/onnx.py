@@ -36,7 +36,8 @@ def write(exportable: Exportable, path: Path, precision: str, folder: Path) -> D
         UserError: a library is missing, or the network cannot be exported with any size.
     """
     runtime = required('onnxruntime', EXTRA)
-    model = to_onnx(exportable)
+    # PReLU's substitute is not among what the converter to fp16 takes, and what computes in fp16 has a fast PReLU.
+    model = to_onnx(exportable, prelu=precision == 'fp16')
     any_batch = takes_any_batch(model)
     if precision == 'int8':
         model = quantise_onnx(model, exportable)
@@ -136,9 +137,42 @@ def to_fp16(model: Any, in_float: Sequence[str]) -> Any:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with quiet():
-        return convert_float_to_float16(
+        model = convert_float_to_float16(
             model, keep_io_types=True, disable_shape_infer=False, node_block_list=list(in_float)
         )
+    _remove_detours(model)
+    return model
+
+
+def _remove_detours(model: Any) -> None:
+    """Take out casts from fp32 to fp16 and back, which round: the converter has them between nodes that stay fp32."""
+    from onnx import TensorProto
+
+    def casts(kind: int) -> list[Any]:
+        return [node for node in model.graph.node if node.op_type == 'Cast' and node.attribute[0].i == kind]
+
+    narrowed = {node.output[0]: node.input[0] for node in casts(TensorProto.FLOAT16)}
+    results = {value.name for value in model.graph.output}
+    renamed: dict[str, str] = {}
+    for node in casts(TensorProto.FLOAT):
+        source = narrowed.get(node.input[0])
+        if source is None:
+            continue
+        model.graph.node.remove(node)
+        if node.output[0] in results:
+            renamed[source] = node.output[0]
+        else:
+            renamed[node.output[0]] = source
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                while name in renamed:
+                    name = renamed[name]
+                names[index] = name
+    read = results | {name for node in model.graph.node for name in node.input}
+    for node in casts(TensorProto.FLOAT16):
+        if node.output[0] not in read:
+            model.graph.node.remove(node)
 
 
 def _name_sizes(value: Any, batch: int | str, height: str, width: str) -> None:
@@ -162,7 +196,7 @@ class _Slopes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.is_maximum:
             return torch.maximum(x, self.slopes * x)
-        return self.slopes * x + self.rest * torch.relu(x)
+        return x - self.rest * x.clamp(max=0)
 
 
 def _without_prelu(module: nn.Module) -> nn.Module:
