@@ -145,7 +145,7 @@ def to_fp16(model: Any, in_float: Sequence[str]) -> Any:
 
 
 def _remove_detours(model: Any) -> None:
-    """Take out casts from fp32 to fp16 and back: the converter has them between nodes of fp32, and they round."""
+    """Take out casts from fp32 to fp16 and back, which round: the converter has them between nodes that stay fp32."""
     from onnx import TensorProto
 
     def casts(kind: int) -> list[Any]:
