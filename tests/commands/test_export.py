@@ -85,7 +85,7 @@ def test_what_is_no_model_is_told_in_one_line(
 def test_the_help_shows_an_example(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(['export', '--help'])
-    assert 'example: vsrkd export' in capsys.readouterr().out
+    assert 'vsrkd export runs/anime/student.pth --to onnx' in capsys.readouterr().out
 
 
 def test_the_example_enlarges_a_film_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
