@@ -1,5 +1,7 @@
 """`vsrkd upscale` as it is typed: pictures and folders, figures told, exit statuses."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.deploy.pictures import read_picture
+from vsrkd_plugin.deploy.upscaling import Upscaler
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.model_file import ModelHeader, write_model
 
@@ -129,3 +132,23 @@ def test_what_is_no_model_or_no_input(
     assert 'RLSP is a network of films; expected one of images' in capsys.readouterr().err
     assert upscale(compact, folder, folder) == 2
     assert 'would overwrite' in capsys.readouterr().err
+
+
+def test_a_terminated_run_leaves_no_half_file(
+    compact: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    stock = Upscaler._enlarge
+
+    def terminated(self: Upscaler, lr: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 8:  # in the middle of a picture
+            os.kill(os.getpid(), signal.SIGTERM)
+        return stock(self, lr)
+
+    monkeypatch.setattr(Upscaler, '_enlarge', terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match='143'):
+        upscale(compact, folder, tmp_path / 'out', '--tile', '5')
+    assert signal.getsignal(signal.SIGTERM) == before and len(calls) == 8
+    assert not any(path.is_file() for path in (tmp_path / 'out').rglob('*'))

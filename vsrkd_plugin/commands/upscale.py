@@ -15,6 +15,7 @@ from vsrkd_plugin.deploy.upscaling import Tile, Upscaler, choose_device
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.sandbox import unnoticed
+from vsrkd_plugin.run.interruption import cleaning_up
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     for text in told:
         _say(text)
     is_folder = source.is_dir()
-    summary = upscale_pictures(upscaler, jobs, args.skip_existing, _say if is_folder else lambda text: None)
+    with cleaning_up():
+        summary = upscale_pictures(upscaler, jobs, args.skip_existing, _say if is_folder else lambda text: None)
     if summary.failed and not is_folder:
         raise UserError(next(iter(summary.failed.values())))
     for text in in_words(summary):
