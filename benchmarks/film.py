@@ -21,12 +21,13 @@ import torch
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
 from vsrkd_plugin.deploy.film_colour import to_rgb
+from vsrkd_plugin.deploy.film_reading import FilmReader
 from vsrkd_plugin.deploy.film_targets import FilmTarget
+from vsrkd_plugin.deploy.film_writing import write_pictures
 from vsrkd_plugin.deploy.films import upscale_film
 from vsrkd_plugin.deploy.memory import used_memory
 from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.deploy.streaming import open_stream
-from vsrkd_plugin.deploy.video_io import FilmReader, write_pictures
 from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.registration import register_all
 from vsrkd_plugin.run.allocator import keep_freed_memory

@@ -263,7 +263,7 @@ def _add_upscale(commands: Any) -> None:
     add('--skip-existing', action='store_true', help='leave files alone that are there already')
     add('--device', metavar='DEVICE', help='cpu, cuda, cuda:1, mps; default: the GPU where there is one')
     add('--precision', default='auto', choices=('auto', 'bf16', 'fp32'), help='default: bf16 where it is faster')
-    add('--codec', default='h264', help='of a film; default: h264')
+    add('--codec', help='of a film; default: h264')
     add('--crf', type=int, metavar='N', help="quality of a film, lower is better; default: the codec's")
     add('--fps', metavar='N', help='frames a second of a film that is made of a folder of frames')
     _add_network(command)

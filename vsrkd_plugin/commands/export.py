@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vsrkd_plugin import __version__
-from vsrkd_plugin.commands.inspect import named_network, parsed
-from vsrkd_plugin.config.validating import checked_contract
+from vsrkd_plugin.commands.inspect import named
 from vsrkd_plugin.deploy.export.exporting import Request, export
 from vsrkd_plugin.deploy.export.table import in_words
 from vsrkd_plugin.inspection.opening import open_model
@@ -20,14 +19,12 @@ def run(args: argparse.Namespace) -> int:
     def say(text: str) -> None:
         print(f'export: {text} …', file=sys.stderr, flush=True)
 
-    network = named_network(args.network) if args.network else None
-    contract = checked_contract(parsed(args.contract, '--contract'), '--contract') if args.contract else None
     precision = 'int8' if args.int8 else 'fp16' if args.fp16 else 'fp32'
     request = Request(
         args.to, Path(args.o).expanduser() if args.o else None, precision, args.scale, args.rgb, args.tune
     )
     with unnoticed():
-        model = open_model(args.model, network, contract, say)
+        model = open_model(args.model, *named(args), say)
         model = replace(model, header=replace(model.header, version=__version__))
         path, rows = export(model, request, say)
     luma = model.header.channels == 1 and not args.rgb

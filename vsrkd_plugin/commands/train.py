@@ -31,7 +31,7 @@ from vsrkd_plugin.run.interruption import graceful
 
 def run(args: argparse.Namespace) -> int:
     """Run the pipeline that `args.is_train` says; gives the exit status."""
-    opt = load_options(args.opt, args.force_yml) if args.opt else _options_of_model(args)
+    opt = load_options(args.opt, args.force_yml) if args.is_train else _options_of_test(args)
     validate(opt, args.is_train)
     distributed.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
     root = os.path.abspath(args.root)
@@ -45,10 +45,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _options_of_model(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that test a model file, where no options file is given."""
-    if args.model is None:
-        raise UserError('test: expected an options file (-opt FILE) or a model file (-m MODEL)')
+def _options_of_test(args: argparse.Namespace) -> dict[str, Any]:
+    """Of an options file, or such that test a model file."""
+    if bool(args.opt) == bool(args.model):
+        both = 'both were given' if args.opt else 'neither was given'
+        raise UserError(f'test: expected an options file (-opt FILE) or a model file (-m MODEL), {both}')
+    if args.opt:
+        if args.i:
+            raise UserError('-i: goes with a model file (-m); an options file names its own data sets')
+        return load_options(args.opt, args.force_yml)
     with unnoticed():  # what is built here must not set up the log
         model = open_model(args.model)
     return overridden(options_of_test(model, args.i or [BUNDLED]), args.force_yml)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vsrkd_plugin.commands.inspect import named
 from vsrkd_plugin.deploy.batch import Summary, upscale_pictures
+from vsrkd_plugin.deploy.film_encoding import DEFAULT_CODEC
 from vsrkd_plugin.deploy.films import is_film, upscale_film
 from vsrkd_plugin.deploy.jobs import plan_jobs, some_names
 from vsrkd_plugin.deploy.memory import parse_size
@@ -37,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
         if args.skip_existing and target.is_file():
             _say(f'{target} is there already')
             return 0
-        film = upscale_film(model, source, target, **settings, codec=args.codec, crf=args.crf, fps=fps, say=_say)
+        codec = args.codec or DEFAULT_CODEC
+        film = upscale_film(model, source, target, **settings, codec=codec, crf=args.crf, fps=fps, say=_say)
         _say(f'{film.frames:,} frames written to {target}, {film.frames_per_second:.2f} a second')
         return 1 if film.cut_short else 0
     upscaler = Upscaler(model, **settings, say=_say)

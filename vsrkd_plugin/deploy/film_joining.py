@@ -10,17 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vsrkd_plugin.deploy.video_io import (
-    FilmFormat,
-    add_video,
-    cannot_write,
-    format_of,
-    import_av,
-    open_film,
-    part_of,
-    put_in_place,
-    video_stream,
-)
+from vsrkd_plugin.deploy.film_encoding import FilmFormat, add_video, format_of
+from vsrkd_plugin.deploy.film_reading import import_av, open_film, video_stream
+from vsrkd_plugin.deploy.film_writing import cannot_write, part_of, put_in_place
 
 _COPIED = ('audio', 'subtitle', 'data')
 _LATER = 1000  # seconds

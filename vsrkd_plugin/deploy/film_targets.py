@@ -10,18 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vsrkd_plugin.deploy.film_colour import to_planes
+from vsrkd_plugin.deploy.film_encoding import choose_encoder, choose_format, fits, format_of, tells_aspect
 from vsrkd_plugin.deploy.film_joining import join_film, later, tracks_to_copy
+from vsrkd_plugin.deploy.film_reading import FilmReader, import_av
+from vsrkd_plugin.deploy.film_writing import FilmWriter
 from vsrkd_plugin.deploy.frame_folders import FolderReader, write_frame
-from vsrkd_plugin.deploy.video_io import (
-    FilmReader,
-    FilmWriter,
-    choose_encoder,
-    choose_format,
-    fits,
-    format_of,
-    import_av,
-    tells_aspect,
-)
 from vsrkd_plugin.errors import UserError
 
 Reader = FilmReader | FolderReader

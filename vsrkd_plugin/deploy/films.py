@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.deploy.film_colour import to_rgb
+from vsrkd_plugin.deploy.film_encoding import DEFAULT_CODEC, format_of
 from vsrkd_plugin.deploy.film_progress import KeptParts, fingerprint
+from vsrkd_plugin.deploy.film_reading import FilmReader
 from vsrkd_plugin.deploy.film_targets import FilmTarget, FolderTarget, Reader, Target
 from vsrkd_plugin.deploy.frame_folders import FRAMES_PER_SECOND, FolderReader
 from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.deploy.overlapping import Ahead, Behind
 from vsrkd_plugin.deploy.streaming import TimedStream, open_stream, out_size
 from vsrkd_plugin.deploy.upscaling import Tile, choose_dtype
-from vsrkd_plugin.deploy.video_io import FilmReader, format_of
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.progress import Progress, progress
@@ -69,7 +70,7 @@ def upscale_film(
     memory_limit: int | None = None,
     device: torch.device | str = 'cpu',
     precision: str = 'auto',
-    codec: str = 'h264',
+    codec: str = DEFAULT_CODEC,
     crf: int | None = None,
     fps: Fraction | None = None,
     part: int = PART,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vsrkd_plugin.data.listing import EXTENSIONS
 from vsrkd_plugin.deploy.film_colour import RGB, Colour
-from vsrkd_plugin.deploy.video_io import FilmFrame, FilmInfo
+from vsrkd_plugin.deploy.film_reading import FilmFrame, FilmInfo
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.run.checkpoints import write_bytes_atomically
 

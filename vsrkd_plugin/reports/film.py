@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vsrkd_plugin.deploy.video_io import import_av, write_pictures
+from vsrkd_plugin.deploy.film_reading import import_av
+from vsrkd_plugin.deploy.film_writing import write_pictures
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.evaluation import Film
 from vsrkd_plugin.reports.picture import TITLES

@@ -9,8 +9,9 @@ import pytest
 
 from tests.deploy.film_making import av, frames_of, image_model, make_film, moving_picture, times_of
 from vsrkd_plugin.deploy.film_colour import BT601
+from vsrkd_plugin.deploy.film_encoding import CODECS, choose_encoder
+from vsrkd_plugin.deploy.film_writing import write_pictures
 from vsrkd_plugin.deploy.films import upscale_film
-from vsrkd_plugin.deploy.video_io import CODECS, choose_encoder, write_pictures
 from vsrkd_plugin.errors import UserError
 
 
