@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tiny_training import TOTAL, command_line, few_threads, run, tiny_options
+from tiny_training import TOTAL, command_line, few_threads, run, stock_test_options, tiny_options
 
 from vsrkd_plugin.cli import main
 
@@ -183,19 +183,11 @@ def test_a_run_from_start_to_report(options: dict, tmp_path: Path) -> None:
         assert text in done.stderr, text
     assert 'eta: -1 day' not in done.stderr
 
-    stock = {
-        'name': 'stock',
-        'model_type': 'SRModel',
-        'num_gpu': 0,
-        'manual_seed': 0,
-        'datasets': {'test_1': {**options['datasets']['val_x2'], 'name': 'pictures'}},
-        'network_g': {**options['network_g'], 'upscale': 2},
-        'path': {'pretrain_network_g': str(folder / 'models' / 'net_g_latest.pth')},
-        'val': {
-            'save_img': True,
-            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
-        },
-    }
+    psnr_on_y = {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}}
+    weights = folder / 'models' / 'net_g_latest.pth'
+    stock = stock_test_options(
+        options['datasets']['val_x2'], options['network_g'], weights, save_img=True, metrics=psnr_on_y
+    )
     tested = run(['test'], stock, tmp_path)
     assert tested.returncode == 0, tested.stderr[-3000:]
     psnr = float(re.search(r'psnr: ([\d.]+)', tested.stderr).group(1))

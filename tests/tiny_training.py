@@ -100,6 +100,20 @@ def tiny_video_options(folder: Path, **train: Any) -> dict[str, Any]:
     }
 
 
+def stock_test_options(dataset: dict[str, Any], network: dict[str, Any], weights: Path, **val: Any) -> dict[str, Any]:
+    """Options of a test by BasicSR's own SRModel, x2, on the data set `pictures`."""
+    return {
+        'name': 'stock',
+        'model_type': 'SRModel',
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': {'test_1': {**dataset, 'name': 'pictures'}},
+        'network_g': {**network, 'upscale': 2},
+        'path': {'pretrain_network_g': str(weights)},
+        'val': val,
+    }
+
+
 def build(options: dict[str, Any], root: Path) -> Any:
     """The model of `options` in this process, ready to train; nothing is written."""
     from basicsr.models import build_model

@@ -10,7 +10,7 @@ import yaml
 from basicsr.models.base_model import BaseModel
 from basicsr.models.sr_model import SRModel
 from on_a_terminal import as_shown, run_on_a_terminal
-from tiny_training import TOTAL, command_line, run, tiny_options
+from tiny_training import TOTAL, command_line, run, stock_test_options, tiny_options
 from torch import nn
 
 from vsrkd_plugin.basicsr_patches import loop, terminal
@@ -80,16 +80,11 @@ def test_a_training_in_a_pipe(options: dict[str, Any], tmp_path: Path) -> None:
 
 def test_a_test_on_a_terminal(options: dict[str, Any], tmp_path: Path) -> None:
     """Of stock's own model, whose bar was stock's; options turn it off."""
-    stock = {
-        'name': 'stock',
-        'model_type': 'SRModel',
-        'num_gpu': 0,
-        'manual_seed': 0,
-        'datasets': {'test_1': {**options['datasets']['val_x2'], 'name': 'pictures'}},
-        'network_g': {**options['network_t'], 'upscale': 2},
-        'path': {'pretrain_network_g': str(tmp_path / 'teacher.pth')},
-        'val': {'save_img': False, 'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2}}},
-    }
+    psnr = {'psnr': {'type': 'calculate_psnr', 'crop_border': 2}}
+    weights = tmp_path / 'teacher.pth'
+    stock = stock_test_options(
+        options['datasets']['val_x2'], options['network_t'], weights, save_img=False, metrics=psnr
+    )
     status, written = run_on_a_terminal(command_line(['test'], stock, tmp_path), tmp_path, columns=240)
     assert status == 0, written
     (bar,) = [line for line in as_shown(written) if '%|' in line]

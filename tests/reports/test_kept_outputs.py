@@ -1,7 +1,9 @@
 """A teacher is asked once for an image; whatever differs, it is asked again."""
 
+import importlib
 import logging
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,22 @@ def test_the_second_time_nothing_is_run(tmp_path: Path, rounded: bool) -> None:
     plain = ImageSRAdapter(Counted(), 3)(image, 2)
     assert torch.equal(expected, plain.clamp(0, 1).mul(255).round() / 255 if rounded else plain)
     assert not list((tmp_path / 'kept').glob('*.tmp'))
+
+
+@torch.no_grad()
+def test_a_network_whose_code_changed_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    outputs = []
+    for factor in ('0.5', '0.25'):
+        (tmp_path / 'my_changing_network.py').write_text(
+            'import torch\n\n\nclass Mine(torch.nn.Upsample):\n    def forward(self, x):\n'
+            f'        return super().forward(x) * {factor}\n'
+        )
+        monkeypatch.delitem(sys.modules, 'my_changing_network', raising=False)
+        importlib.invalidate_caches()
+        network = importlib.import_module('my_changing_network').Mine(scale_factor=2)
+        outputs.append(keeping(tmp_path / 'kept', network)(torch.ones(1, 3, 4, 4), 2).mean())
+    assert outputs[0] == pytest.approx(0.5, abs=0.01) and outputs[1] == pytest.approx(0.25, abs=0.01)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vsrkd_plugin import __version__
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
@@ -22,9 +23,9 @@ MOST_BYTES = 512 << 20  # of all that is kept in one folder
 class KeptOutputs(ImageSRAdapter):
     """An adapter that runs its network once for each input, and then reads from a folder what it gave.
 
-    A file's name tells the weights, the options of the network, the input, the scale, the kind of device and the
-    versions of this package and of torch: where anything differs, the network runs. What cannot be read or written is
-    computed.
+    A file's name tells the weights, the options and the source code of the network, the input, the scale, the kind of
+    device and the versions of this package and of torch: where anything differs, the network runs. What cannot be
+    read or written is computed.
 
     Args:
         adapter: the network's, in eval mode, on its device.
@@ -40,6 +41,8 @@ class KeptOutputs(ImageSRAdapter):
         self._identity = hashlib.sha256(repr((__version__, torch.__version__, rounded, options)).encode())
         for name, value in sorted(adapter.network.state_dict().items()):
             self._identity.update(name.encode() + _bytes(value))
+        for code in _source_code(adapter.network):
+            self._identity.update(code)
 
     def forward(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
         """As `ImageSRAdapter`'s, in [0, 1] and rounded to 8 bits if asked for."""
@@ -59,6 +62,13 @@ class KeptOutputs(ImageSRAdapter):
         key = self._identity.copy()
         key.update(repr((tuple(lr.shape), lr.dtype, lr.device.type, scale)).encode() + _bytes(lr))
         return key.hexdigest()[:40]
+
+
+def _source_code(network: nn.Module) -> list[bytes]:
+    """The files that the classes of a network stand in: a user's may change, and its weights stay."""
+    names = {type(module).__module__ for module in network.modules()}
+    files = {getattr(sys.modules.get(name), '__file__', None) for name in names if name.partition('.')[0] != 'torch'}
+    return [Path(file).read_bytes() for file in sorted(filter(None, files)) if Path(file).is_file()]
 
 
 def _bytes(value: Tensor) -> bytes:
