@@ -118,7 +118,7 @@ def quantise_onnx(model: Any, exportable: Exportable, outputs: bool = True) -> A
     )
 
     layers = layers_of(model)
-    _check(layers, exportable)
+    check_layers(layers, exportable)
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -155,7 +155,8 @@ def calibration(exportable: Exportable) -> Iterator[dict[str, np.ndarray]]:
         yield {name: value.numpy() for name, value in zip(exportable.inputs, inputs, strict=True)}
 
 
-def _check(layers: Layers, exportable: Exportable) -> None:
+def check_layers(layers: Layers, exportable: Exportable) -> None:
+    """Raise `UserError` where a network has nothing to quantise."""
     if not layers.inner:
         raise UserError(f'{exportable.header.network["type"]}: has no convolutions between its first and last: no int8')
 

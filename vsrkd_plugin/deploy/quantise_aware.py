@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from vsrkd_plugin.deploy.export.exportable import Exportable
-from vsrkd_plugin.deploy.quantise import PERCENTILE, Layers
+from vsrkd_plugin.deploy.quantise import PERCENTILE, Layers, check_layers
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
@@ -42,6 +42,7 @@ def tune(
     """
     if len(exportable.inputs) > 1:
         raise UserError('--tune: is for networks of pictures')
+    check_layers(layers, exportable)
     ((channels,),) = exportable.inputs.values()
     side = exportable.fitting(_SIDE)
     source = ProceduralSource(
@@ -49,8 +50,6 @@ def tune(
     )
     learning = exportable.copied().requires_grad_(True)
     convolutions = [(learning.get_submodule(layer.module), layer.is_activated) for layer in layers.modules]
-    if not convolutions:
-        raise UserError(f'{exportable.header.network["type"]}: has no convolutions between its first and last: no int8')
     points = [_Point(convolution, outputs and not is_activated) for convolution, is_activated in convolutions]
     with torch.no_grad():
         for _ in range(_OBSERVED):
