@@ -40,7 +40,7 @@ def main() -> None:
     for _ in range(args.repeats):
         with tempfile.TemporaryDirectory() as scratch:
             copy = Path(scratch, 'experiments', args.experiment.name)
-            shutil.copytree(args.experiment, copy, ignore=shutil.ignore_patterns('training_states', '.teacher_outputs'))
+            shutil.copytree(args.experiment, copy, ignore=shutil.ignore_patterns('training_states'))
             if args.before:
                 found.setdefault('before', []).append(seconds(copy, args.before.resolve()))
             for name in ('the first time', 'again'):

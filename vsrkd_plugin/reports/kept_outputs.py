@@ -120,6 +120,6 @@ def _sizes(folder: Path) -> Iterator[tuple[float, int, Path]]:
 
 
 def folder_of(experiment: Path) -> Path:
-    """Where the outputs of an experiment's teacher are kept: beside the others of `experiments/`, else in it."""
-    experiment = experiment.resolve()
-    return (experiment.parent if experiment.parent.name == 'experiments' else experiment) / FOLDER
+    """Where the outputs of an experiment's teacher are kept: beside `experiments/`, for all in it; else in it."""
+    above = experiment.resolve().parent
+    return (above.parent if above.name == 'experiments' else experiment.resolve()) / FOLDER
