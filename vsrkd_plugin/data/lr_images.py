@@ -38,7 +38,7 @@ def read_own_lr_images(
     Raises:
         UserError: a missing folder, no image, none that can be read, none that is as large as a patch of some scale.
     """
-    listed = [entry for root in ([roots] if isinstance(roots, str) else roots) for entry in _listed(root)]
+    listed = [entry for root in ([roots] if isinstance(roots, str) else roots) for entry in list_in_folders(root)]
     rng = np.random.default_rng(seed)
     if len(listed) > MOST_IMAGES:
         chosen = sorted(rng.choice(len(listed), MOST_IMAGES, replace=False).tolist())
@@ -74,7 +74,7 @@ def read_own_lr_images(
     return images
 
 
-def _listed(root: str) -> Iterator[tuple[str, Reader]]:
+def list_in_folders(root: str) -> Iterator[tuple[str, Reader]]:
     """Names and readers of the images of a folder, and of those in it; of an LMDB, or of `skimage`."""
     top, key = Path(root).expanduser(), 'dataroot_lq'
     if root == BUNDLED or top.suffix == '.lmdb':
