@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_told_before_anything_is_made(
     assert not (tmp_path / 'experiments').exists()
 
 
-@pytest.mark.parametrize('name', ['usrda_x4', 'usrda_source_free_x4'])
+@pytest.mark.parametrize('name', ['usrda_x4', 'usrda_source_free_x4', 'usrda_compress_x4'])
 def test_shipped_options_are_valid(name: str) -> None:
     register()
     file = Path(__file__).parents[2] / 'options' / f'{name}.yml'

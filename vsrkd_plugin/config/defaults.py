@@ -57,7 +57,7 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
             dataset.setdefault('scale', opt['scale'])
         if dataset['phase'] == 'train':
             _fill(dataset, LoaderOptions, 'num_worker_per_gpu')
-            if dataset['type'] == 'UnpairedLRDataset' and dataset.get('manual_seed') is None:
+            if dataset.get('type') == 'UnpairedLRDataset' and dataset.get('manual_seed') is None:
                 dataset['manual_seed'] = opt['manual_seed']
         for key in ('dataroot_gt', 'dataroot_lq'):
             if isinstance(dataset.get(key), str):
