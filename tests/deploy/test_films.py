@@ -11,6 +11,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -30,8 +31,9 @@ from tests.deploy.film_making import (
 )
 from vsrkd_plugin.archs.rlsp_arch import RLSP
 from vsrkd_plugin.deploy.film_colour import BT601, BT709, Colour, to_planes, to_rgb
-from vsrkd_plugin.deploy.film_progress import parts_folder
+from vsrkd_plugin.deploy.film_progress import fingerprint, parts_folder
 from vsrkd_plugin.deploy.films import FilmResult, is_film, upscale_film
+from vsrkd_plugin.deploy.frame_folders import FolderReader, list_frames
 from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.errors import UserError
 
@@ -502,7 +504,7 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         import resource, signal, sys
         from pathlib import Path
         from tests.deploy.film_making import image_model, times_of
-        from vsrkd_plugin.deploy.film_progress import parts_folder
+        from vsrkd_plugin.deploy.film_progress import fingerprint, parts_folder
         from vsrkd_plugin.deploy.films import upscale_film
         from vsrkd_plugin.errors import UserError
         folder = Path(sys.argv[1])
@@ -659,3 +661,37 @@ def test_what_is_kept_tells_what_it_is_of(tmp_path: Path, model: Model, monkeypa
     _interrupt(model, source, target, monkeypatch)
     record = json.loads((parts_folder(target) / 'record.json').read_text())
     assert {'source', 'model', 'factor', 'precision'} <= record.keys()
+
+
+def test_frames_of_one_name_are_refused(tmp_path: Path, model: Model) -> None:
+    """`1.png` and `1.jpg` would both become `1.png`."""
+    folder = tmp_path / 'frames'
+    folder.mkdir()
+    for name in ('1.png', '1.jpg', '2.png'):
+        cv2.imwrite(str(folder / name), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match=r'frames 1 and 1 would both become 1\.png'):
+        upscale_film(model, folder, tmp_path / 'out')
+    assert not list(tmp_path.glob('out/*'))
+
+
+def test_names_with_other_digits_are_sorted(tmp_path: Path) -> None:
+    for name in ('²1.png', '٣.png', '10.png', '2.png', '1²a3.png'):
+        cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((8, 8, 3), np.uint8))
+        (tmp_path / 'x.png').rename(tmp_path / name)
+    assert [file.name for file in list_frames(tmp_path)][:3] == ['1²a3.png', '2.png', '10.png']
+
+
+def test_what_stands_beside_the_frames_is_not_the_source(tmp_path: Path) -> None:
+    """A result inside the folder of frames does not make it another source."""
+    cv2.imwrite(str(tmp_path / '1.png'), np.zeros((8, 8, 3), np.uint8))
+    before = fingerprint(tmp_path)
+    (tmp_path / 'out.mp4.parts').mkdir()
+    (tmp_path / 'out.mp4').write_bytes(b'film')
+    assert fingerprint(tmp_path) == before
+    cv2.imwrite(str(tmp_path / '2.png'), np.zeros((8, 8, 3), np.uint8))
+    assert fingerprint(tmp_path) != before
+
+
+def test_transparency_of_frames_is_told(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / '1.png'), np.zeros((8, 8, 4), np.uint8))
+    assert FolderReader(tmp_path).told == ['its transparency is left out']

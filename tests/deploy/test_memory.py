@@ -20,7 +20,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize('text', ['', 'much', '-1G', '0', '2X', '2 G B'])
+@pytest.mark.parametrize('text', ['', 'much', '-1G', '0', '2X', '2 G B', '9' * 400])
 def test_what_is_no_size_is_told(text: str) -> None:
     with pytest.raises(UserError, match='--memory: expected a size such as 2G'):
         parse_size(text)

@@ -85,6 +85,7 @@ def test_exif_is_kept(tmp_path: Path, ending: str) -> None:
 def test_losses_are_told(tmp_path: Path) -> None:
     assert output(tmp_path / 'a.png', 4, np.uint16, icc=SRGB).losses == ()
     assert len(output(tmp_path / 'a.bmp', 4, np.uint16, icc=SRGB).losses) == 3
+    assert output(tmp_path / 'a.tif', exif=b'Exif').losses == ('EXIF left out of TIFF',)
     assert output(tmp_path / 'a.webp', 3, np.uint16).losses == ('16 bits, written with 8: WEBP has no more',)
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from vsrkd_plugin.deploy.export import onnx as target
 from vsrkd_plugin.deploy.export.exportable import Exportable, of_image_model, of_recurrent_model
 from vsrkd_plugin.deploy.quantise import Layers, layers_of, quantise_onnx
-from vsrkd_plugin.deploy.quantise_aware import tune
+from vsrkd_plugin.deploy.quantise_aware import _Rounded, tune
 from vsrkd_plugin.errors import UserError
 
 pytest.importorskip('onnx', reason='needs the extra onnx')
@@ -43,3 +43,13 @@ def test_a_state_is_not_for_it() -> None:
         tune(of_recurrent_model(model(RLSP)), nothing, 1, print)
     with pytest.raises(UserError, match='no convolutions between its first and last'):
         tune(of_image_model(model(COMPACT), 2), nothing, 1, print)
+
+
+@pytest.mark.parametrize('kind', [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+def test_each_output_channel_has_its_own_scale(kind: type[torch.nn.Conv2d]) -> None:
+    """Of a transposed convolution output channels come second."""
+    layer, axis = kind(3, 5, 3), int(kind is torch.nn.ConvTranspose2d)
+    factors = torch.logspace(-3, 0, 5).view([5 if place == axis else 1 for place in range(4)])
+    weight = (layer.weight * factors).detach()
+    error = (_Rounded(axis)(weight) - weight).abs().transpose(0, axis).flatten(1).amax(1)
+    assert (error <= weight.abs().transpose(0, axis).flatten(1).amax(1) / 127 * 0.51).all()

@@ -210,6 +210,21 @@ def test_a_picture_that_a_network_does_not_take_is_told() -> None:
         upscaler(model, tile=100)(picture(30, 20))
 
 
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError('CUDA out of memory. Tried …')])
+def test_running_out_of_memory_is_told(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error of that picture, so that a folder goes on."""
+    network = TakesNone()
+    network.pre_upsampling = True  # so that it is not tried before
+    ready = upscaler(model_of(network), tile=100)
+
+    def fail(lr: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    monkeypatch.setattr(ready, '_enlarge', fail)
+    with pytest.raises(UserError, match='out of memory at 20x30 pixels; expected a smaller --tile, or --memory'):
+        ready(picture(30, 20))
+
+
 def test_auto_takes_the_whole_picture_where_it_fits() -> None:
     scaling = upscaler(random_model(COMPACT, (4,)))
     assert len(scaling.plan(200, 200)) == 1

@@ -17,7 +17,7 @@ _SHARES = {
     9: (0.2627, 0.0593),  # BT.2020, not of constant luminance
 }
 RGB, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6
-_HD = (1280, 576)  # a film without a tag is BT.709 from more than this width, or more than this height
+_HD = (1280, 576)  # a film without a tag is BT.709 from this width on, or above this height
 _HALF_BAND = (-1 / 32, 0.0, 9 / 32, 0.5, 9 / 32, 0.0, -1 / 32)  # before every second sample is kept, on these
 _MIDDLE = (-1 / 16, 9 / 16, 9 / 16, -1 / 16)  # cubic, halfway between samples
 _QUARTER = (-0.0703125, 0.8671875, 0.2265625, -0.0234375)  # cubic, a quarter behind a sample

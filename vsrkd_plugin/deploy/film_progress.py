@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vsrkd_plugin.deploy.frame_folders import list_frames
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.run.checkpoints import save_atomically, write_text_atomically
 from vsrkd_plugin.run.torch_files import read_torch_file
@@ -128,10 +129,9 @@ def fingerprint(path: str | os.PathLike) -> str:
     path = resolve_weights(path)
     found = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(path.iterdir()):
-            if not file.name.startswith('.'):
-                status = file.stat()
-                found.update(f'{file.name} {status.st_size} {status.st_mtime_ns}\n'.encode())
+        for file in list_frames(path):  # what else is there, such as the result, may change
+            status = file.stat()
+            found.update(f'{file.name} {status.st_size} {status.st_mtime_ns}\n'.encode())
         return found.hexdigest()
     size = path.stat().st_size
     found.update(str(size).encode())

@@ -155,6 +155,11 @@ class FolderTarget:
         self.made_of = f'{self._depth} bits'
         self._names = reader.names if isinstance(reader, FolderReader) else None
         self._number = 0
+        seen: dict[str, str] = {}
+        for name in self._names or ():
+            if (other := seen.get(name.casefold())) is not None:
+                raise UserError(f'{path}: frames {other} and {name} would both become {name}.png; rename one of them')
+            seen[name.casefold()] = name
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

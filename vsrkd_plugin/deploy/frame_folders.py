@@ -33,12 +33,13 @@ def list_frames(folder: Path) -> list[Path]:
     files = [file for file in files if not file.name.startswith('.')]
     if not files:
         raise UserError(f'{folder}: holds no frames ({", ".join(EXTENSIONS)})')
-    return sorted(files, key=lambda file: [int(part) if part.isdigit() else part for part in _parts(file.name)])
+    return sorted(files, key=lambda file: _parts(file.name))
 
 
-def _parts(name: str) -> list[str]:
+def _parts(name: str) -> list[str | int]:
     """Text and numbers in turn, text first, so that names compare."""
-    return re.split(r'([0-9]+)', name.lower())
+    parts = re.split(r'([0-9]+)', name.lower())
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 class FolderReader:
@@ -58,6 +59,8 @@ class FolderReader:
         self.told, self.cut_short = list[str](), ''
         self.names = [file.stem for file in self.files]
         first = _read(self.files[0])
+        if _has_alpha(self.files[0]):
+            self.told.append('its transparency is left out')
         height, width = first.shape[:2]
         colour = Colour(matrix=RGB, full_range=True, depth=8 if first.dtype == np.uint8 else 16)
         self.info = FilmInfo(width, height, 1 / rate, rate, colour, frames=len(self.files))
@@ -87,6 +90,11 @@ class FolderReader:
             picture = _with_depth(picture, self.info.colour.depth)
             blue, green, red = (torch.from_numpy(np.ascontiguousarray(picture[..., index])) for index in range(3))
             yield FilmFrame([green, blue, red], time, 1)
+
+
+def _has_alpha(file: Path) -> bool:
+    picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    return picture is not None and picture.ndim == 3 and picture.shape[2] == 4
 
 
 def _read(file: Path) -> np.ndarray:

@@ -30,7 +30,7 @@ def parse_size(text: str, argument: str = '--memory') -> int:
     """
     found = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*', text, re.IGNORECASE)
     size = float(found[1]) * _UNITS[found[2].upper()] if found else 0
-    if size < 1:
+    if not 1 <= size < math.inf:
         raise UserError(f'{argument}: expected a size such as 2G or 800M, got {text!r}')
     return int(size)
 

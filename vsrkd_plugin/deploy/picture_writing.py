@@ -25,6 +25,7 @@ class Format:
         deep: it has 16 bits.
         alpha: it has transparency.
         profile: it has a colour profile.
+        exif: EXIF is written into it.
         streamed: it is written row by row, and the picture is never whole in memory.
         most: pixels of the longer side.
     """
@@ -33,16 +34,17 @@ class Format:
     deep: bool = False
     alpha: bool = True
     profile: bool = True
+    exif: bool = True
     streamed: bool = False
     most: int = MOST
 
 
-_JPEG, _TIFF = Format('JPEG', alpha=False, most=65500), Format('TIFF', deep=True)
+_JPEG, _TIFF = Format('JPEG', alpha=False, most=65500), Format('TIFF', deep=True, exif=False)
 FORMATS = {
     '.png': Format('PNG', deep=True, streamed=True),
     '.jpg': _JPEG,
     '.jpeg': _JPEG,
-    '.bmp': Format('BMP', alpha=False, profile=False, most=2**15 - 1),
+    '.bmp': Format('BMP', alpha=False, profile=False, exif=False, most=2**15 - 1),
     '.tif': _TIFF,
     '.tiff': _TIFF,
     '.webp': Format('WEBP', most=16383),
@@ -88,6 +90,7 @@ class Output:
             f'16 bits, written with 8: {name} has no more': self.given != self.dtype,
             f'transparency, laid on white: {name} has none': self.channels in (2, 4) and not self.format.alpha,
             f'colour profile left out: {name} has none': self.icc is not None and not self.format.profile,
+            f'EXIF left out of {name}': self.exif is not None and not self.format.exif,
         }
         return tuple(text for text, is_lost in lost.items() if is_lost)
 

@@ -99,7 +99,9 @@ class _Point:
                 high = max(float(torch.stack([one for _, one in ranges]).mean()), 0.0)
                 step = max((high - low) / 255, 1e-8)
                 self.fixed[place] = step, min(max(round(-low / step), 0), 255)
-        parametrize.register_parametrization(self.convolution, 'weight', _Rounded())
+        # Transposed convolutions keep their output channels second, as onnxruntime's quantiser knows.
+        axis = int(isinstance(self.convolution, nn.ConvTranspose2d))
+        parametrize.register_parametrization(self.convolution, 'weight', _Rounded(axis))
 
     def remove(self) -> None:
         for hook in self.hooks:
@@ -116,9 +118,13 @@ class _Point:
 
 
 class _Rounded(nn.Module):
-    """A weight in 8 bits, a scale for each output channel."""
+    """A weight in 8 bits, a scale for each output channel; these lie along `axis`."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
 
     def forward(self, weight: Tensor) -> Tensor:
-        step = weight.detach().abs().flatten(1).amax(1).clamp_min(1e-8) / 127
+        step = weight.detach().abs().transpose(0, self.axis).flatten(1).amax(1).clamp_min(1e-8) / 127
         zero = torch.zeros(len(step), dtype=torch.int32, device=weight.device)
-        return torch.fake_quantize_per_channel_affine(weight, step, zero, 0, -127, 127)
+        return torch.fake_quantize_per_channel_affine(weight, step, zero, self.axis, -127, 127)

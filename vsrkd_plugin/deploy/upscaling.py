@@ -275,12 +275,11 @@ class Upscaler:
         try:
             with autocast(self.device, self.dtype):
                 output = self._enlarge(lr)
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
-        except UNFIT as error:
-            if _is_out_of_memory(error):
-                raise
+        except (MemoryError, *UNFIT) as error:
             size = f'{lr.shape[-1]}x{lr.shape[-2]}'
+            if _is_out_of_memory(error):
+                text = f'out of memory at {size} pixels; expected a smaller --tile, or --memory'
+                raise UserError(text) from error
             raise UserError(f'{self.model.name} does not take {size} pixels ({first_line(error)})') from error
         if self.native == self.scale:
             top, bottom, left, right = (
@@ -331,6 +330,8 @@ def _scaled(length: int, scale: float) -> int:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
     text = str(error).lower()
     return 'out of memory' in text or "can't allocate memory" in text or 'not enough memory' in text
 

@@ -96,9 +96,11 @@ def _write(file: Path, values: np.ndarray) -> None:
             temporary = stream.name
             np.save(stream, values)
         os.replace(temporary, file)
-    except OSError:
+    except BaseException as error:  # an interruption too must not leave half of it
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
 
 
 def drop_oldest(folder: Path, most: int = MOST_BYTES) -> None:

@@ -56,7 +56,9 @@ def test_a_file_that_is_not_the_network_is_not_left(pretend: Any, faults: dict[s
     pretend(**faults)
     path = tmp_path / 'a.fake'
     path.write_bytes(b'old')
-    with pytest.raises(UserError, match='not exported: the file differs from the network'):
+    with pytest.raises(
+        UserError, match=r'not exported: the file (differs from the network|gives values at 48x40 that are not finite)'
+    ):
         export(model(COMPACT), Request('onnx', path))
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
 
@@ -203,3 +205,21 @@ def test_rgb_of_a_network_of_y_is_named(pretend: Any, tmp_path: Path) -> None:
     pretend()
     export(model(VDSR, (2, 3)), Request('onnx', tmp_path / 'a.fake', scale=3, rgb=True))
     assert (tmp_path / 'a.fake').exists()
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused_wherever_they_come(value: float) -> None:
+    """Also behind good ones: a maximum would lose NaN there."""
+    exportable = of_image_model(model(COMPACT), 2)
+    calls = 0
+
+    def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
+        nonlocal calls
+        calls += 1
+        given = exportable.module(torch.from_numpy(inputs[0])).detach().numpy()
+        if calls == 2:
+            given[..., -1, -1] = value
+        return [given]
+
+    with pytest.raises(UserError, match=r'gives values at .* that are not finite'):
+        verify(exportable, run, 'fp32')

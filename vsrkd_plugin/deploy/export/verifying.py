@@ -108,6 +108,8 @@ def _accepted(deviations: Sequence[Deviation], precision: str) -> Deviation:
 def _compare(expected: np.ndarray, found: np.ndarray, told: str) -> Deviation:
     if expected.shape != found.shape:
         raise UserError(f'not exported: the file gives {found.shape} {told}, expected {expected.shape}')
+    if not np.isfinite(found).all():  # NaN would be lost in a maximum
+        raise UserError(f'not exported: the file gives values {told} that are not finite')
     size = max(1.0, float(np.abs(expected).max()))
     difference = np.abs(expected.astype(np.float64) - found) / size
     square = float(np.square(difference).mean())
