@@ -206,7 +206,7 @@ def test_shipped_options_are_valid(name: str) -> None:
     assert yaml.safe_load(file.read_text())['name'] == name
 
 
-def test_usrda_two_iterations(options: dict[str, Any], tmp_path: Path) -> None:
+def test_usrda_two_iterations(options: dict[str, Any], tmp_path: Path, make_images: Callable[..., Path]) -> None:
     """`usrda_x4.yml` cut short: its losses, networks and rates, small, on what is there."""
     from vsrkd_plugin.config.loading import load_options
 
@@ -215,14 +215,22 @@ def test_usrda_two_iterations(options: dict[str, Any], tmp_path: Path) -> None:
     shipped['network_lr'].update(num_in_ch=8, num_feat=8, num_block=1)
     for key, channels in (('network_df', 8), ('network_dt', 3), ('network_dsr', 3)):
         shipped[key].update(num_in_ch=channels, num_feat=4)
+    for key, sizes in (('dataroot_gt', ((500, 480),)), ('dataroot_lq', ((120, 130),))):  # NIQE wants some pixels
+        options['datasets']['train'][key] = str(make_images(tmp_path / f'large_{key}', sizes))
+    options['datasets']['val']['dataroot_gt'] = options['datasets']['train']['dataroot_gt']
     roots = {key: options['datasets']['train'][key] for key in ('dataroot_gt', 'dataroot_lq')}
     shipped['datasets']['train'].update(**roots, gt_size=32, batch_size_per_gpu=2, num_worker_per_gpu=0)
-    shipped['datasets']['val'] = {**options['datasets']['val'], 'scale': 4}
+    camera = {**shipped['datasets'].pop('val'), 'dataroot_lq': roots['dataroot_lq']}
+    shipped['datasets'].update(val_1={**options['datasets']['val'], 'scale': 4}, val_2=camera)
     shipped['train'].update(total_iter=2)
-    shipped['val'] = {**options['val'], 'val_freq': 2}
+    shipped['val'].update(val_freq=2, save_img=False)
+    shipped['val']['metrics']['psnr'] = options['val']['metrics']['psnr']
     shipped.update(name='adapted', num_gpu=0)
     shipped['logger'].update(print_freq=1, use_tb_logger=False)
     result = run(['train'], shipped, tmp_path, '--root', str(tmp_path))
     assert result.returncode == 0, result.stderr
     lines = (tmp_path / 'experiments/adapted/metrics.jsonl').read_text().splitlines()
-    assert json.loads(lines[-1])['iteration'] == 2
+    found = {entry['dataset']: entry for entry in map(json.loads, lines)}
+    assert found['pictures']['iteration'] == 2 and found['pictures']['metrics'].keys() == {'psnr', 'niqe'}
+    assert found['camera']['metrics'].keys() == {'niqe'}  # PSNR compares, and there is nothing to compare with
+    assert found['camera']['metrics']['niqe'] > 0

@@ -170,7 +170,7 @@ def _rules_of_val(options: schema.RunOptions, model: Model, is_train: bool) -> R
         and _is_stock(dataset) and not (dataset.model_extra or {}).get('dataroot_gt')
     ]  # fmt: skip
     for name, metric in ((val and val.metrics) or {}).items():
-        # Ours leave the metrics out for such a set.
+        # Ours leave metrics that compare out for such a set.
         compares = 'img2' in inspect.signature(registered('metric', metric['type'])).parameters and not model.ours
         found = f'{metric["type"]} compares with GT, but datasets, {"".join(blind[:1])} has no dataroot_gt'
         yield compares and blind, f'val, metrics, {name}: {found}'
