@@ -51,7 +51,10 @@ def quantised_noise(blocks: Sequence[np.ndarray], steps: Sequence[np.ndarray]) -
         table.append(np.broadcast_to([step[at] for at in used], (len(flat), len(used))))
         index.append(np.abs(np.rint(np.stack([flat[:, u, v] for u, v in used], 1) / table[-1])))
     energy = np.concatenate(judged)
-    chosen = np.argsort(energy, kind='stable')[: max(16, int(np.isfinite(energy).sum() * _FLATTEST))]
+    number = int(np.isfinite(energy).sum())
+    chosen = np.argsort(energy, kind='stable')[: min(number, max(16, int(number * _FLATTEST)))]
+    if not number:
+        return 0.0, float(_SIGMAS[-1])
     seen = _quiet_half(np.concatenate(index)[chosen].sum(1))
     step = np.concatenate(table)[chosen]
     step = step[np.linspace(0, len(step) - 1, _DRAWN).astype(int)]
