@@ -32,20 +32,20 @@ def main() -> None:
     print(f'{len(pictures)} pictures; blur in LR pixels: along, across')
     print('scale, JPEG: blur, noise -> blur, noise, JPEG; errors; seconds')
     kept = {'noise': 0, 'blur': 0, 'JPEG': 0}
-    cells = [(scale, quality, (0, 0), 0) for scale, quality in product(SCALES, QUALITIES)]
+    clean = (0.0, 0.0)
+    cells = [(scale, quality, clean, 0) for scale, quality in product(SCALES, QUALITIES)]
     cells += [
-        (scale, quality, blur, noise)
-        for scale, quality, blur, noise in product(SCALES, QUALITIES, BLURS, NOISES)
+        (scale, quality, blur, noise) for scale, quality, blur, noise in product(SCALES, QUALITIES, BLURS, NOISES)
     ]
     for scale, quality, blur, noise in cells:
         lr = degraded(pictures, scale, blur, noise, quality)
         start = time.perf_counter()
         found = estimate_degradation(lr)
         seconds = time.perf_counter() - start
-        true = tuple(sigma / scale for sigma in blur)
+        true = (blur[0] / scale, blur[1] / scale)
         errors = [ours - theirs for ours, theirs in zip(found.blur_sigma, true, strict=True)]
         passed = judged(found, true, noise, quality, scale)
-        if blur != (0, 0):
+        if blur != clean:
             for name in kept:
                 kept[name] += passed[name]
         print(
@@ -73,7 +73,7 @@ def degraded(
         lr = (lr + rng.standard_normal(lr.shape) * noise).clip(0, 255).round().astype(np.uint8).transpose(1, 2, 0)
         if quality is not None:
             jpeg = cv2.imencode('.jpg', lr[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-            lr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
+            lr = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))[..., ::-1]
         made.append(torch.from_numpy(np.ascontiguousarray(lr.transpose(2, 0, 1))))
     return made
 
@@ -81,7 +81,7 @@ def degraded(
 def judged(
     found: DegradationEstimate, blur: tuple[float, float], noise: float, quality: int | None, scale: int
 ) -> dict[str, bool]:
-    """Whether each part is within its bar: 20 % or 1 level of noise; 0.12 pixels of blur, at x2; 8 of JPEG's quality."""
+    """Whether each part is within its bar: 20 % or 1 level of noise; at x2 0.12 pixels of blur; 8 of quality."""
     far = max(abs(ours - theirs) for ours, theirs in zip(found.blur_sigma, blur, strict=True))
     told = found.jpeg_quality
     return {

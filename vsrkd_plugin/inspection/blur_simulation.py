@@ -70,9 +70,7 @@ def simulate_blur(power: np.ndarray, noise: float, is_grey: bool, quality: float
     passed = _passed(spectra, nearest)
     # Around the nearest one: what is different in one direction.
     quadratic = -4 * math.pi**2 * passed[:, None] * np.stack([down**2, right**2, 2 * down * right], 1)
-    terms = np.concatenate(
-        [np.eye(DIRECTIONS)[grid.direction], _slope_term(spectra, nearest)[:, None], quadratic], 1
-    )
+    terms = np.concatenate([np.eye(DIRECTIONS)[grid.direction], _slope_term(spectra, nearest)[:, None], quadratic], 1)
     change = _regress(terms, wanted - spectra[nearest], grid.weight, slope_change)[0][-3:]
     change[:2] -= change[:2].mean()  # how strong it is in all is known better from the costs
     yy, xx, xy = (float(part) for part in np.clip(change, -_STEP, _STEP) + np.array([place, place, 0]))

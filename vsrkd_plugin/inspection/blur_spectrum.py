@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import least_squares
 
 WINDOW = 32
 _LOW, _HIGH = 0.08, 0.5  # cycles per pixel that are looked at; below, images differ too much
@@ -56,6 +55,8 @@ def fit_blur(power: np.ndarray, noise: float) -> Blur:
         power: of `power_spectrum`.
         noise: sigma of white noise in it.
     """
+    from scipy.optimize import least_squares  # scikit-image's and BasicSR's; slow to import
+
     grid = frequencies()
     logarithm = np.log(np.maximum(power[grid.used], 1e-6))
 

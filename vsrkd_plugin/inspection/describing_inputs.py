@@ -49,7 +49,9 @@ def _blur(found: DegradationEstimate) -> str:
     if found.jpeg_quality:
         why = 'roughly, by the spectrum, where JPEG and blur look alike'
     if found.is_anisotropic:
-        turned = f'{along:.2f} LR pixels along {found.blur_angle:.0f} degrees (0 is right, 90 down), {across:.2f} across'
+        turned = (
+            f'{along:.2f} LR pixels along {found.blur_angle:.0f} degrees (0 is right, 90 down), {across:.2f} across'
+        )
         return f'a Gaussian, clearly stronger in one direction: sigma {turned} ({low:.2f} to {high:.2f}: {why})'
     return f'a Gaussian of sigma {along:.2f} LR pixels, in no direction clearly more ({low:.2f} to {high:.2f}: {why})'
 
@@ -60,7 +62,7 @@ def _jpeg(found: DegradationEstimate) -> str:
         return f'none: no grid of 8x8 blocks{some} (of a quality above 95, or enlarged or reduced since, none shows)'
     low, high = found.jpeg_quality - found.jpeg_error, min(found.jpeg_quality + found.jpeg_error, 99)
     all_of = 'all pictures' if found.jpeg_share == 1 else f'{found.jpeg_share:.0%} of the pictures'
-    return f"quality {found.jpeg_quality:.0f} ({low:.0f} to {high:.0f}: the comb of its table in {all_of})"
+    return f'quality {found.jpeg_quality:.0f} ({low:.0f} to {high:.0f}: the comb of its table in {all_of})'
 
 
 def _one_line(options: dict) -> str:

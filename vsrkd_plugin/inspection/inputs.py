@@ -16,8 +16,10 @@ from vsrkd_plugin.inspection.jpeg_grid import LUMA, Comb, block_dct, find_comb, 
 
 _MOST, _SIDE = 120, 512  # pictures that are looked at, and of each so many pixels a side
 _LEAST_NOISE = 1.3  # levels: what less is the pictures' own
-_LEAST_BLUR = 0.3  # sigma: what less is the pictures' own
-_VARIANCE_ERROR, _VARIANCE_ERROR_JPEG = 0.06, 0.15  # pixels squared, of the blur
+_LEAST_BLUR, _LEAST_BLUR_JPEG = 0.25, 0.3  # sigma: what less is the pictures' own
+_NEAR_CLIPPING = 12  # levels from black and white, where noise is cut off
+_FEW_BLOCKS = 200
+_BLUR_ERROR, _BLUR_ERROR_JPEG = (0.06, 0.1), (0.15, 0.2)  # of the variance: pixels squared, and share
 _NOISE_ERROR, _NOISE_ERROR_JPEG = (0.5, 0.08), (0.7, 0.2)  # levels, and share
 _HIDDEN = 1.5  # times the noise that JPEG hides surely: what less is not told from content
 _QUALITY_ERROR = 2
@@ -81,8 +83,8 @@ class DegradationEstimate:
     def as_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and mappings."""
         found = {key: round(value, 3) if isinstance(value, float) else value for key, value in asdict(self).items()}
-        for key in ('blur_sigma', 'blur_range'):
-            found[key] = [round(value, 3) for value in found[key]]
+        pairs = {'blur_sigma': self.blur_sigma, 'blur_range': self.blur_range}
+        found |= {key: [round(value, 3) for value in pair] for key, pair in pairs.items()}
         return {**found, 'is_anisotropic': self.is_anisotropic, 'degrade': self.degrade}
 
 
@@ -127,10 +129,10 @@ def estimate_degradation(
     share = len(found) / len(combs)
     say('measuring noise and blur')
     if share >= 0.5:
-        return _of_jpeg(lumas, combs, is_grey, share)
+        return _of_jpeg(pictures, lumas, combs, is_grey, share)
     noise, noise_is_grey, in_luma = _plain(pictures, lumas, is_grey)
     is_noisy = noise >= _LEAST_NOISE
-    blur = _sigmas(fit_blur(power_spectrum(lumas), in_luma), _VARIANCE_ERROR)
+    blur = _sigmas(fit_blur(power_spectrum(lumas), in_luma), _BLUR_ERROR, _LEAST_BLUR)
     return DegradationEstimate(
         pictures=len(pictures),
         is_grey=is_grey,
@@ -148,23 +150,30 @@ def estimate_degradation(
 
 
 def _of_jpeg(
-    lumas: Sequence[np.ndarray], combs: Sequence[Comb | None], is_grey: bool, share: float
+    pictures: Sequence[np.ndarray],
+    lumas: Sequence[np.ndarray],
+    combs: Sequence[Comb | None],
+    is_grey: bool,
+    share: float,
 ) -> DegradationEstimate:
     """The estimate of pictures most of which were JPEGs; of these alone."""
-    both = [(luma, comb) for luma, comb in zip(lumas, combs, strict=True) if comb is not None]
-    qualities = np.array([comb.quality for _, comb in both])
+    kept = [at for at, comb in enumerate(combs) if comb is not None]
+    found = [comb for comb in combs if comb is not None]
+    qualities = np.array([comb.quality for comb in found])
     quality = float(np.median(qualities))
     spread = float(np.diff(np.percentile(qualities, [10, 90]))[0]) / 2
-    noise, hidden = quantised_noise(
-        [block_dct(luma, comb.top, comb.left) for luma, comb in both], [comb.steps for _, comb in both]
-    )
+    blocks = [
+        block_dct(luma, comb.top, comb.left)
+        for luma, comb in zip(_inside([pictures[at] for at in kept], [lumas[at] for at in kept]), found, strict=True)
+    ]
+    noise, hidden = quantised_noise(blocks, [comb.steps for comb in found])
     is_hidden = noise < _HIDDEN * hidden
     most = max(noise, hidden)
     gain = 1.0 if is_grey else _LUMA_GAIN
     sigma = (most / 2 if is_hidden else noise) / gain
     error = sigma if is_hidden else _NOISE_ERROR_JPEG[0] + _NOISE_ERROR_JPEG[1] * sigma
-    power = power_spectrum([luma for luma, _ in both])
-    blur = _sigmas(simulate_blur(power, sigma, is_grey, quality), _VARIANCE_ERROR_JPEG)
+    power = power_spectrum([lumas[at] for at in kept])
+    blur = _sigmas(simulate_blur(power, sigma, is_grey, quality), _BLUR_ERROR_JPEG, _LEAST_BLUR_JPEG)
     return DegradationEstimate(
         pictures=len(lumas),
         is_grey=is_grey,
@@ -186,9 +195,19 @@ def _middle(picture: np.ndarray) -> np.ndarray:
     return picture[:, top : top + _SIDE, left : left + _SIDE]
 
 
-def _plain(
-    pictures: Sequence[np.ndarray], lumas: Sequence[np.ndarray], is_grey: bool
-) -> tuple[float, bool, float]:
+def _inside(pictures: Sequence[np.ndarray], lumas: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Lumas, NaN where a colour is so near black or white that its noise may have been cut off.
+
+    The flattest parts are often the darkest ones. As they are, where too little would be left.
+    """
+    low, high = _NEAR_CLIPPING, 255 - _NEAR_CLIPPING
+    inside = [((rgb >= low) & (rgb <= high)).all(0) for rgb in pictures]
+    found = [np.where(where, luma, np.nan) for where, luma in zip(inside, lumas, strict=True)]
+    left = sum(len(unclipped(block_dct(luma))) for luma in found)
+    return found if left >= _FEW_BLOCKS else list(lumas)
+
+
+def _plain(pictures: Sequence[np.ndarray], lumas: Sequence[np.ndarray], is_grey: bool) -> tuple[float, bool, float]:
     """Sigma of noise in each colour, whether it is the same in all, and sigma in luma."""
     luma_blocks = [block_dct(luma) for luma in lumas]
     luma = np.concatenate([unclipped(blocks) for blocks in luma_blocks])
@@ -208,15 +227,19 @@ def _plain(
     return sigma, in_luma > _GREY_GAIN * sigma, in_luma
 
 
-def _sigmas(blur: Blur, error: float) -> tuple[tuple[float, float], tuple[float, float], float]:
+def _sigmas(
+    blur: Blur, error: tuple[float, float], least_sigma: float
+) -> tuple[tuple[float, float], tuple[float, float], float]:
     """Sigmas along and across, their range, and the angle in degrees; zeros where there is no blur."""
     variances, axes = np.linalg.eigh(np.array([[blur.xx, blur.xy], [blur.xy, blur.yy]]))
     across, along = (float(part) for part in variances)
     angle = math.degrees(math.atan2(axes[1, 1], axes[0, 1])) % 180
-    if along - across < max(2 * error, 0.3 * along):
+    least, share = error
+    if along - across < 2 * least + share * along:
         along = across = (along + across) / 2
         angle = 0.0
-    if along < _LEAST_BLUR**2:
+    if along < least_sigma**2:
         return (0.0, 0.0), (0.0, 0.0), 0.0
-    low, high = (math.sqrt(max(part, 0)) for part in (across - error, along + error))
+    ends = across - least - share * max(across, 0), along + least + share * along
+    low, high = (math.sqrt(max(part, 0)) for part in ends)
     return (math.sqrt(along), math.sqrt(max(across, 0))), (low, high), angle
