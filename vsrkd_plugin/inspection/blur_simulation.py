@@ -30,7 +30,8 @@ _SIDE = 96  # of the photographs' parts
 _VARIANCES = np.array([0, 0.08, 0.16, 0.3, 0.5, 0.8, 1.2, 1.8, 2.6, 4, 6])  # that are tried
 _ROUNDS = 2  # the contrast of the photographs is fitted in between
 _CONTRAST = (0.5, 1.8)
-_STRICTNESS = 50  # of what is known of slopes, against the spectrum
+_STRICTNESS = 10  # of what is known of slopes and of noise, against the spectrum
+_NOISE_SPREAD = 0.1  # of the logarithm of the noise
 _LOW = 0.15  # cycles per pixel, up to which contrast is compared
 _STEP = 0.4  # variance: farther than this directions are not trusted
 
@@ -61,8 +62,7 @@ def simulate_blur(power: np.ndarray, noise: float, is_grey: bool, quality: float
         )
         costs = []
         for at in range(len(_VARIANCES)):
-            terms = np.concatenate([np.eye(DIRECTIONS)[grid.direction], _slope_term(spectra, at)[:, None]], 1)
-            costs.append(_regress(terms, wanted - spectra[at], grid.weight, slope_change)[1])
+            costs.append(_regress(_terms(spectra, at), wanted - spectra[at], slope_change)[1])
         nearest = int(np.argmin(costs))
         place = _lowest(_VARIANCES, np.array(costs), nearest)
         contrast *= math.exp(float(np.median((wanted - spectra[nearest])[radius < _LOW])) / 2)
@@ -70,16 +70,18 @@ def simulate_blur(power: np.ndarray, noise: float, is_grey: bool, quality: float
     passed = _passed(spectra, nearest)
     # Around the nearest one: what is different in one direction.
     quadratic = -4 * math.pi**2 * passed[:, None] * np.stack([down**2, right**2, 2 * down * right], 1)
-    terms = np.concatenate([np.eye(DIRECTIONS)[grid.direction], _slope_term(spectra, nearest)[:, None], quadratic], 1)
-    change = _regress(terms, wanted - spectra[nearest], grid.weight, slope_change)[0][-3:]
+    terms = np.concatenate([_terms(spectra, nearest), quadratic], 1)
+    change = _regress(terms, wanted - spectra[nearest], slope_change)[0][-3:]
     change[:2] -= change[:2].mean()  # how strong it is in all is known better from the costs
     yy, xx, xy = (float(part) for part in np.clip(change, -_STEP, _STEP) + np.array([place, place, 0]))
     return Blur(SLOPE, yy + own.yy, xx + own.xx, xy)
 
 
-def _slope_term(spectra: np.ndarray, at: int) -> np.ndarray:
-    grid = frequencies()
-    return -np.log(np.hypot(grid.down[0], grid.right[0])) * _passed(spectra, at)
+def _terms(spectra: np.ndarray, at: int) -> np.ndarray:
+    """By what pictures may differ without blur: contrast in each direction, slope of the spectrum, and noise."""
+    grid, passed = frequencies(), _passed(spectra, at)
+    slope = -np.log(np.hypot(grid.down[0], grid.right[0])) * passed
+    return np.concatenate([np.eye(DIRECTIONS)[grid.direction], slope[:, None], 2 * (1 - passed)[:, None]], 1)
 
 
 def _passed(spectra: np.ndarray, at: int) -> np.ndarray:
@@ -91,13 +93,14 @@ def _passed(spectra: np.ndarray, at: int) -> np.ndarray:
     return np.clip(fall / (-4 * math.pi**2 * square), 0.02, 1)
 
 
-def _regress(terms: np.ndarray, wanted: np.ndarray, weight: np.ndarray, slope: float) -> tuple[np.ndarray, float]:
-    """Least squares, with what is known of the difference of the slopes; the solution and its cost."""
-    prior = np.zeros((1, terms.shape[1]))
-    prior[0, DIRECTIONS] = _STRICTNESS / 5 / SLOPE_SPREAD
-    scale = weight / np.sqrt((weight**2).mean()) * 5
-    rows = np.concatenate([terms * scale[:, None], prior])
-    target = np.concatenate([wanted * scale, prior[0, DIRECTIONS, None] * slope])
+def _regress(terms: np.ndarray, wanted: np.ndarray, slope: float) -> tuple[np.ndarray, float]:
+    """Least squares, with what is known of the difference of the slopes and of the noise; the solution and its cost."""
+    prior, known = np.zeros((2, terms.shape[1])), np.zeros(2)
+    prior[0, DIRECTIONS], prior[1, DIRECTIONS + 1] = _STRICTNESS / SLOPE_SPREAD, _STRICTNESS / _NOISE_SPREAD
+    known[0] = prior[0, DIRECTIONS] * slope
+    weight = frequencies().weight
+    weight = weight / np.sqrt((weight**2).mean()) * 5
+    rows, target = np.concatenate([terms * weight[:, None], prior]), np.concatenate([wanted * weight, known])
     found = np.linalg.lstsq(rows, target, rcond=None)[0]
     return found, float(((rows @ found - target) ** 2).sum())
 
