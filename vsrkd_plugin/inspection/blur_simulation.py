@@ -60,11 +60,11 @@ def simulate_blur(power: np.ndarray, noise: float, is_grey: bool, quality: float
                 for variance in _VARIANCES
             ]
         )
-        costs = []
-        for at in range(len(_VARIANCES)):
-            costs.append(_regress(_terms(spectra, at), wanted - spectra[at], slope_change)[1])
-        nearest = int(np.argmin(costs))
-        place = _lowest(_VARIANCES, np.array(costs), nearest)
+        costs = np.array(
+            [_regress(_terms(spectra, at), wanted - made, slope_change)[1] for at, made in enumerate(spectra)]
+        )
+        nearest = int(costs.argmin())
+        place = _lowest(_VARIANCES, costs, nearest)
         contrast *= math.exp(float(np.median((wanted - spectra[nearest])[radius < _LOW])) / 2)
         contrast = min(max(contrast, _CONTRAST[0]), _CONTRAST[1])
     passed = _passed(spectra, nearest)

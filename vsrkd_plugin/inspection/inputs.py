@@ -16,9 +16,9 @@ from vsrkd_plugin.inspection.jpeg_grid import LUMA, Comb, block_dct, find_comb, 
 
 _MOST, _SIDE = 120, 512  # pictures that are looked at, and of each so many pixels a side
 _LEAST_NOISE = 1.3  # levels: what less is the pictures' own
-_LEAST_BLUR, _LEAST_BLUR_JPEG = 0.25, 0.3  # sigma: what less is the pictures' own
+_LEAST_BLUR = 0.3  # sigma: what less is the pictures' own
 _NEAR_CLIPPING = 12  # levels from black and white, where noise is cut off
-_FEW_BLOCKS = 200
+_FEW_BLOCKS = 200  # that are left without those: then all are taken
 _BLUR_ERROR, _BLUR_ERROR_JPEG = (0.06, 0.1), (0.15, 0.2)  # of the variance: pixels squared, and share
 _NOISE_ERROR, _NOISE_ERROR_JPEG = (0.5, 0.08), (0.7, 0.2)  # levels, and share
 _HIDDEN = 1.5  # times the noise that JPEG hides surely: what less is not told from content
@@ -132,7 +132,7 @@ def estimate_degradation(
         return _of_jpeg(pictures, lumas, combs, is_grey, share)
     noise, noise_is_grey, in_luma = _plain(pictures, lumas, is_grey)
     is_noisy = noise >= _LEAST_NOISE
-    blur = _sigmas(fit_blur(power_spectrum(lumas), in_luma), _BLUR_ERROR, _LEAST_BLUR)
+    blur = _sigmas(fit_blur(power_spectrum(lumas), in_luma), _BLUR_ERROR)
     return DegradationEstimate(
         pictures=len(pictures),
         is_grey=is_grey,
@@ -173,7 +173,7 @@ def _of_jpeg(
     sigma = (most / 2 if is_hidden else noise) / gain
     error = sigma if is_hidden else _NOISE_ERROR_JPEG[0] + _NOISE_ERROR_JPEG[1] * sigma
     power = power_spectrum([lumas[at] for at in kept])
-    blur = _sigmas(simulate_blur(power, sigma, is_grey, quality), _BLUR_ERROR_JPEG, _LEAST_BLUR_JPEG)
+    blur = _sigmas(simulate_blur(power, sigma, is_grey, quality), _BLUR_ERROR_JPEG)
     return DegradationEstimate(
         pictures=len(lumas),
         is_grey=is_grey,
@@ -227,9 +227,7 @@ def _plain(pictures: Sequence[np.ndarray], lumas: Sequence[np.ndarray], is_grey:
     return sigma, in_luma > _GREY_GAIN * sigma, in_luma
 
 
-def _sigmas(
-    blur: Blur, error: tuple[float, float], least_sigma: float
-) -> tuple[tuple[float, float], tuple[float, float], float]:
+def _sigmas(blur: Blur, error: tuple[float, float]) -> tuple[tuple[float, float], tuple[float, float], float]:
     """Sigmas along and across, their range, and the angle in degrees; zeros where there is no blur."""
     variances, axes = np.linalg.eigh(np.array([[blur.xx, blur.xy], [blur.xy, blur.yy]]))
     across, along = (float(part) for part in variances)
@@ -238,7 +236,7 @@ def _sigmas(
     if along - across < 2 * least + share * along:
         along = across = (along + across) / 2
         angle = 0.0
-    if along < least_sigma**2:
+    if along < _LEAST_BLUR**2:
         return (0.0, 0.0), (0.0, 0.0), 0.0
     ends = across - least - share * max(across, 0), along + least + share * along
     low, high = (math.sqrt(max(part, 0)) for part in ends)
