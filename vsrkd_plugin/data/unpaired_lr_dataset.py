@@ -74,7 +74,7 @@ class UnpairedLRDataset(Dataset):
         self.sources = (
             [] if self.num_made else [entry for root in sources for entry in list_images(root, 'dataroot_gt')]
         )
-        self.targets = [entry for root in targets for entry in list_in_folders(root)]
+        self.targets = [entry for root in targets for entry in list_in_folders(root, 'dataroot_lq')]
         self._kept = KeptTensors(_KEPT_BYTES)
         self._check_targets()
 
