@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{_program()}: {error}', file=sys.stderr)
         return 128 + error.signal_number
     except KeyboardInterrupt:  # where nothing is to be saved
-        print('basicsr: interrupted', file=sys.stderr)
+        print(f'{_program()}: interrupted', file=sys.stderr)
         return 128 + signal.SIGINT
 
 

@@ -163,7 +163,8 @@ def inspect_teacher(
     say(f'reading {path}')
     weights = read_weights(path)
     candidates = [named_candidate(path, weights, dict(network))] if network else recognise(path, weights)
-    say(f'trying {len(candidates)} ways to build a {candidates[0].options["type"]}')
+    kind = candidates[0].options['type']
+    say(f'trying {len(candidates)} ways to build a {kind}' if len(candidates) > 1 else f'building a {kind}')
     measured, refused = [], []
     for candidate in candidates:
         try:
