@@ -22,6 +22,7 @@ import torch
 import yaml
 
 from vsrkd_plugin.data.degradations import degrade, degrade_each
+from vsrkd_plugin.inspection.inputs import sampled_sigma
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.checkpoints import load_weights
@@ -169,7 +170,7 @@ class Rows:
 
     def named(self, estimate: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
         """Every row by its name."""
-        lr_sigmas = [sigma / self.scale for sigma in SIGMAS]
+        lr_sigmas = [sampled_sigma(sigma / self.scale) for sigma in SIGMAS]
         true = {'clean_prob': 0, 'apply_prob': 1, 'blur_sigma': lr_sigmas, 'anisotropic_prob': 1, 'gray_noise_prob': 0}
         true |= {'noise_range': [NOISE, NOISE], 'jpeg_range': [QUALITY, QUALITY]}
         none = tuple(PAPER)
@@ -261,7 +262,7 @@ def main() -> None:
     write_pairs(images_of(data / 'B100'), work / f'test_x{args.scale}', args.scale, 20_000)
     write_pairs(images_of(data / 'B100')[:2], work / f'glance_x{args.scale}', args.scale, 20_000)
     write_source(work / 'T91', data / 'T91', LR_PATCH * args.scale)
-    estimate = json.loads(Path(args.estimate).read_text())['degrade'] if args.estimate else None
+    estimate = json.loads(Path(args.estimate).read_text())['inputs']['degrade'] if args.estimate else None
     options = Rows(data, work, args.scale, args.iterations, args.seed)
     rows = options.named(estimate)
     for name in args.rows or rows:
