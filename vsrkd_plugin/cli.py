@@ -213,11 +213,15 @@ def _add_inspect(commands: Any) -> None:
     inspection = _add(
         commands,
         'inspect',
-        'what a checkpoint is: its network, cost, and what it restores',
+        'what a checkpoint is: its network, cost, and what it restores; what degrades LR pictures',
         'vsrkd inspect teacher.pth',
         'vsrkd inspect zoo:vdsr_x234 --json',
+        'vsrkd inspect --inputs holiday/   # noise, blur and JPEG of pictures of yours',
     )
-    _add_teacher(inspection)
+    _add_teacher(inspection, required=False)
+    inspection.add_argument(
+        '--inputs', metavar='FOLDER', help='LR pictures of one camera: what degrades them, and the options for it'
+    )
     inspection.add_argument('--json', action='store_true', help='for programs')
     inspection.add_argument(
         '--allow-restoration', action='store_true', help='tell of a network that does not enlarge (a denoiser) too'
@@ -307,8 +311,13 @@ def _add_options(command: argparse.ArgumentParser, required: bool = True) -> Non
     command.add_argument('--force_yml', nargs='+', metavar='KEY=VALUE', help='change options: train:total_iter=100')
 
 
-def _add_teacher(command: argparse.ArgumentParser) -> None:
-    command.add_argument('teacher', metavar='TEACHER', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
+def _add_teacher(command: argparse.ArgumentParser, required: bool = True) -> None:
+    command.add_argument(
+        'teacher',
+        nargs=None if required else '?',
+        metavar='TEACHER',
+        help='a checkpoint (.pth, .safetensors), or zoo:NAME',
+    )
     _add_network(command)
     _add_import(command)
 

@@ -101,3 +101,35 @@ def test_threads_that_load_ahead_end_with_the_run(workers: int, monkeypatch: pyt
     while (threading.active_count(), multiprocessing.active_children()) != (before, []):
         assert time.monotonic() < deadline, (threading.enumerate(), multiprocessing.active_children())
         time.sleep(0.05)
+
+
+def test_a_resumed_epoch_leaves_out_what_was_seen(image_folder: Path) -> None:
+    """The sampler goes on where the interrupted epoch was; later epochs are whole."""
+    import logging
+
+    import basicsr.train
+
+    from vsrkd_plugin.basicsr_patches.checkpoints import progress
+    from vsrkd_plugin.registration import register
+
+    register()
+    opt = stock_options(image_folder)
+    opt.update(dist=False, world_size=1, rank=0)
+    opt['datasets'] = {'train': {**opt['datasets']['train'], 'phase': 'train', 'enlarge': 4, 'batch_size_per_gpu': 2}}
+    sampler = basicsr.train.create_train_val_dataloader(opt, logging.getLogger('test'))[1]
+    orders = {}
+    for epoch in (0, 1, 2):
+        sampler.set_epoch(epoch)
+        orders[epoch] = list(sampler)
+    assert len(orders[1]) == 12  # six iterations an epoch
+    progress.resumed = 8  # two of epoch 1
+    sampler.set_epoch(1)
+    assert list(sampler) == orders[1][4:]
+    sampler.set_epoch(2)
+    assert list(sampler) == orders[2]
+    progress.resumed = 12  # all of epoch 1
+    sampler.set_epoch(1)
+    assert list(sampler) == []
+    progress.resumed = 3  # of another length of epochs: nothing is left out
+    sampler.set_epoch(2)
+    assert list(sampler) == orders[2]

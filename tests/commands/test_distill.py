@@ -172,6 +172,58 @@ def test_inspect_prints_json(tmp_path: Path, capsys) -> None:
     assert found['options'] == TEACHER and found['scales'] == [2]
 
 
+def _pictures(folder: Path, noise: float) -> str:
+    """LR pictures of a noisy camera, and one that is none."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        plain = cv2.resize(rng.uniform(40, 210, (8, 8, 3)).astype(np.float32), (96, 96), interpolation=cv2.INTER_CUBIC)
+        noisy = (plain + noise * rng.standard_normal(plain.shape)).clip(0, 255).round()
+        cv2.imwrite(str(folder / f'{number}.png'), noisy.astype(np.uint8))
+    (folder / 'bad.png').write_bytes(b'no picture')
+    return str(folder)
+
+
+def test_inspect_tells_what_degrades_pictures(tmp_path: Path, capsys, caplog) -> None:
+    folder = _pictures(tmp_path / 'mine', 8)
+    assert main(['inspect', '--inputs', folder]) == 0
+    told = capsys.readouterr().out
+    line = next(line for line in told.splitlines() if line.lstrip().startswith('degrade:'))
+    low, high = yaml.safe_load(line)['degrade']['noise_range']
+    assert low < 8 < high and '3 pictures' in told
+    assert '1 not readable' in caplog.text
+    assert main(['inspect', '--inputs', folder, '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {'inputs'} and found['inputs']['noise_sigma'] == pytest.approx(8, abs=1)
+
+
+def test_inspect_tells_of_a_teacher_and_of_pictures(tmp_path: Path, capsys) -> None:
+    assert main(['inspect', save(tmp_path / 't.pth'), '--inputs', _pictures(tmp_path / 'mine', 8), '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['options'] == TEACHER and found['inputs']['pictures'] == 3
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([], r'expected TEACHER .*, --inputs FOLDER'),
+        (['--inputs', 'nowhere'], '--inputs: no folder nowhere'),
+        (['--inputs', 'empty'], '--inputs: folder empty holds no image'),
+        (['--inputs', 'bad'], 'bad: .*1 not readable'),
+        (['--inputs', 'small'], 'small: no image is as large as 32x32; found 1; the largest 40x20'),
+    ],
+)
+def test_inspect_refuses(arguments: list[str], message: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ('empty', 'bad', 'small'):
+        Path(name).mkdir()
+    Path('bad/a.png').write_bytes(b'no picture')
+    cv2.imwrite('small/a.png', np.zeros((20, 40, 3), np.uint8))
+    assert main(['inspect', *arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and 'Traceback' not in error
+
+
 def test_what_it_was_written_by_is_not_run(tmp_path: Path, capsys) -> None:
     class Evil:
         def __reduce__(self):

@@ -18,6 +18,7 @@ class Progress:
 
     epoch: int = 0  # that is being run; stock runs on through empty ones after the last iteration
     last: tuple[int, int] | None = None  # epoch and number of the newest iteration; None before the first
+    resumed: int | None = None  # the iteration that is gone on from, until its epoch has begun
 
 
 progress = Progress()
@@ -41,7 +42,7 @@ def mend_resume() -> None:
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths = opt['path']
-        progress.epoch, progress.last = 0, None
+        progress.epoch, progress.last, progress.resumed = 0, None, None
         state, file = None, Path(paths['resume_state']) if paths.get('resume_state') else None
         if opt['auto_resume']:
             found = newest_state(Path(paths['training_states']), lambda line: print(line, flush=True))
@@ -72,6 +73,7 @@ def mend_resume() -> None:
             for state in resume_state['schedulers']
         ]
         stock(self, {**resume_state, 'schedulers': schedulers})
+        progress.resumed = resume_state['iter']
 
     basicsr.train.load_resume_state = load_resume_state
     BaseModel.resume_training = resume_training

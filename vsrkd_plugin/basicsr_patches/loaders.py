@@ -1,9 +1,11 @@
 """Stock BasicSR's loading of training data; each patch says what goes wrong without it."""
 
+import itertools
 import logging
 import queue
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 _PATIENCE = 30.0  # seconds that the end of a run waits for a thread that is loading a sample
@@ -13,12 +15,14 @@ _threads: 'weakref.WeakSet[threading.Thread]' = weakref.WeakSet()  # that load a
 
 def mend_loaders() -> None:
     """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises, and its threads never end, which can abort
-    the process at its end; a training set shorter than a batch trains zero iterations and says 'End of training'."""
+    the process at its end; a training set shorter than a batch trains zero iterations and says 'End of training'; a
+    training that is gone on with sees its epoch from the beginning again, and the end of it less often."""
     import basicsr.train
 
     from vsrkd_plugin.errors import UserError
 
     _mend_prefetching()
+    _mend_epochs()
     stock = basicsr.train.create_train_val_dataloader
 
     def create_train_val_dataloader(opt: dict[str, Any], log: logging.Logger) -> tuple:
@@ -29,9 +33,31 @@ def mend_loaders() -> None:
                 f'{opt["datasets"]["train"]["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise '
                 'dataset_enlarge_ratio'
             )
+        result[1].batch = result[0].batch_size
         return result
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
+
+
+def _mend_epochs() -> None:
+    """The first epoch after a resume leaves out what the interrupted one had already."""
+    from basicsr.data.data_sampler import EnlargedSampler
+
+    from vsrkd_plugin.basicsr_patches.checkpoints import progress
+
+    stock_epoch, stock_iter = EnlargedSampler.set_epoch, EnlargedSampler.__iter__
+
+    def set_epoch(self: Any, epoch: int) -> None:
+        stock_epoch(self, epoch)
+        done, progress.resumed, batch = progress.resumed, None, getattr(self, 'batch', None)
+        iterations = 0 if done is None or not batch else done - epoch * (self.num_samples // batch)
+        self.skipped = max(iterations, 0) * (batch or 0)
+
+    def samples(self: Any) -> Iterator[int]:
+        return itertools.islice(stock_iter(self), getattr(self, 'skipped', 0), None)
+
+    EnlargedSampler.set_epoch = set_epoch
+    EnlargedSampler.__iter__ = samples
 
 
 def _mend_prefetching() -> None:

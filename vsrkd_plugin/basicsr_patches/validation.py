@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin.basicsr_patches.terminal import VALIDATION_BAR
-from vsrkd_plugin.metrics.means import Means, finite_means, measure
+from vsrkd_plugin.metrics.means import Means, compares, finite_means, measure
 
 logger = logging.getLogger('basicsr')
 
@@ -33,9 +33,9 @@ class _Record:
 
 
 def mend_validation() -> None:
-    """Symptoms: a set without GT is compared with the GT of the set before it, or ends in a traceback; one black or
-    tiny image makes a set's mean infinite or nan, which then is the best one for ever, or ends in a traceback; what
-    validation measured is only in the log's text.
+    """Symptoms: a set without GT is compared with the GT of the set before it, or ends in a traceback, also where NIQE
+    would do without; one black or tiny image makes a set's mean infinite or nan, which is the best one for ever then,
+    or ends in a traceback; what validation measured is only in the log's text.
     """
     from basicsr.models import sr_model
     from basicsr.models.base_model import BaseModel
@@ -62,9 +62,11 @@ def mend_validation() -> None:
         stock = self.opt['val']
         dataset = dataloader.dataset
         if stock.get('metrics') is not None and 'gt' not in dataset[0]:
-            logger.info('%s has no GT: no metrics.', dataset.opt['name'])
-            self.opt['val'] = {**stock, 'metrics': None}
+            left = {name: options for name, options in stock['metrics'].items() if not compares(options)}
+            logger.info('%s has no GT: %s.', dataset.opt['name'], ', '.join(left) + ' alone' if left else 'no metrics')
+            self.opt['val'] = {**stock, 'metrics': left or None}
         self.opt['val'] = {'pbar': VALIDATION_BAR, **self.opt['val']}
+        vars(self).pop('metric_results', None)  # of the set before, which may have had other metrics
         current.append(_Record(self.opt['val'].get('metrics') or {}))
         try:
             stock_validate(self, dataloader, current_iter, tb_logger, save_img)

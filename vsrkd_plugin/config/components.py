@@ -107,7 +107,7 @@ def _check_scheduler(options: Mapping[str, Any], model: Model) -> None:
     known = schedulers()
     if _is_known(options, tuple(known), model.foreign and not model.uses_stock('setup_schedulers')):
         # Ours last for the whole training.
-        supplied = ('periods',) if model.distils and 'periods' not in options else ()
+        supplied = ('periods',) if model.has_task and 'periods' not in options else ()
         _check_keywords(known[options['type']], options, ('optimizer', 'last_epoch', *supplied))
         key = 'periods' if options['type'].startswith('Cosine') else 'restarts'
         parts, weights = options.get(key, [0]), options.get('restart_weights', [1])

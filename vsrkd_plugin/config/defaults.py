@@ -57,6 +57,8 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
             dataset.setdefault('scale', opt['scale'])
         if dataset['phase'] == 'train':
             _fill(dataset, LoaderOptions, 'num_worker_per_gpu')
+            if dataset.get('type') == 'UnpairedLRDataset' and dataset.get('manual_seed') is None:
+                dataset['manual_seed'] = opt['manual_seed']
         for key in ('dataroot_gt', 'dataroot_lq'):
             if isinstance(dataset.get(key), str):
                 dataset[key] = os.path.expanduser(dataset[key])
@@ -70,7 +72,7 @@ def complete(opt: dict[str, Any], root: str, is_train: bool, auto_resume: bool =
         paths.setdefault(key.replace('pretrain_network_', 'param_key_'), None)
     # Without this, check_resume points the teacher and the generator at models/net_<x>_<iter>.pth, never written.
     others = [key for key in opt if key.startswith('network_') and key != 'network_g']
-    if Model.of(opt).distils:
+    if Model.of(opt).has_task:
         others.append('network_g')  # its weights come from the state, bit for bit
     paths['ignore_resume_networks'] = sorted({*others, *(paths.get('ignore_resume_networks') or [])})
 

@@ -10,7 +10,8 @@ from vsrkd_plugin.errors import Flaw, nearest, unexpected
 VIDEO = 'VideoDataFreeDistillationModel'
 DISTILLING = (VIDEO, 'DataFreeDistillationModel')
 ON_CLIPS = (VIDEO, 'ClipSRModel')
-OURS = (*DISTILLING, 'ClipSRModel', 'MultiScaleSRModel')
+ADAPTING = 'DomainAdaptationModel'
+OURS = (*DISTILLING, ADAPTING, 'ClipSRModel', 'MultiScaleSRModel')
 
 
 def registries() -> dict[str, Any]:
@@ -93,6 +94,15 @@ class Model:
     @property
     def distils(self) -> bool:
         return self.kind in DISTILLING
+
+    @property
+    def adapts(self) -> bool:
+        return self.kind == ADAPTING
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it trains by a task of ours (`models/task_model.py`)."""
+        return self.distils or self.adapts
 
     @property
     def is_video(self) -> bool:

@@ -22,7 +22,7 @@ from vsrkd_plugin.ops.degradation import SIGMA
 from vsrkd_plugin.synthesis.bank.memory import ROWS
 from vsrkd_plugin.synthesis.clips.scenes import SPEED
 from vsrkd_plugin.synthesis.degrading import Degradation
-from vsrkd_plugin.synthesis.sources.procedural import IMAGE_SIZE, NUM_IMAGES
+from vsrkd_plugin.synthesis.sources.procedural import IMAGE_SIZE, NUM_HR_IMAGES, NUM_IMAGES
 
 Precision = Literal['auto', 'bf16', 'fp32']
 
@@ -81,6 +81,38 @@ class DegradedClipDatasetOptions(LoaderOptions):
     enlarge: v.Whole = option('training: samples of a clip in an epoch', 1)
 
 
+class DegradeOptions(Section):
+    """How images are degraded at random; what is not given takes no part. At least one part is given."""
+
+    clean_prob: v.Share = option('share of the images that stay clean', Degradation.clean_prob)
+    apply_prob: v.Share = option('share of the other images that have each part, at least one', Degradation.apply_prob)
+    blur_sigma: v.Range | None = option('part: Gaussian blur, sigma from and to, LR pixels', None)
+    anisotropic_prob: v.Share = option(
+        'share of the blurs that are stronger in one direction', Degradation.anisotropic_prob
+    )
+    resize_range: v.FactorRange | None = option('part: resizing by a factor, from and to, and back', None)
+    noise_range: v.Range | None = option('part: Gaussian noise, sigma from and to, levels of 255', None)
+    poisson_scale_range: v.Range | None = option(
+        'part: Poisson noise, strength from and to; at 1 white is 256 photons', None
+    )
+    gray_noise_prob: v.Share = option('share of noise that is the same in all channels', Degradation.gray_noise_prob)
+    jpeg_range: v.QualityRange | None = option('part: JPEG, quality from and to', None)
+
+
+class UnpairedLRDatasetOptions(LoaderOptions):
+    """UnpairedLRDataset, HR of a source and LR of a target, for an adaptation."""
+
+    type: Literal['UnpairedLRDataset'] = option('this data set')
+    dataroot_gt: v.Roots = option('folders or LMDBs of HR images of the source, skimage, or procedural: made ones')
+    dataroot_lq: v.Roots = option('LR images of the target: folders, those in them included, or LMDBs')
+    scale: v.Whole = option('the scale', None)
+    gt_size: v.Whole = option('side of the HR patches, a multiple of the scale; training needs it', None)
+    color: Literal['y', 'rgb'] = option('channels', 'rgb')
+    degrade: DegradeOptions | None = option('how LR of the source is degraded after bicubic', None)
+    num_images: v.Whole = option('source images that are made', NUM_HR_IMAGES)
+    manual_seed: v.Whole0 | None = option('of what is drawn; the one of the run if not given', None)
+
+
 class OtherDatasetOptions(LoaderOptions):
     """Data sets of BasicSR, and yours, which have keys of their own."""
 
@@ -88,12 +120,18 @@ class OtherDatasetOptions(LoaderOptions):
     io_backend: dict[str, Any] | None = option('how files are read, such as {type: disk}; BasicSR needs it', None)
 
 
-_DATASETS = (LatentDatasetOptions, BicubicImageDatasetOptions, DegradedClipDatasetOptions)
+_DATASETS = (
+    LatentDatasetOptions,
+    BicubicImageDatasetOptions,
+    DegradedClipDatasetOptions,
+    UnpairedLRDatasetOptions,
+)
 _SETS = tuple(cls.__name__.removesuffix('Options') for cls in _DATASETS)
 Dataset = Annotated[
     Annotated[LatentDatasetOptions, Tag('*LatentDataset')]
     | Annotated[BicubicImageDatasetOptions, Tag('*BicubicImageDataset')]
     | Annotated[DegradedClipDatasetOptions, Tag('*DegradedClipDataset')]
+    | Annotated[UnpairedLRDatasetOptions, Tag('*UnpairedLRDataset')]
     | Annotated[OtherDatasetOptions, Tag('*')],
     Discriminator(lambda options: _tag(options, _SETS)),
 ]
@@ -215,6 +253,28 @@ class DistillationTrainOptions(AnyTrainOptions):
     grad_clip_z: v.Positive | None = option("largest norm of the generator's gradient", None)
 
 
+class AdaptationTrainOptions(AnyTrainOptions):
+    """An adaptation; every loss takes part where it is given, pixel_opt always."""
+
+    pixel_opt: Loss = option('of SR of the source and its HR', training=True)
+    perceptual_opt: Loss | None = option("BasicSR's PerceptualLoss beside pixel_opt and cycle_opt", None)
+    gan_opt: Loss | None = option('a GANLoss: SR of the source is to be taken for HR, by network_dsr', None)
+    align_opt: Loss | None = option(
+        'an AlignmentLoss: features of source and target are to be alike, by network_df', None
+    )
+    restore_opt: Loss | None = option("of the target's LR and what network_lr makes of its features", None)
+    style_opt: Loss | None = option(
+        'a GANLoss: what network_lr makes of features of the source is to be taken for the target, by network_dt', None
+    )
+    identity_opt: Loss | None = option('of features of the source and of what network_lr makes of them', None)
+    cycle_opt: Loss | None = option('of SR of what network_lr makes of the source and its HR', None)
+    optim_g: Optimizer = option("the SR network's optimiser", training=True)
+    optim_lr: Optimizer | None = option("network_lr's optimiser; that of optim_g if not given", None)
+    optim_d: Optimizer | None = option('optimiser of each discriminator', None)
+    scheduler: Scheduler = option('learning rates over time', training=True)
+    grad_clip: v.Positive | None = option('largest norm of the gradient, but for the discriminators', None)
+
+
 class BankOptions(Section):
     """Inputs kept with the outputs of the teacher."""
 
@@ -289,24 +349,6 @@ Source = Annotated[
     Discriminator(lambda options: _tag(options, ('images', 'lr_images', 'procedural'))),
     BeforeValidator(_known_source),
 ]
-
-
-class DegradeOptions(Section):
-    """How the images of sources are degraded at random; what is not given takes no part. At least one part is given."""
-
-    clean_prob: v.Share = option('share of the images that stay clean', Degradation.clean_prob)
-    apply_prob: v.Share = option('share of the other images that have each part, at least one', Degradation.apply_prob)
-    blur_sigma: v.Range | None = option('part: Gaussian blur, sigma from and to, LR pixels', None)
-    anisotropic_prob: v.Share = option(
-        'share of the blurs that are stronger in one direction', Degradation.anisotropic_prob
-    )
-    resize_range: v.FactorRange | None = option('part: resizing by a factor, from and to, and back', None)
-    noise_range: v.Range | None = option('part: Gaussian noise, sigma from and to, levels of 255', None)
-    poisson_scale_range: v.Range | None = option(
-        'part: Poisson noise, strength from and to; at 1 white is 256 photons', None
-    )
-    gray_noise_prob: v.Share = option('share of noise that is the same in all channels', Degradation.gray_noise_prob)
-    jpeg_range: v.QualityRange | None = option('part: JPEG, quality from and to', None)
 
 
 class SynthesisOptions(Section):
@@ -384,6 +426,28 @@ class VideoDistillationOptions(DistillationOptions):
     synthesis: VideoSynthesisOptions = option('where the inputs come from', training=True)
 
 
+class DomainAdaptationOptions(RunOptions):
+    """An adaptation to LR of another kind, without pairs."""
+
+    scale: v.Whole = option('the scale')
+    precision: Precision = option('number format of convolutions', 'auto')
+    network_g: Network = option('the SR network: encoder and decoder in one')
+    decoder_start: v.Text | None = option(
+        'the module of network_g that its decoder starts with; what it is given are the features', None
+    )
+    network_t: Network = option('a teacher, whose SR of bicubic LR stands for HR', None)
+    contract_t: ContractOptions | None = option('what network_t wants', None)
+    network_lr: Network = option('makes LR of the target of features: losses restore, style, identity, cycle', None)
+    network_df: Network = option('discriminator of features, for align_opt', None)
+    network_dt: Network = option("discriminator of the target's LR, for style_opt", None)
+    network_dsr: Network = option('discriminator of SR, for gan_opt', None)
+    train: AdaptationTrainOptions = option('the training', training=True)
+
+
+ADAPTATION_JUDGES = {'network_df': 'align_opt', 'network_dt': 'style_opt', 'network_dsr': 'gan_opt'}
+ADAPTATION_BY_DECODER = ('restore_opt', 'style_opt', 'identity_opt', 'cycle_opt')  # what network_lr is for
+
+
 class TrainingOptions(RunOptions):
     """A training with data."""
 
@@ -417,11 +481,15 @@ REAL_ESRGAN = (
 _degradations: dict[str, Any] = {key: (Any, option('how images are degraded', None)) for key in REAL_ESRGAN}
 RealESRGANOptions = create_model('RealESRGANOptions', __base__=StockOptions, **_degradations)
 
-AnyOptions = create_model('AnyOptions', __base__=(DistillationOptions, StockOptions))  # the keys of all models
+# The keys of all models.
+AnyOptions = create_model(
+    'AnyOptions', __base__=(DistillationOptions, StockOptions), decoder_start=(Any, option('of an adaptation', None))
+)
 
 OPTIONS_OF: Mapping[str, type[RunOptions]] = {
     'DataFreeDistillationModel': DistillationOptions,
     VIDEO: VideoDistillationOptions,
+    'DomainAdaptationModel': DomainAdaptationOptions,
     'MultiScaleSRModel': TrainingOptions,
     'ClipSRModel': ClipTrainingOptions,
 }

@@ -93,6 +93,8 @@ def _rules(options: schema.RunOptions, model: Model, is_train: bool) -> Rules:
         yield 'train' not in options.datasets, "datasets: key 'train' is missing (the data set to train on)"
         if isinstance(options, schema.DistillationOptions):
             yield from _rules_of_distillation(options, model)
+        elif isinstance(options, schema.DomainAdaptationOptions):
+            yield from _rules_of_adaptation(options)
         elif isinstance(options, schema.TrainingOptions):
             yield from _rules_of_training(options, model)
 
@@ -116,6 +118,15 @@ def _rules_of_dataset(options: schema.RunOptions, phase: str, dataset: schema.Lo
         yield not dataset.io_backend, f'{place}: {missing(schema.OtherDatasetOptions, "io_backend")}'
         backend, known = (dataset.io_backend or {}).get('type'), ('disk', 'lmdb', 'memcached')
         yield backend not in known, f'{place}, io_backend, type: {unexpected(one_of(known), backend)}'
+    if isinstance(dataset, schema.UnpairedLRDatasetOptions):
+        yield not training, f'{place}, type: UnpairedLRDataset is for training; it has no HR of the target'
+        scale = dataset.scale or getattr(options, 'scale', None)
+        yield not scale, f'{place}: {missing(type(dataset), "scale", "the scale")}'
+        yield _without(dataset, 'gt_size', place)
+        yield _no_multiple(dataset.gt_size or 0, as_tuple(scale), f'{place}, gt_size')
+        if dataset.degrade:
+            none = not any(getattr(dataset.degrade, name) for name in PARTS)
+            yield none, f'{place}, degrade: expected at least one of {", ".join(PARTS)}'
     if isinstance(dataset, schema.BicubicImageDatasetOptions | schema.DegradedClipDatasetOptions):
         scales = as_tuple(dataset.scale or getattr(options, 'scale', None))
         yield not scales, f'{place}: {missing(type(dataset), "scale", "the scale")}'
@@ -159,7 +170,7 @@ def _rules_of_val(options: schema.RunOptions, model: Model, is_train: bool) -> R
         and _is_stock(dataset) and not (dataset.model_extra or {}).get('dataroot_gt')
     ]  # fmt: skip
     for name, metric in ((val and val.metrics) or {}).items():
-        # Ours leave the metrics out for such a set.
+        # Ours leave metrics that compare out for such a set.
         compares = 'img2' in inspect.signature(registered('metric', metric['type'])).parameters and not model.ours
         found = f'{metric["type"]} compares with GT, but datasets, {"".join(blind[:1])} has no dataroot_gt'
         yield compares and blind, f'val, metrics, {name}: {found}'
@@ -242,6 +253,38 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
         depth, start = _depth(options.network_g), growth.start
         deepest = f'expected at most {depth}, the blocks of network_g, got {start}'
         yield depth is not None and start > depth, f'train, growth, start: {deepest}'
+
+
+def _rules_of_adaptation(options: schema.DomainAdaptationOptions) -> Rules:
+    train, data = options.train, options.datasets['train']
+    wrong = f'datasets, train, type: expected UnpairedLRDataset, got {data.type!r}'
+    yield not isinstance(data, schema.UnpairedLRDatasetOptions), wrong
+    if isinstance(data, schema.UnpairedLRDatasetOptions):
+        other = f'datasets, train, scale: expected {options.scale}, that of the options, got {data.scale}'
+        yield data.scale not in (None, options.scale), other
+    yield _ends_early(train.scheduler, train.total_iter, 'scheduler')
+    for key, loss in schema.ADAPTATION_JUDGES.items():
+        if getattr(train, loss):
+            yield _without(options, key, TOP, f'train, {loss} needs it')
+            yield _without(train, 'optim_d', 'train', f'{loss} needs it')
+        else:
+            yield getattr(options, key), f'{key}: is for train, {loss}, which is not given'
+    asking = [loss for loss in schema.ADAPTATION_BY_DECODER if getattr(train, loss)]
+    if asking:
+        yield _without(options, 'network_lr', TOP, f'train, {asking[0]} needs it')
+    else:
+        what = one_of([f'train, {loss}' for loss in schema.ADAPTATION_BY_DECODER])
+        yield options.network_lr, f'network_lr: is for {what}; none of them is given'
+    for loss, argument in (('align_opt', 'discriminate'), ('gan_opt', None), ('style_opt', None)):
+        given = getattr(train, loss)
+        kind = find_registered('loss', given['type']) if given else None
+        if kind and argument:
+            yield not hasattr(kind, argument), f'train, {loss}, type: expected AlignmentLoss, got {given["type"]}'
+        elif kind:
+            unfit = not _takes(kind, 'forward', 'target_is_real')
+            yield unfit, f'train, {loss}, type: expected GANLoss, or a loss called alike, got {given["type"]}'
+    teacher = missing(schema.PathOptions, 'pretrain_network_t', 'checkpoint of the teacher, or zoo:NAME')
+    yield options.network_t and not options.path.pretrain_networks.get('pretrain_network_t'), f'path: {teacher}'
 
 
 def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions) -> Rules:

@@ -20,7 +20,12 @@ logger = logging.getLogger('basicsr')
 
 
 def read_own_lr_images(
-    roots: str | list[str], sizes: Mapping[int, int], channels: int, seed: int, held_bytes: int = HELD_BYTES
+    roots: str | list[str],
+    sizes: Mapping[int, int],
+    channels: int,
+    seed: int,
+    held_bytes: int = HELD_BYTES,
+    key: str = 'dataroot_lq',
 ) -> list[Tensor]:
     """LR images `(c, h, w)`, uint8, RGB or Y, of one folder or several, and of the folders in them.
 
@@ -34,11 +39,12 @@ def read_own_lr_images(
         channels: 1 (Y) or 3 (RGB).
         seed: of what is chosen; the same in every process.
         held_bytes: the most that is held.
+        key: the option or argument that named `roots`, for errors.
 
     Raises:
         UserError: a missing folder, no image, none that can be read, none that is as large as a patch of some scale.
     """
-    listed = [entry for root in ([roots] if isinstance(roots, str) else roots) for entry in _listed(root)]
+    listed = [entry for root in ([roots] if isinstance(roots, str) else roots) for entry in list_in_folders(root, key)]
     rng = np.random.default_rng(seed)
     if len(listed) > MOST_IMAGES:
         chosen = sorted(rng.choice(len(listed), MOST_IMAGES, replace=False).tolist())
@@ -68,15 +74,16 @@ def read_own_lr_images(
             found = '; '.join(
                 [f'found {len(listed)}', *([f'the largest {seen[1]}x{seen[0]}'] if any(seen) else []), *left_out]
             )
-            raise UserError(f'{roots}: no image is as large as an LR patch of x{scale}, {size}x{size}; {found}')
+            patch = f'an LR patch of x{scale}, ' if len(sizes) > 1 or scale > 1 else ''
+            raise UserError(f'{roots}: no image is as large as {patch}{size}x{size}; {found}')
     if left_out:
         logger.warning(f'{roots}: of {len(listed):,} images are left out: {"; ".join(left_out)}')
     return images
 
 
-def _listed(root: str) -> Iterator[tuple[str, Reader]]:
+def list_in_folders(root: str, key: str) -> Iterator[tuple[str, Reader]]:
     """Names and readers of the images of a folder, and of those in it; of an LMDB, or of `skimage`."""
-    top, key = Path(root).expanduser(), 'dataroot_lq'
+    top = Path(root).expanduser()
     if root == BUNDLED or top.suffix == '.lmdb':
         yield from list_images(root, key)
         return

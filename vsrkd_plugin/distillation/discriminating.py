@@ -1,10 +1,13 @@
 """A discriminator tells the teacher's outputs from the student's, which learns to be taken for the teacher."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from vsrkd_plugin.distillation.steps import total
 from vsrkd_plugin.ops.parallel import average_gradients
 from vsrkd_plugin.ops.precision import Autocast
 
@@ -50,13 +53,8 @@ class Discriminator:
             output, target: the student's and the teacher's SR, `(n, c, h, w)`; `step` learns from them.
         """
         self._seen = output.detach(), target.detach()
-        for parameter in self._parameters:
-            parameter.requires_grad_(False)
-        try:
+        with self._left_alone():
             return self.loss(self._score(output), True, False)
-        finally:
-            for parameter in self._parameters:
-                parameter.requires_grad_(True)
 
     def step(self) -> dict[str, Tensor]:
         """The discriminator learns to tell apart what `student_loss` was given last; `l_d_real`, `l_d_fake`, detached.
@@ -68,12 +66,27 @@ class Discriminator:
             raise ValueError('expected outputs of the student (student_loss) before a step')
         (output, target), self._seen = self._seen, None
         self.optimizer.zero_grad(set_to_none=True)
-        real = self.loss(self._score(target), True, True)
-        fake = self.loss(self._score(output), False, True)
-        (real + fake).backward()
+        losses = self._losses(output, target)
+        total(losses).backward()
         average_gradients(self._parameters)
         self.optimizer.step()
-        return {'l_d_real': real.detach(), 'l_d_fake': fake.detach()}
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _losses(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What it learns by, of detached images."""
+        real = self.loss(self._score(target), True, True)
+        return {'l_d_real': real, 'l_d_fake': self.loss(self._score(output), False, True)}
+
+    @contextmanager
+    def _left_alone(self) -> Iterator[None]:
+        """What is scored meanwhile gives no gradient to this network."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in self._parameters:
+                parameter.requires_grad_(True)
 
     def _score(self, images: Tensor) -> Tensor:
         with self.autocast():

@@ -1,5 +1,6 @@
 """One metric of one image, and means over images that are not spoilt by a value that is not finite."""
 
+import inspect
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from basicsr.metrics import calculate_metric
+from basicsr.utils.registry import METRIC_REGISTRY
 
 Values = dict[str, list[float]]  # by metric, for image after image
 
@@ -30,6 +32,11 @@ def measure(image: np.ndarray, reference: np.ndarray | None, options: Mapping[st
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', RuntimeWarning)  # numpy's, of the mean of nothing
         return float(calculate_metric(images, settings))
+
+
+def compares(options: Mapping[str, Any]) -> bool:
+    """Whether a metric, given by its options, compares with GT; NIQE does not."""
+    return 'img2' in inspect.signature(METRIC_REGISTRY.get(options['type'])).parameters
 
 
 @dataclass(frozen=True)

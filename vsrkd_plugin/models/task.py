@@ -149,11 +149,11 @@ def _losses_beside(plan: DistillationPlan, student: nn.Module, device: torch.dev
         found['l_sharp'] = on_luma(sharpness) if NetworkContract.of(student).luma_only and plan.clips else sharpness
     if plan.losses.perceptual:
         perceptual = build_loss(plan.losses.perceptual).to(device)
-        found['l_percep'] = partial(_perceptual, perceptual)
+        found['l_percep'] = partial(perceptual_of, perceptual)
     return found
 
 
-def _perceptual(loss: nn.Module, output: Tensor, target: Tensor) -> Tensor:
+def perceptual_of(loss: nn.Module, output: Tensor, target: Tensor) -> Tensor:
     """BasicSR's gives a loss of content and one of style, each None where its weight is 0; of clips frame by frame."""
     colours = [x.flatten(0, -4).expand(-1, 3, -1, -1) for x in (output, target)]
     return sum((part for part in loss(*colours) if part is not None), output.new_zeros(()))

@@ -14,6 +14,7 @@ from torch import nn
 from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
+from vsrkd_plugin.data.unpaired_lr_dataset import UnpairedLRDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.optim.factory import OPTIMIZERS
 from vsrkd_plugin.preflight.data_sets import DataSets, roots_of
@@ -43,7 +44,7 @@ def check_files(opt: dict[str, Any]) -> None:
     if opt['is_train']:
         with unnoticed():
             _check_training_parts(opt['train'])
-        if Model.of(opt).distils and (perceptual := opt['train'].get('perceptual_opt')):
+        if Model.of(opt).has_task and (perceptual := opt['train'].get('perceptual_opt')):
             _check_perceptual(perceptual)
     if opt['rank'] == 0:  # the others need not decode every image again
         _check_datasets(opt, data_sets)
@@ -86,7 +87,7 @@ def _check_datasets(opt: dict[str, Any], data_sets: DataSets) -> None:
         if options.get('prefetch_mode') == 'cuda' and opt['num_gpu'] == 0:
             raise UserError(f'{place}, prefetch_mode: cuda needs a GPU; expected cpu, or leave it out')
         cls = data_sets.cls(phase)
-        if cls is None or not issubclass(cls, (BicubicImageDataset, DegradedClipDataset)):
+        if cls is None or not issubclass(cls, (BicubicImageDataset, DegradedClipDataset, UnpairedLRDataset)):
             _check_roots(options, place)
             continue
         dataset = data_sets.build(phase)

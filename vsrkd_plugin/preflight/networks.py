@@ -21,6 +21,7 @@ from vsrkd_plugin.errors import UserError, first_line, unexpected
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
+from vsrkd_plugin.preflight.adaptation import check_adaptation
 from vsrkd_plugin.preflight.contracts import check_value_range, told
 from vsrkd_plugin.preflight.data_sets import DataSets
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
@@ -47,6 +48,8 @@ def check_networks(opt: dict[str, Any], data_sets: DataSets | None = None) -> No
             if plan.teacher and plan.teacher.weights and (teacher := _asked_teacher(plan, networks)) is not None:
                 warning = check_value_range(plan, teacher)
             _check_features(plan, networks)
+        elif opt['is_train'] and Model.of(opt).adapts:
+            check_adaptation(opt, networks)
         elif opt['is_train'] and Model.of(opt).is_video:
             _check_clip_training(opt, networks['network_g'])
         if opt['rank'] == 0:  # the others need not decode every image again

@@ -130,7 +130,8 @@ def _keeping(experiment: Experiment, networks: dict[str, Adapter], rounded: bool
     teacher, opt = networks.get('teacher'), experiment.options
     if not isinstance(teacher, ImageSRAdapter):
         return {}
-    options = (opt['network_t'], opt.get('contract_t'))
+    key = _teacher_key(opt)
+    options = (opt[key], opt.get(f'contract_{key[-1]}'))
     return {'teacher': KeptOutputs(teacher, options, folder_of(experiment.folder), rounded)}
 
 
@@ -178,23 +179,36 @@ def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[
     """Teacher (if there was one) and student, and a description of each."""
     opt, paths = experiment.options, experiment.options.get('path') or {}
     networks, described = {}, {}
-    weights = paths.get('pretrain_network_t')
+    key = _teacher_key(opt)
+    label = key.removeprefix('network_')
+    weights = paths.get(f'pretrain_network_{label}')
     stored = ((opt.get('synthesis') or {}).get('bank') or {}).get('path')
     if stored and not (weights and weights_are_there(_from_root(weights, opt))):
         logger.info('Report: without the teacher; stored banks stood for it, and its weights are not there')
-    elif opt.get('network_t'):
+    elif Model.of(opt).adapts and not (weights and weights_are_there(_from_root(weights, opt))):
+        logger.info('Report: without the network before the adaptation; it started at random, or its weights are gone')
+    elif opt.get(key):
         if not weights:
             raise UserError(f'{experiment.folder / "options.yml"}: network_t, but no path, pretrain_network_t')
         weights = _from_root(weights, opt)
-        param_key, strict = paths.get('param_key_t'), paths.get('strict_load_t', True)
-        networks['teacher'] = _build_network(opt, 'network_t', weights, param_key, strict)
+        param_key, strict = paths.get(f'param_key_{label}'), paths.get(f'strict_load_{label}', True)
+        networks['teacher'] = _build_network(opt, key, weights, param_key, strict)
+        if Model.of(opt).adapts:
+            experiment.notes.append(
+                'The teacher in this report is the network before the adaptation, the student the adapted one.'
+            )
     networks['student'] = _build_network(opt, 'network_g', str(experiment.student_file), None, True)
-    for role, key in (('teacher', 'network_t'), ('student', 'network_g')):
-        if role in networks:
-            settings = ', '.join(f'{k}={v}' for k, v in opt[key].items() if k not in ('type', 'precision', 'start'))
-            described[role] = f'{opt[key]["type"]}({settings})'
+    for role, options in (('teacher', opt.get(key)), ('student', opt['network_g'])):
+        if role in networks and options:
+            settings = ', '.join(f'{k}={v}' for k, v in options.items() if k not in ('type', 'precision', 'start'))
+            described[role] = f'{options["type"]}({settings})'
             networks[role].to(device).eval()
     return networks, described
+
+
+def _teacher_key(opt: dict[str, Any]) -> str:
+    """The options of what the trained network is held against: of an adaptation, itself before."""
+    return 'network_g' if Model.of(opt).adapts else 'network_t'
 
 
 def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> Adapter:

@@ -17,6 +17,7 @@ from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
 NUM_IMAGES, IMAGE_SIZE = 2000, 96  # painted, and their side
+NUM_HR_IMAGES = 500  # painted where they are HR, and larger
 FIRST_IMAGES = 64  # what the first batch draws from
 GROWTH = 2  # images that each further batch has more to draw from
 
