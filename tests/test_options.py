@@ -140,7 +140,16 @@ def test_two_iterations_on_clips(name: str, tmp_path: Path) -> None:
     assert (tmp_path / 'experiments' / name / 'report.mp4').is_file()
 
 
-@pytest.mark.parametrize('file', [file for file in VIDEO if file.stem in TINY_TEACHERS], ids=lambda file: file.stem)
+# TOFlow and BasicVSR++ have no size to make small, and take one to two minutes.
+MINUTES = ('dfkd_vsr_tof', 'dfkd_vsr_basicvsrpp')
+TEACHERS = [
+    pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem in MINUTES else [])
+    for file in VIDEO
+    if file.stem in TINY_TEACHERS
+]
+
+
+@pytest.mark.parametrize('file', TEACHERS)
 def test_a_tiny_teacher_of_video_is_distilled(file: Path, tmp_path: Path) -> None:
     """A few iterations with what the file says of teacher, clips, bank and student, all of it small."""
     register()

@@ -12,6 +12,7 @@ from vsrkd_plugin.errors import UserError, nearest
 _KINDS = {
     'dfkd': 'Distillation without data (vsrkd train -opt NAME):',
     'train': 'Training of teachers with data of yours (vsrkd train -opt NAME):',
+    'usrda': 'Adaptation to a camera of which there are no pairs (vsrkd train -opt NAME):',
     'test': 'Test on data of yours (vsrkd test -opt NAME):',
 }
 
