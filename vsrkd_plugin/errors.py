@@ -6,7 +6,7 @@ from typing import Any
 
 
 def first_line(error: BaseException, limit: int = 200) -> str:
-    """What an error says, in one line; its type if it says nothing.
+    """What an error says, in one line; its type if it says nothing, or a number alone.
 
     Args:
         error: any exception; its text may be empty or of many lines.
@@ -14,6 +14,8 @@ def first_line(error: BaseException, limit: int = 200) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = lines[0].rstrip()
+    if not any(map(str.isalpha, line)):  # a KeyError of a reader of pickles says 101
+        line = f'{type(error).__name__} {line}'
     return line if len(line) <= limit else f'{line[: limit - 1]}…'
 
 
