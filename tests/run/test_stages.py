@@ -61,13 +61,16 @@ def test_without_a_terminal_there_are_lines_alone(
         told.begin('first')
         time.sleep(0.05)
         told.say('something')
-    assert capsys.readouterr() == ('[  30.0 s] first (about 00:59 left in all)\n[  30.1 s] something\n', '')
+    written = capsys.readouterr()
+    # A machine that is busy may take seconds for it.
+    lines = r'\[  3\d\.\d s\] first \(about 00:5\d left in all\)\n\[  3\d\.\d s\] something\n'
+    assert re.fullmatch(lines, written.out) and not written.err, written
 
 
 def test_nobody_knows_how_long(capsys: pytest.CaptureFixture[str]) -> None:
     with shown(), Stages('work', None) as told:
         told.begin('first')
-    assert capsys.readouterr().out == '[   0.0 s] first\n'
+    assert re.fullmatch(r'\[   \d\.\d s\] first\n', capsys.readouterr().out)
 
 
 def test_an_error_ends_the_clock() -> None:
