@@ -32,6 +32,11 @@ class DataFreeDistillationModel(TaskModel):
             opt = {**opt, 'network_g': dict(student_options(self.plan))}
         super().__init__(opt)
 
+    @property
+    def wanted_precision(self) -> str:
+        """The option `precision`."""
+        return self.plan.precision
+
     def build_task(self, resumes: bool) -> DistillationTask:
         """The distillation that the options ask for."""
         return build_task(self.plan, self.net_g, self.device, resumes)

@@ -32,6 +32,11 @@ class DomainAdaptationModel(TaskModel):
             self.options = options
         super().__init__(opt)
 
+    @property
+    def wanted_precision(self) -> str:
+        """The option `precision`."""
+        return self.options.precision
+
     def build_task(self, resumes: bool) -> AdaptationTask:
         """The adaptation that the options ask for."""
         return build_adaptation(self.options, self.net_g, self.device)

@@ -50,6 +50,11 @@ class TaskModel(MultiScaleSRModel):
         broadcast_parameters(net)
         return net
 
+    @property
+    @abstractmethod
+    def wanted_precision(self) -> str:
+        """The option `precision`."""
+
     @abstractmethod
     def build_task(self, resumes: bool) -> Task:
         """The task around `self.net_g`.
@@ -68,7 +73,7 @@ class TaskModel(MultiScaleSRModel):
 
     def init_training_settings(self) -> None:
         """The task, schedulers, and what the log is made of."""
-        dtype = resolve_precision(self.opt.get('precision', 'auto'), self.device)
+        dtype = resolve_precision(self.wanted_precision, self.device)
         self.precision = 'bf16' if dtype == torch.bfloat16 else 'fp32'
         self.total_iter = int(self.opt['train']['total_iter'])
         self.log_dict: dict[str, float] = OrderedDict()

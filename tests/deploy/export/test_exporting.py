@@ -51,14 +51,21 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Any:
     return make
 
 
-@pytest.mark.parametrize('faults', [{'fault': 1e-3}, {'corner': 1e-3}, {'fault': float('nan')}])
-def test_a_file_that_is_not_the_network_is_not_left(pretend: Any, faults: dict[str, float], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('faults', 'message'),
+    [
+        ({'fault': 1e-3}, 'not exported: the file differs from the network'),
+        ({'corner': 1e-3}, 'not exported: the file differs from the network'),
+        ({'fault': float('nan')}, 'not exported: the file gives values at 48x40 that are not finite'),
+    ],
+)
+def test_a_file_that_is_not_the_network_is_not_left(
+    pretend: Any, faults: dict[str, float], message: str, tmp_path: Path
+) -> None:
     pretend(**faults)
     path = tmp_path / 'a.fake'
     path.write_bytes(b'old')
-    with pytest.raises(
-        UserError, match=r'not exported: the file (differs from the network|gives values at 48x40 that are not finite)'
-    ):
+    with pytest.raises(UserError, match=message):
         export(model(COMPACT), Request('onnx', path))
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
 
