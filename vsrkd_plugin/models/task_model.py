@@ -87,9 +87,13 @@ class TaskModel(MultiScaleSRModel):
             self.net_g_ema = self.task.averaged  # by this name it is validated
         named = self.named_optimizers()
         self.optimizers = [optimizer for optimizers in named.values() for optimizer in optimizers]
+        self.setup_schedulers()
+
+    def setup_schedulers(self) -> None:
+        """A scheduler for each optimiser, in the same order."""
         self.schedulers = [
             make_scheduler(self.scheduler_of(name), optimizer, self.total_iter)
-            for name, optimizers in named.items()
+            for name, optimizers in self.named_optimizers().items()
             for optimizer in optimizers
         ]
         # The generator of a scale may not have stepped yet when its scheduler does: torch takes that for a mistake.
