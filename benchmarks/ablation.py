@@ -28,7 +28,7 @@ import vsrkd_plugin  # noqa: F401 - before basicsr
 from vsrkd_plugin.adapters.contract import input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.config.loading import load_options
-from vsrkd_plugin.config.schema import VIDEO
+from vsrkd_plugin.config.registries import VIDEO
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.comparing import Member, draw_comparison
 from vsrkd_plugin.reports.complexity import count_macs

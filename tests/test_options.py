@@ -110,6 +110,8 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path, make_ima
         teacher = build_network(dict(load_options(str(file))['network_t']))
         torch.save({'params': teacher.state_dict()}, tmp_path / 'teacher.pth')
         changes.append(f'path:pretrain_network_t={tmp_path / "teacher.pth"}')
+    for label in load_options(str(file)).get('compare') or []:
+        changes.append(f'path:pretrain_network_{label}={tmp_path / "teacher.pth"}')
     line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

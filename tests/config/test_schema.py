@@ -14,6 +14,7 @@ from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.config.section import Section
+from vsrkd_plugin.config.synthesis_options import ProceduralOptions
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.registration import register
 
@@ -50,7 +51,7 @@ def test_defaults_are_filled(opt: dict[str, Any]) -> None:
     assert options.synthesis.hr_size == 48 and options.synthesis.bank is None
     assert options.synthesis.clips.speed == (0.03, 3.0)
     (source,) = options.synthesis.sources or ()
-    assert isinstance(source, schema.ProceduralOptions) and (source.num_images, source.weight) == (2000, 1)
+    assert isinstance(source, ProceduralOptions) and (source.num_images, source.weight) == (2000, 1)
     assert options.train.generator_freq == 50
 
 

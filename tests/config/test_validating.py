@@ -534,3 +534,28 @@ def test_somebody_elses_model_keeps_its_own_keys() -> None:
         _fails(_set(copy.deepcopy(opt), 'path:my_key', 'x'), r"^path: unknown key 'my_key'")
     finally:
         del MODEL_REGISTRY._obj_map['ModelOfATest']
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        ({'compare': ['oracle']}, r"^compare: 'oracle': key 'network_oracle' is missing \(that network\)$"),
+        (
+            {'compare': ['oracle'], 'network_oracle': {'type': 'VDSR'}},
+            r"^path: key 'pretrain_network_oracle' is missing \(its checkpoint\)$",
+        ),
+        ({'compare': ['g']}, r"^compare: 'g' is taken; expected another name, such as oracle, of a network_oracle$"),
+        ({'compare': ['t']}, r"^compare: 't' is taken"),
+        ({'compare': ['bicubic']}, r"^compare: 'bicubic' is taken"),
+        ({'compare': 'oracle'}, r'^compare: expected a list of texts'),
+    ],
+)
+def test_networks_to_compare(given: dict[str, Any], message: str) -> None:
+    _fails({**_load('dfkd_vdsr.yml'), **given}, message)
+
+
+def test_networks_to_compare_are_named_once() -> None:
+    opt = {**_load('dfkd_vdsr.yml'), 'compare': ['oracle', 'oracle'], 'network_oracle': {'type': 'VDSR'}}
+    opt['path']['pretrain_network_oracle'] = 'a.pth'
+    _fails(opt, '^compare: names a network twice$')
+    validate({**opt, 'compare': ['oracle']}, True)

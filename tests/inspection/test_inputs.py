@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vsrkd_plugin.config.schema import DegradeOptions
+from vsrkd_plugin.config.dataset_options import DegradeOptions
 from vsrkd_plugin.data.images import BUNDLED, list_images
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.blur_spectrum import power_spectrum

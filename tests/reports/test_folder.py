@@ -37,7 +37,7 @@ def test_report_of_a_distillation(experiment, caplog, monkeypatch):
         report = make_report(experiment)
 
     assert json.loads((experiment / 'report.json').read_text()) == report
-    assert list(report) == ['results', 'made', 'complexity', 'training']
+    assert list(report) == ['results', 'made', 'complexity', 'training', 'names']
     assert [(r['dataset'], r['scale'], r['method']) for r in report['results']] == [
         ('pictures', scale, method) for scale in (2, 3) for method in ('bicubic', 'teacher', 'student')
     ]
@@ -87,7 +87,9 @@ def test_report_without_a_teacher_or_records(experiment, change_options):
 
     report = make_report(experiment)
 
-    assert [r['method'] for r in report['results']] == ['bicubic', 'student'] * 2
+    # The third set has no HR: it is looked at, and nothing is compared.
+    assert [r['method'] for r in report['results']] == ['bicubic', 'student'] * 3
+    assert [(r['psnr'], r.get('without_gt')) for r in report['results'][4:]] == [(None, True)] * 2
     assert report['training'] == dict.fromkeys(TRAINING_KEYS)
     # A network of zeros is bicubic: the newest file was taken, and its moving average. In colour it passes through
     # YCbCr and back, which may round otherwise.

@@ -72,7 +72,7 @@ def test_tables_sentences_and_curves_are_there(report: dict) -> None:
     assert len(parsed.of('caption')) == 2 and all('scope' in th for th in parsed.of('th'))
     (svg,) = parsed.of('svg')
     assert svg['aria-label'] == (
-        'PSNR of the student on Set5 x2 over the training: from 36.50 dB at iteration 100 to 37.25 dB at 200; '
+        'PSNR on Set5 x2 over the training: student from 36.50 dB at iteration 100 to 37.25 dB at 200; '
         'bicubic 33.66 dB; teacher 37.57 dB'
     )
     names = [attributes['id'] for _, attributes in parsed.elements if 'id' in attributes]
@@ -336,7 +336,7 @@ def test_a_script_that_is_not_ours_does_not_run(
     browser: Browser, report: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were something not escaped, the page's policy would still stop it."""
-    monkeypatch.setattr(html, '_caption', lambda *args: 'PLACE')
+    monkeypatch.setattr(html, '_decibels_of', lambda *args: 'PLACE')
     text = to_html(report, 'mine', NETWORKS, '', [], [crop()], [], [])
     page = tmp_path / 'report.html'
     page.write_text(text.replace('PLACE', '<script>document.title = "taken"</script>'), 'utf-8')

@@ -5,8 +5,9 @@ import random
 from pathlib import Path
 from typing import Any
 
+from vsrkd_plugin.config.dataset_options import LoaderOptions
 from vsrkd_plugin.config.registries import Model
-from vsrkd_plugin.config.schema import LoaderOptions, LoggerOptions, RunOptions, ValOptions
+from vsrkd_plugin.config.schema import LoggerOptions, RunOptions, ValOptions
 from vsrkd_plugin.config.section import Section
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.parallel import of_rank_0

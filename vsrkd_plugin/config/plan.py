@@ -8,14 +8,12 @@ from typing import Any
 
 from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.schema import (
-    BankOptions,
-    ClipsOptions,
     ContractOptions,
     DistillationOptions,
     PathOptions,
-    SourceOptions,
     options_model,
 )
+from vsrkd_plugin.config.synthesis_options import BankOptions, ClipsOptions, SourceOptions
 from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
-from vsrkd_plugin.config import schema
+from vsrkd_plugin.config import dataset_options, schema, synthesis_options
 from vsrkd_plugin.config.components import Arguments
 from vsrkd_plugin.config.section import TOP, Section, sections
 from vsrkd_plugin.config.values import expected
@@ -15,7 +15,7 @@ from vsrkd_plugin.config.values import expected
 PAGE, SCHEMA = 'docs/options.md', 'options/vsrkd_options.schema.json'
 _HEAD = """# Options
 
-Every option of ours, and what stock BasicSR reads. Generated from `vsrkd_plugin/config/schema.py` by
+Every option of ours, and what stock BasicSR reads. Generated from `vsrkd_plugin/config/` by
 `python -m vsrkd_plugin.config.reference`, which writes `options/vsrkd_options.schema.json` for editors too.
 
 A `*` in a key stands for the name of a network or loss. Where the default is empty, `~` leaves the option out as well.
@@ -30,8 +30,8 @@ def page() -> str:
     for model in (schema.DistillationOptions, schema.TrainingOptions, schema.ClipTrainingOptions, schema.StockOptions):
         found += sections(model)
     for place, first, union in (
-        ('datasets, …', schema.LoaderOptions, schema.Dataset),
-        ('synthesis, sources, …', schema.SourceOptions, schema.Source),
+        ('datasets, …', dataset_options.LoaderOptions, dataset_options.Dataset),
+        ('synthesis, sources, …', synthesis_options.SourceOptions, synthesis_options.Source),
     ):
         members = [get_args(tagged)[0] for tagged in get_args(get_args(union)[0])]
         found += [(place, member) for member in (first, *members)]

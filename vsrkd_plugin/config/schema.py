@@ -7,140 +7,20 @@ left out, but not be `~`.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import ConfigDict, create_model
 
 from vsrkd_plugin.basicsr_patches.terminal import VALIDATION_BAR
 from vsrkd_plugin.config import values as v
-from vsrkd_plugin.config.components import Built, Generator, Loss, Metric, Network, Optimizer, Scheduler
+from vsrkd_plugin.config.components import Generator, Loss, Metric, Network, Optimizer, Scheduler
+from vsrkd_plugin.config.dataset_options import Dataset
 from vsrkd_plugin.config.registries import VIDEO, Model
-from vsrkd_plugin.config.section import Section, missing, option
+from vsrkd_plugin.config.section import Section, option
+from vsrkd_plugin.config.synthesis_options import SynthesisOptions, VideoSynthesisOptions
 from vsrkd_plugin.distillation.task import GENERATOR_FREQ
-from vsrkd_plugin.errors import one_of, unexpected
-from vsrkd_plugin.ops.degradation import SIGMA
-from vsrkd_plugin.synthesis.bank.memory import ROWS
-from vsrkd_plugin.synthesis.clips.scenes import SPEED
-from vsrkd_plugin.synthesis.degrading import Degradation
-from vsrkd_plugin.synthesis.sources.procedural import IMAGE_SIZE, NUM_HR_IMAGES, NUM_IMAGES
 
 Precision = Literal['auto', 'bf16', 'fp32']
-
-
-class LoaderOptions(Section):
-    """Any data set."""
-
-    type: Annotated[v.Text, Built('data set')] = option('the registered data set')
-    name: v.SetName = option('name in logs and reports, and of the folder for its images')
-    batch_size_per_gpu: v.Whole = option('samples of a step in each process; training needs it', None)
-    num_worker_per_gpu: v.Whole0 = option('training: processes that load data', 0)
-    prefetch_mode: Literal['cpu', 'cuda'] | None = option('load ahead of the training', None)
-    num_prefetch_queue: v.Whole = option('batches loaded ahead (prefetch_mode: cpu)', 1)
-    pin_memory: v.Bool = option('page-locked memory: faster copies to a GPU', False)
-    persistent_workers: v.Bool = option('training: keep the loading processes between epochs', False)
-    dataset_enlarge_ratio: v.Positive = option('how many times an epoch runs through the data', 1)
-
-
-class LatentDatasetOptions(LoaderOptions):
-    """LatentDataset, which holds nothing, for a distillation."""
-
-    type: Literal['LatentDataset'] = option('this data set')
-    iterations_per_epoch: v.Whole = option('length of an epoch, which means nothing here', 1000)
-
-
-class BicubicImageDatasetOptions(LoaderOptions):
-    """BicubicImageDataset, HR images of which LR is made by MATLAB's bicubic."""
-
-    type: Literal['BicubicImageDataset'] = option('this data set')
-    dataroot_gt: v.Roots = option('folder or LMDB of HR images, or skimage')
-    scale: v.Scale = option('the scale; in training also several', None)
-    color: Literal['y', 'rgb'] = option('channels', 'rgb')
-    interpolate: v.Bool = option('give LR enlarged to HR size by bicubic', False)
-    gt_size: v.Whole = option('side of the HR patches; training needs it', None)
-    use_hflip: v.Bool = option('training: random flips', True)
-    use_rot: v.Bool = option('training: random quarter turns', True)
-    enlarge: v.Whole = option('training: patches of an image in an epoch', 1)
-
-
-class DegradedClipDatasetOptions(LoaderOptions):
-    """DegradedClipDataset, HR clips of which LR is made as the teacher expects it."""
-
-    type: Literal['DegradedClipDataset'] = option('this data set')
-    dataroot_gt: v.Text = option('folder of clips, each a folder of HR frames, or skimage')
-    clips: v.Names | None = option('names of clips, to take these alone', None)
-    scale: v.Whole = option('the scale')
-    degradation: Literal['bicubic', 'blur'] = option('how LR is made', 'bicubic')
-    sigma: v.Positive = option('of the blur, in HR pixels', SIGMA)
-    num_frame: v.Whole = option('training: frames of a sample; validation: the least that a clip has', 1)
-    gt_size: v.Whole = option('side of the HR patches; training needs it', None)
-    use_hflip: v.Bool = option('training: random flips', True)
-    use_rot: v.Bool = option('training: random quarter turns', True)
-    use_reverse: v.Bool = option('training: random reversal of time', True)
-    invented: v.Fraction = option('training: share of samples that are invented clips instead', 0)
-    invented_speed: v.Speed = option('of these, from and to, LR pixels a frame', SPEED)
-    enlarge: v.Whole = option('training: samples of a clip in an epoch', 1)
-
-
-class DegradeOptions(Section):
-    """How images are degraded at random; what is not given takes no part. At least one part is given."""
-
-    clean_prob: v.Share = option('share of the images that stay clean', Degradation.clean_prob)
-    apply_prob: v.Share = option('share of the other images that have each part, at least one', Degradation.apply_prob)
-    blur_sigma: v.Range | None = option('part: Gaussian blur, sigma from and to, LR pixels', None)
-    anisotropic_prob: v.Share = option(
-        'share of the blurs that are stronger in one direction', Degradation.anisotropic_prob
-    )
-    resize_range: v.FactorRange | None = option('part: resizing by a factor, from and to, and back', None)
-    noise_range: v.Range | None = option('part: Gaussian noise, sigma from and to, levels of 255', None)
-    poisson_scale_range: v.Range | None = option(
-        'part: Poisson noise, strength from and to; at 1 white is 256 photons', None
-    )
-    gray_noise_prob: v.Share = option('share of noise that is the same in all channels', Degradation.gray_noise_prob)
-    jpeg_range: v.QualityRange | None = option('part: JPEG, quality from and to', None)
-
-
-class UnpairedLRDatasetOptions(LoaderOptions):
-    """UnpairedLRDataset, HR of a source and LR of a target, for an adaptation."""
-
-    type: Literal['UnpairedLRDataset'] = option('this data set')
-    dataroot_gt: v.Roots = option('folders or LMDBs of HR images of the source, skimage, or procedural: made ones')
-    dataroot_lq: v.Roots = option('LR images of the target: folders, those in them included, or LMDBs')
-    scale: v.Whole = option('the scale', None)
-    gt_size: v.Whole = option('side of the HR patches, a multiple of the scale; training needs it', None)
-    color: Literal['y', 'rgb'] = option('channels', 'rgb')
-    degrade: DegradeOptions | None = option('how LR of the source is degraded after bicubic', None)
-    num_images: v.Whole = option('source images that are made', NUM_HR_IMAGES)
-    manual_seed: v.Whole0 | None = option('of what is drawn; the one of the run if not given', None)
-
-
-class OtherDatasetOptions(LoaderOptions):
-    """Data sets of BasicSR, and yours, which have keys of their own."""
-
-    model_config = ConfigDict(extra='allow')
-    io_backend: dict[str, Any] | None = option('how files are read, such as {type: disk}; BasicSR needs it', None)
-
-
-_DATASETS = (
-    LatentDatasetOptions,
-    BicubicImageDatasetOptions,
-    DegradedClipDatasetOptions,
-    UnpairedLRDatasetOptions,
-)
-_SETS = tuple(cls.__name__.removesuffix('Options') for cls in _DATASETS)
-Dataset = Annotated[
-    Annotated[LatentDatasetOptions, Tag('*LatentDataset')]
-    | Annotated[BicubicImageDatasetOptions, Tag('*BicubicImageDataset')]
-    | Annotated[DegradedClipDatasetOptions, Tag('*DegradedClipDataset')]
-    | Annotated[UnpairedLRDatasetOptions, Tag('*UnpairedLRDataset')]
-    | Annotated[OtherDatasetOptions, Tag('*')],
-    Discriminator(lambda options: _tag(options, _SETS)),
-]
-
-
-def _tag(options: Any, types: tuple[str, ...]) -> str:
-    """Which member of a union options are for; the last one for types that are not known."""
-    kind = options.get('type') if isinstance(options, Mapping) else None
-    return f'*{kind}' if kind in types else '*'
 
 
 class PathOptions(Section):
@@ -275,98 +155,6 @@ class AdaptationTrainOptions(AnyTrainOptions):
     grad_clip: v.Positive | None = option('largest norm of the gradient, but for the discriminators', None)
 
 
-class BankOptions(Section):
-    """Inputs kept with the outputs of the teacher."""
-
-    reuse: v.Whole = option('how often each input and its output by the teacher is used', 1)
-    rows: v.Whole2 = option('inputs kept of each scale', ROWS)
-    turn: v.Bool = option('flip and rotate what is used again', True)
-    numbers: Literal['fp16', 'uint8'] = option('how samples are kept', 'fp16')
-    hr_size: v.Whole | None = option('side of the HR patches that are kept, if larger than those given', None)
-    frames: v.Whole2 | None = option('video: frames of the clips that are kept, if more than those given', None)
-    path: v.Roots | None = option('stored banks (patterns as a*.lmdb too), instead of sources and teacher', None)
-
-
-class ClipsOptions(Section):
-    """Clips, made of the pictures of the sources."""
-
-    frames: v.Whole2 = option('of a clip')
-    degradation: Literal['bicubic', 'blur', 'none'] = option("the teacher's; none: rendered at LR size")
-    sigma: v.Positive = option('of the blur, in HR pixels', SIGMA)
-    objects: v.Whole0 = option('in front of the ground, at most', 2)
-    motion: Literal['full', 'translation', 'still'] = option('how the ground and objects move', 'full')
-    speed: v.Speed = option('of the motion, from and to, LR pixels a frame', SPEED)
-    picture_size: v.Whole | None = option('side of the pictures; a quarter more than a frame shows if not given', None)
-
-
-class SourceOptions(Section):
-    """Any source of inputs."""
-
-    type: Literal['procedural', 'learned', 'noise', 'images', 'lr_images'] = option(
-        'learned: the generators, network_z'
-    )
-    weight: v.Positive = option('share of a batch', 1)
-
-
-class ImagesOptions(SourceOptions):
-    """The source images, real ones."""
-
-    type: Literal['images'] = option('this source')
-    dataroot_gt: v.Roots = option('folders or LMDBs of HR images, or skimage')
-
-
-class LRImagesOptions(SourceOptions):
-    """The source lr_images, LR images of your own; HR is not needed."""
-
-    type: Literal['lr_images'] = option('this source')
-    dataroot_lq: v.Roots = option('folders, those in them included, or LMDBs, of images of any size')
-
-
-class ProceduralOptions(SourceOptions):
-    """The source procedural, which paints dead leaves and textures."""
-
-    type: Literal['procedural'] = option('this source')
-    num_images: v.Whole = option('images painted', NUM_IMAGES)
-    image_size: v.Whole = option('their side; where it is not given, more for large patches', IMAGE_SIZE)
-    cache_dir: v.Text | None = option('folder that keeps them for other runs', None)
-
-
-def _known_source(options: Any) -> Any:
-    """Its type is told before its keys: they depend on it."""
-    kinds = get_args(SourceOptions.model_fields['type'].annotation)
-    if isinstance(options, dict) and options.get('type') not in kinds:
-        raise (
-            unexpected(one_of(kinds), options['type'], 'type') if 'type' in options else missing(SourceOptions, 'type')
-        )
-    return options
-
-
-Source = Annotated[
-    Annotated[ImagesOptions, Tag('*images')]
-    | Annotated[LRImagesOptions, Tag('*lr_images')]
-    | Annotated[ProceduralOptions, Tag('*procedural')]
-    | Annotated[SourceOptions, Tag('*')],
-    Discriminator(lambda options: _tag(options, ('images', 'lr_images', 'procedural'))),
-    BeforeValidator(_known_source),
-]
-
-
-class SynthesisOptions(Section):
-    """Where the inputs come from."""
-
-    hr_size: v.Whole = option('side of the HR patches, a multiple of every scale', 48)
-    sources: Annotated[list[Source], Field(min_length=1)] | None = option('what makes inputs, each for its share', None)
-    degrade: DegradeOptions | None = option('how images of sources are degraded, but those of lr_images', None)
-    bank: BankOptions | None = option('inputs kept with the outputs of the teacher', None)
-    clips: ClipsOptions | None = option('video: how pictures of the sources are set in motion', None)
-
-
-class VideoSynthesisOptions(SynthesisOptions):
-    """Where the inputs of a distillation of video come from."""
-
-    clips: ClipsOptions = option('how pictures of the sources are set in motion')
-
-
 class ContractOptions(Section):
     """What a network wants, where it does not say so itself, or wrongly."""
 
@@ -399,6 +187,9 @@ class RunOptions(Section):
     datasets: dict[str, Dataset] = option('train, val_1, … (in a test test_1, …)')
     networks: dict[str, Network] = option('a network', {}, 'network_*')
     contract_g: ContractOptions | None = option('what network_g wants', None)
+    compare: v.Names | None = option(
+        'networks that the report shows beside the others: [oracle] for network_oracle, pretrain_network_oracle', None
+    )
     path: PathOptions = option('files', PathOptions())
     val: ValOptions = option('the validation', None)
     logger: LoggerOptions = option('log and checkpoints', LoggerOptions())

@@ -145,3 +145,9 @@ def first_flaw(error: ValidationError) -> str | None:
             flaw = unexpected(_EXPECTED.get(found['type'], choice), found['input'])
         return f'{place_of(*keys, *flaw.keys)}: {flaw}'
     return None
+
+
+def tag(options: Any, types: tuple[str, ...]) -> str:
+    """Which member of a union options are for; the last one for types that are not known."""
+    kind = options.get('type') if isinstance(options, Mapping) else None
+    return f'*{kind}' if kind in types else '*'

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vsrkd_plugin.config import schema
+from vsrkd_plugin.config import dataset_options, schema, synthesis_options
 from vsrkd_plugin.config.plan import picture_size
 from vsrkd_plugin.config.registries import OURS, VIDEO, Model, find_registered, registered
 from vsrkd_plugin.config.section import TOP, Reading, Section, first_flaw, missing, place_of, sections
@@ -58,7 +58,7 @@ def checked_contract(said: Mapping[str, Any], place: str) -> dict[str, Any]:
 def _read(opt: dict[str, Any], is_train: bool, model: Model) -> schema.RunOptions:
     """Every section by itself; for a test what every run has, as the other sections may lack what a training needs."""
     top = schema.options_of(model) if model.cls else schema.AnyOptions
-    homes: dict[str, type[Section]] = {'datasets, train': schema.LatentDatasetOptions, **dict(sections(top))}
+    homes: dict[str, type[Section]] = {'datasets, train': dataset_options.LatentDatasetOptions, **dict(sections(top))}
     reading = Reading(opt, is_train, model, homes)
     try:
         if model.cls is None:  # a mistyped key is told first: it may be model_type
@@ -86,6 +86,7 @@ def _rules(options: schema.RunOptions, model: Model, is_train: bool) -> Rules:
         yield not _network(options, 'g'), f'{TOP}: {missing(schema.DistillationOptions, "network_g")}'
     heeding = f'contract_g: is for {one_of(OURS)}; {model.name} does not heed it'
     yield options.contract_g is not None and not model.ours, heeding
+    yield from _rules_of_comparison(options)
     for phase, dataset in options.datasets.items():
         yield from _rules_of_dataset(options, phase, dataset, is_train)
     yield from _rules_of_val(options, model, is_train)
@@ -99,6 +100,18 @@ def _rules(options: schema.RunOptions, model: Model, is_train: bool) -> Rules:
             yield from _rules_of_training(options, model)
 
 
+def _rules_of_comparison(options: schema.RunOptions) -> Rules:
+    """Networks that the report alone uses have a name that nothing else has, and weights."""
+    for label in options.compare or []:
+        place, names = f'compare: {label!r}', ('lr', 'hr', 'bicubic', 'teacher', 'student')
+        taken = label in names or f'network_{label}' in type(options).model_fields or label == 'g'
+        yield taken, f'{place} is taken; expected another name, such as oracle, of a network_oracle'
+        yield not _network(options, label), f'{place}: {missing(schema.RunOptions, f"network_{label}", "that network")}'
+        weights = options.path.pretrain_networks.get(f'pretrain_network_{label}')
+        yield not weights, f'path: {missing(schema.PathOptions, f"pretrain_network_{label}", "its checkpoint")}'
+    yield len(set(options.compare or ())) != len(options.compare or ()), 'compare: names a network twice'
+
+
 def _network(options: schema.RunOptions, label: str) -> dict[str, Any] | None:
     """The options of a network, whether it has a field of its own or not."""
     return getattr(options, f'network_{label}', None) or options.networks.get(f'network_{label}')
@@ -107,18 +120,20 @@ def _network(options: schema.RunOptions, label: str) -> dict[str, Any] | None:
 # Data sets and validation
 
 
-def _rules_of_dataset(options: schema.RunOptions, phase: str, dataset: schema.LoaderOptions, is_train: bool) -> Rules:
+def _rules_of_dataset(
+    options: schema.RunOptions, phase: str, dataset: dataset_options.LoaderOptions, is_train: bool
+) -> Rules:
     place, kind = f'datasets, {phase}', phase.split('_')[0]
     use = 'training; expected train, val, val_…' if is_train else 'a test; expected test, test_…, val_…'
     fits = kind in (('train', 'val') if is_train else ('val', 'test')) and not phase.startswith('train_')
     yield not fits, f'datasets: {phase!r} has no use in {use}'
     training = kind == 'train'
     yield not training and isinstance(dataset.name, int), f'{place}, name: expected text, got {dataset.name}'
-    if isinstance(dataset, schema.OtherDatasetOptions) and _is_stock(dataset):
-        yield not dataset.io_backend, f'{place}: {missing(schema.OtherDatasetOptions, "io_backend")}'
+    if isinstance(dataset, dataset_options.OtherDatasetOptions) and _is_stock(dataset):
+        yield not dataset.io_backend, f'{place}: {missing(dataset_options.OtherDatasetOptions, "io_backend")}'
         backend, known = (dataset.io_backend or {}).get('type'), ('disk', 'lmdb', 'memcached')
         yield backend not in known, f'{place}, io_backend, type: {unexpected(one_of(known), backend)}'
-    if isinstance(dataset, schema.UnpairedLRDatasetOptions):
+    if isinstance(dataset, dataset_options.UnpairedLRDatasetOptions):
         yield not training, f'{place}, type: UnpairedLRDataset is for training; it has no HR of the target'
         scale = dataset.scale or getattr(options, 'scale', None)
         yield not scale, f'{place}: {missing(type(dataset), "scale", "the scale")}'
@@ -127,7 +142,7 @@ def _rules_of_dataset(options: schema.RunOptions, phase: str, dataset: schema.Lo
         if dataset.degrade:
             none = not any(getattr(dataset.degrade, name) for name in PARTS)
             yield none, f'{place}, degrade: expected at least one of {", ".join(PARTS)}'
-    if isinstance(dataset, schema.BicubicImageDatasetOptions | schema.DegradedClipDatasetOptions):
+    if isinstance(dataset, dataset_options.BicubicImageDatasetOptions | dataset_options.DegradedClipDatasetOptions):
         scales = as_tuple(dataset.scale or getattr(options, 'scale', None))
         yield not scales, f'{place}: {missing(type(dataset), "scale", "the scale")}'
         one = f'{place}, scale: expected one scale in validation, got {list(scales)}'
@@ -145,7 +160,7 @@ def _rules_of_dataset(options: schema.RunOptions, phase: str, dataset: schema.Lo
     yield dataset.persistent_workers and not (training and dataset.num_worker_per_gpu), lasting
 
 
-def _is_stock(dataset: schema.OtherDatasetOptions) -> bool:
+def _is_stock(dataset: dataset_options.OtherDatasetOptions) -> bool:
     return getattr(find_registered('data set', dataset.type), '__module__', '').startswith('basicsr.')
 
 
@@ -166,7 +181,7 @@ def _rules_of_val(options: schema.RunOptions, model: Model, is_train: bool) -> R
         yield _without(val, 'val_freq', 'val')
     blind = [
         phase for phase, dataset in sets.items()
-        if isinstance(dataset, schema.OtherDatasetOptions)
+        if isinstance(dataset, dataset_options.OtherDatasetOptions)
         and _is_stock(dataset) and not (dataset.model_extra or {}).get('dataroot_gt')
     ]  # fmt: skip
     for name, metric in ((val and val.metrics) or {}).items():
@@ -208,7 +223,7 @@ def _ends_early(scheduler: Mapping[str, Any] | None, total_iter: int, key: str) 
 
 def _rules_of_distillation(options: schema.DistillationOptions, model: Model) -> Rules:
     train, synthesis = options.train, options.synthesis
-    bank = synthesis.bank or schema.BankOptions()
+    bank = synthesis.bank or synthesis_options.BankOptions()
     kind = options.datasets['train'].type
     yield kind != 'LatentDataset', f'datasets, train, type: expected LatentDataset, got {kind!r}'
     if not bank.path or train.init == 'teacher':
@@ -238,7 +253,7 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
     for index, source in enumerate(synthesis.sources or ()):
         why = f'synthesis, sources, {index} is learned'
         side = least
-        if isinstance(source, schema.ProceduralOptions) and 'image_size' in source.model_fields_set:
+        if isinstance(source, synthesis_options.ProceduralOptions) and 'image_size' in source.model_fields_set:
             side = source.image_size
         what = 'pictures of clips' if model.is_video else 'LR patches'
         place = f'synthesis, sources, {index}, image_size'
@@ -258,8 +273,8 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
 def _rules_of_adaptation(options: schema.DomainAdaptationOptions) -> Rules:
     train, data = options.train, options.datasets['train']
     wrong = f'datasets, train, type: expected UnpairedLRDataset, got {data.type!r}'
-    yield not isinstance(data, schema.UnpairedLRDatasetOptions), wrong
-    if isinstance(data, schema.UnpairedLRDatasetOptions):
+    yield not isinstance(data, dataset_options.UnpairedLRDatasetOptions), wrong
+    if isinstance(data, dataset_options.UnpairedLRDatasetOptions):
         other = f'datasets, train, scale: expected {options.scale}, that of the options, got {data.scale}'
         yield data.scale not in (None, options.scale), other
     yield _ends_early(train.scheduler, train.total_iter, 'scheduler')
@@ -287,7 +302,7 @@ def _rules_of_adaptation(options: schema.DomainAdaptationOptions) -> Rules:
     yield options.network_t and not options.path.pretrain_networks.get('pretrain_network_t'), f'path: {teacher}'
 
 
-def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions) -> Rules:
+def _rules_of_bank(options: schema.DistillationOptions, bank: synthesis_options.BankOptions) -> Rules:
     """Inputs come from sources or from stored banks, and a bank must bear two batches."""
     train, synthesis = options.train, options.synthesis
     found = 'both' if bank.path else 'neither'
@@ -325,7 +340,7 @@ def _rules_of_bank(options: schema.DistillationOptions, bank: schema.BankOptions
         yield bank.hr_size < synthesis.hr_size, f'{larger}, got {bank.hr_size}'
 
 
-def _rules_of_degrade(synthesis: schema.SynthesisOptions, model: Model) -> Rules:
+def _rules_of_degrade(synthesis: synthesis_options.SynthesisOptions, model: Model) -> Rules:
     """Degrading is for images that are made clean, and the user's own LR images are for networks of images."""
     degrade, kinds = synthesis.degrade, [source.type for source in synthesis.sources or ()]
     if degrade:
@@ -356,7 +371,7 @@ def _rules_of_discriminator(options: schema.DistillationOptions) -> Rules:
 
 
 def _rules_of_clips(
-    options: schema.VideoDistillationOptions, bank: schema.BankOptions, scales: tuple[int, ...]
+    options: schema.VideoDistillationOptions, bank: synthesis_options.BankOptions, scales: tuple[int, ...]
 ) -> Rules:
     train, clips, sources = options.train, options.synthesis.clips, options.synthesis.sources or ()
     yield len(scales) > 1, f'scales: video networks serve one scale, got {list(scales)}'

@@ -47,8 +47,8 @@ def curve_svg(curve: Curve, key: str) -> Element:
 def in_words(curve: Curve) -> str:
     """What a curve shows, for those who do not see it."""
     (first, start), (last, end) = curve.points[0], curve.points[-1]
-    text = f'PSNR of the student on {curve.title} over the training: '
+    text = f'PSNR on {curve.title} over the training: {curve.names["student"]} '
     text += f'{end:.2f} dB at iteration {last:,}' if first == last else (
         f'from {start:.2f} dB at iteration {first:,} to {end:.2f} dB at {last:,}'
     )  # fmt: skip
-    return text + ''.join(f'; {method} {level:.2f} dB' for method, level in curve.levels.items())
+    return text + ''.join(f'; {curve.names[method]} {level:.2f} dB' for method, level in curve.levels.items())

@@ -39,8 +39,10 @@ class Crop:
     dataset: str
     scale: int
     image: str
-    error: float  # mean |HR - bicubic| of the window, in grey values of 0 to 255
-    panels: dict[str, np.ndarray]  # lr, bicubic, teacher, student, hr: uint8, `(h, w)` or BGR `(h, w, 3)`
+    error: float  # mean |HR - bicubic| of the window, in grey values of 0 to 255; without HR, how much detail it has
+    panels: dict[
+        str, np.ndarray
+    ]  # lr, bicubic, teacher, student, hr if there is one: uint8, `(h, w)` or BGR `(h, w, 3)`
     psnr: dict[str, float]  # of the window, by method
 
 
@@ -84,6 +86,7 @@ def evaluate(
     metrics: dict[str, dict[str, Any]],
     device: torch.device,
     perceptual: dict[str, Metric] | None = None,
+    niqe: bool | None = None,
 ) -> Evaluation:
     """Measure bicubic and every network on one data set, in fp32, results rounded to 8 bits.
 
@@ -93,11 +96,12 @@ def evaluate(
         networks: by method (`teacher`, `student`), on `device`, in eval mode.
         metrics: options of the metrics by name; `crop_border` is the scale where not given.
         perceptual: what `load_metrics` gives.
+        niqe: as of `Likeness`.
 
     Returns:
-        A result for each method, and each image's worst window. Empty if the data set has no ground truth. An image for
-        which a metric is not finite (equal to HR, or too small) does not count in that metric's mean, `left_out` of the
-        results says so. Beside the metrics stand those of `Likeness`.
+        A result for each method, and each image's worst window. Empty if the data set has no ground truth; it is
+        for `evaluate_without_gt`. An image for which a metric is not finite (equal to HR, or too small) does not count
+        in that metric's mean, `left_out` of the results says so. Beside the metrics stand those of `Likeness`.
 
     Raises:
         UserError: a network does not take the set's channels or does not enlarge by its scale.
@@ -107,7 +111,7 @@ def evaluate(
     crops: list[Crop] = []
     windows: list[Crop] = []
     names: list[str] = []
-    likeness, distances = Likeness(), Perceptual(perceptual or {}, device)
+    likeness, distances = Likeness(niqe), Perceptual(perceptual or {}, device)
     scale = 1
     # Iterating a Dataset ends only if it raises IndexError.
     for index in progress(range(len(samples)), f'report: {label}', 'image'):
@@ -138,7 +142,7 @@ def evaluate(
             for metric, metric_opt in metrics.items():
                 values[method][metric].append(measure(image, hr, {'crop_border': scale, **metric_opt}))
         lr = to_image(bicubic_resize(gt, 1 / scale) if interpolated else lq)
-        names.append(_image_name(sample, index))
+        names.append(image_name(sample, index))
         likeness.add(names[-1], images, scale, {method: values[method]['psnr'][-1] for method in images})
         distances.add(names[-1], images, hr, scale)
         where = (short_name(label, scale), scale, names[-1])
@@ -202,7 +206,8 @@ def to_image(tensor: Tensor) -> np.ndarray:
     return tensor2img(tensor.detach().clone())
 
 
-def _image_name(sample: dict[str, Any], index: int) -> str:
+def image_name(sample: dict[str, Any], index: int) -> str:
+    """The name of a sample's file, without its folder and ending."""
     path = sample.get('lq_path') or sample.get('gt_path') or str(index)
     return printable(str(path).replace('\\', '/').rsplit('/', 1)[-1].rsplit('.', 1)[0])
 
@@ -217,21 +222,42 @@ def worst_crop(
     side: int = CROP_SIZE,
 ) -> Crop:
     """The window of `side` pixels or less in which bicubic differs most from HR, its corners on LR's grid."""
-    size = max(min(side, *hr.shape[:2]) // scale, 1)  # in LR pixels
     error = np.abs(hr.astype(np.float32) - images['bicubic'].astype(np.float32))
+    place = worst_place(error, scale, side)
+    panels = cut_panels(place, scale, lr, {**images, 'hr': hr})
+    on_y = {**DEFAULT_METRICS['psnr'], 'crop_border': 0}
+    psnr = {method: measure(panels[method], panels['hr'], on_y) for method in images}
+    return Crop(dataset, scale, name, place.error, panels, psnr)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window, in LR pixels, and the mean error of it in HR."""
+
+    top: int
+    left: int
+    size: int
+    error: float
+
+
+def worst_place(error: np.ndarray, scale: int, side: int) -> Place:
+    """The window of `side` pixels or less where an error of each HR pixel is largest, its corners on LR's grid."""
+    size = max(min(side, *error.shape[:2]) // scale, 1)  # in LR pixels
     error = error.mean(2) if error.ndim == 3 else error
     total = cv2.integral(error)[::scale, ::scale]
     window = total[size:, size:] - total[:-size, size:] - total[size:, :-size] + total[:-size, :-size]
     top, left = np.unravel_index(np.argmax(window), window.shape)
+    return Place(int(top), int(left), size, float(window[top, left]) / (size * scale) ** 2)
+
+
+def cut_panels(place: Place, scale: int, lr: np.ndarray, images: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """LR and each image, in a window."""
 
     def cut(image: np.ndarray, step: int) -> np.ndarray:
-        return np.ascontiguousarray(image[top * step : (top + size) * step, left * step : (left + size) * step])
+        top, left, size = place.top * step, place.left * step, place.size * step
+        return np.ascontiguousarray(image[top : top + size, left : left + size])
 
-    panels = {'lr': cut(lr, 1)} | {method: cut(image, scale) for method, image in images.items()}
-    panels['hr'] = cut(hr, scale)
-    on_y = {**DEFAULT_METRICS['psnr'], 'crop_border': 0}
-    psnr = {method: measure(panels[method], panels['hr'], on_y) for method in images}
-    return Crop(dataset, scale, name, float(window[top, left]) / (size * scale) ** 2, panels, psnr)
+    return {'lr': cut(lr, 1), **{method: cut(image, scale) for method, image in images.items()}}
 
 
 def finite(value: float | None) -> float | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin.config.loading import load_options
+from vsrkd_plugin.config.registries import Model
+from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 
 logger = logging.getLogger('basicsr')
@@ -91,3 +93,21 @@ def _student_file(models: Path) -> Path:
     if not numbered:
         raise UserError(f'{models}: holds no weights, expected net_g_latest.pth or net_g_<iteration>.pth')
     return max(numbered)[1]
+
+
+def from_root(value: Any, opt: dict[str, Any]) -> Any:
+    """A path as the training saw it: relative ones lie below its root, wherever the report is made."""
+    if isinstance(value, list):
+        return [from_root(entry, opt) for entry in value]
+    if not isinstance(value, str) or value == BUNDLED or not opt.get('root_path'):
+        return value
+    below = Path(opt['root_path'], value)
+    return str(below) if below.exists() else value
+
+
+def fallback_scale(opt: dict[str, Any]) -> int:
+    """The scale of what does not tell its own: the first."""
+    scales = opt.get('scales') or [opt.get('scale') or 1]
+    if Model.of(opt).is_video and 'scales' not in opt:  # a training with data: each data set has the network's scale
+        scales = [next(iter(opt['datasets'].values()))['scale']]
+    return int(scales[0] if isinstance(scales, list) else scales)

@@ -1,6 +1,6 @@
 """Clips side by side as a film: what flickers is seen at once, and in no still picture."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -11,7 +11,7 @@ from vsrkd_plugin.deploy.film_reading import import_av
 from vsrkd_plugin.deploy.film_writing import write_pictures
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.evaluation import Film
-from vsrkd_plugin.reports.picture import TITLES
+from vsrkd_plugin.reports.names import NAMES, titles
 
 FRAMES_PER_SECOND = 10
 _SECONDS = 3  # that each clip is shown at least, by repetition
@@ -19,13 +19,14 @@ _MP4 = cv2.VideoWriter.fourcc(*'mp4v')
 _BAR, _GAP = 22, 4  # pixels: the line of titles, and between panels
 
 
-def write_film(folder: Path, films: list[Film]) -> Path | None:
+def write_film(folder: Path, films: list[Film], names: Mapping[str, str] = NAMES) -> Path | None:
     """Write `report.mp4`, one clip after the other, which browsers play where PyAV is installed (extra `video`).
 
     Without it OpenCV writes it as MPEG-4, or, where that has no writer, an animated `report_clips.png`.
 
     Args:
         films: panels of one size.
+        names: method → what it is called.
 
     Returns:
         What was written; None if there is nothing to show.
@@ -35,8 +36,8 @@ def write_film(folder: Path, films: list[Film]) -> Path | None:
     """
     if not films:
         return None
-    size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0).shape[:2] for film in films), strict=True)]
-    frames = list(_frames(films, size))
+    size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0, names).shape[:2] for film in films), strict=True)]
+    frames = list(_frames(films, size, names))
     path, part = folder / 'report.mp4', folder / '.report.part.mp4'
     if _has_pyav():
         write_pictures(path, frames, FRAMES_PER_SECOND)
@@ -64,21 +65,21 @@ def _has_pyav() -> bool:
     return True
 
 
-def _frames(films: list[Film], size: list[int]) -> Iterator[np.ndarray]:
+def _frames(films: list[Film], size: list[int], names: Mapping[str, str]) -> Iterator[np.ndarray]:
     for film in films:
         length = len(next(iter(film.panels.values())))
         for time in range(max(1, -(-_SECONDS * FRAMES_PER_SECOND // length)) * length):
-            frame = _drawn(film, time % length)[: size[0], : size[1]]
+            frame = _drawn(film, time % length, names)[: size[0], : size[1]]
             below, right = size[0] - frame.shape[0], size[1] - frame.shape[1]
             yield cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255, 255, 255))
 
 
-def _drawn(film: Film, time: int) -> np.ndarray:
+def _drawn(film: Film, time: int, names: Mapping[str, str]) -> np.ndarray:
     """One frame: the panels in a row, each under its name, the clip's under the first."""
-    columns = []
+    columns, shown = [], titles(names)
     for method, frames in film.panels.items():
         title = np.full((_BAR, frames.shape[2], 3), 255, np.uint8)
-        cv2.putText(title, TITLES[method], (3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(title, shown[method], (3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
         gap = np.full((_BAR + frames.shape[1], _GAP, 3), 255, np.uint8)
         columns += [np.vstack([title, frames[time]]), gap]
     row = np.hstack(columns[:-1])

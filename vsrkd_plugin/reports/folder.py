@@ -5,34 +5,34 @@ import logging
 import math
 import os
 import shlex
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vsrkd_plugin.adapters.complying import comply
-from vsrkd_plugin.adapters.contract import input_channels
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.config.registries import Model
-from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.clips import evaluate_clips
-from vsrkd_plugin.reports.complexity import LR_SIDE, Adapter, measure_complexity
+from vsrkd_plugin.reports.complexity import Adapter, measure_complexity
 from vsrkd_plugin.reports.evaluation import Evaluation, choose_crops, evaluate, metric_options
-from vsrkd_plugin.reports.experiment import Experiment, read_experiment
+from vsrkd_plugin.reports.experiment import Experiment, fallback_scale, from_root, read_experiment
 from vsrkd_plugin.reports.film import write_film
 from vsrkd_plugin.reports.html import to_html
 from vsrkd_plugin.reports.kept_outputs import KeptOutputs, drop_oldest, folder_of
 from vsrkd_plugin.reports.likeness import on_made_images
 from vsrkd_plugin.reports.names import printable, short_name
+from vsrkd_plugin.reports.networks import build_networks, teacher_key
 from vsrkd_plugin.reports.perceptual import Metric, load_metrics
 from vsrkd_plugin.reports.picture import Curve, draw_report
 from vsrkd_plugin.reports.student_files import write_student
 from vsrkd_plugin.reports.telling import headline, is_bold
+from vsrkd_plugin.reports.without_gt import evaluate_without_gt
 from vsrkd_plugin.reports.writing import log_tables, to_json, to_markdown
-from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there, write_text_atomically
+from vsrkd_plugin.run.checkpoints import write_text_atomically
 
 logger = logging.getLogger('basicsr')
 REPORT_FILES = ('report.html', 'report.md', 'report.json', 'report.png', 'report.mp4', 'report_clips.png')  # or some
@@ -60,39 +60,45 @@ def make_report(folder: Path) -> dict[str, Any]:
     experiment = read_experiment(Path(folder))
     opt = experiment.options
     device = _device(opt)
-    networks, described = _build_networks(experiment, device)
+    shown = build_networks(experiment, device)
+    networks = shown.networks
 
     of_results, of_made = (networks | _keeping(experiment, networks, rounded) for rounded in (True, False))
     evaluation = Evaluation()
     perceptual = {} if _is_video(opt) else load_metrics(device, experiment.notes)
     curves = []
-    shown: list[dict[str, Any]] = []
+    measured: list[dict[str, Any]] = []
     for dataset_opt in _validation_sets(opt):
         outcome = _evaluate(opt, dataset_opt, of_results, device, perceptual)
         evaluation.extend(outcome)
         if outcome.results:
-            shown.append(dataset_opt | {'scale': outcome.results[0]['scale']})
-            curves += _curve(experiment, dataset_opt, outcome)
+            measured.append(dataset_opt | {'scale': outcome.results[0]['scale']})
+            curves += _curve(experiment, dataset_opt, outcome, shown.names)
 
     of_images = {method: network for method, network in of_made.items() if isinstance(network, ImageSRAdapter)}
     made = []
-    if of_images.keys() == {'teacher', 'student'}:
-        made = [_rounded(on_made_images(of_images, scale, device)) for scale in opt.get('scales') or []]
+    if {'teacher', 'student'} <= of_images.keys():
+        pair = {method: of_images[method] for method in ('teacher', 'student')}
+        scales = opt.get('scales') or ([opt['scale']] if Model.of(opt).adapts else [])
+        made = [_rounded(on_made_images(pair, scale, device)) for scale in scales]
     _tell_kept(experiment, of_results, of_made)
     logger.info('Report: measuring the cost of the networks')
-    first: dict[str, Any] = shown[0] if shown else {'scale': _fallback_scale(opt)}
+    first: dict[str, Any] = measured[0] if measured else {'scale': fallback_scale(opt)}
     complexity = measure_complexity(networks, int(first['scale']), device, first.get('interpolate', False))
     results = [
         _rounded(result) | ({'frames': _rounded(result['frames'])} if 'frames' in result else {})
         for result in evaluation.results
     ]
     report = json.loads(
-        to_json({'results': results, 'made': made, 'complexity': complexity, 'training': experiment.training})
-    )  # so that what is returned is what is written
+        to_json({
+            'results': results, 'made': made, 'complexity': complexity, 'training': experiment.training,
+            'names': shown.names,
+        })
+    )  # fmt: skip  # so that what is returned is what is written
 
     name = printable(str(opt.get('name', experiment.folder.name)))
     try:
-        _write(experiment, name, report, described, evaluation, curves)
+        _write(experiment, name, report, shown.described, evaluation, curves)
         write_student(experiment.folder, opt, networks['student'], report)
     except OSError as error:
         raise UserError(f'{experiment.folder}: the report cannot be written there ({error.strerror})') from error
@@ -115,14 +121,15 @@ def _write(
     folder, notes = experiment.folder, experiment.notes
     command = f'basicsr report {shlex.quote(_shown_folder(experiment))}'
     write_text_atomically(to_json(report), folder / 'report.json')
-    film = write_film(folder, evaluation.films)
+    film = write_film(folder, evaluation.films, report['names'])
     page = to_markdown(report, name, described, command, notes, film.name if film else None)
     write_text_atomically(page, folder / 'report.md')
     windows, over_time = choose_crops(evaluation.windows), choose_crops(evaluation.over_time, MOST_OVER_TIME)
     page = to_html(report, name, described, command, notes, windows, over_time, curves, film)
     write_text_atomically(page, folder / 'report.html')
     subtitle = headline(report, described).rstrip('.')
-    draw_report(folder / 'report.png', name, subtitle, choose_crops(evaluation.crops), curves, is_bold(report))
+    crops, bold = choose_crops(evaluation.crops), is_bold(report)
+    draw_report(folder / 'report.png', name, subtitle, crops, curves, bold, report['names'])
 
 
 def _keeping(experiment: Experiment, networks: dict[str, Adapter], rounded: bool) -> dict[str, Adapter]:
@@ -130,8 +137,8 @@ def _keeping(experiment: Experiment, networks: dict[str, Adapter], rounded: bool
     teacher, opt = networks.get('teacher'), experiment.options
     if not isinstance(teacher, ImageSRAdapter):
         return {}
-    key = _teacher_key(opt)
-    options = (opt[key], opt.get(f'contract_{key[-1]}'))
+    key = teacher_key(opt)
+    options = (opt[key], opt.get(key.replace('network_', 'contract_')))
     return {'teacher': KeptOutputs(teacher, options, folder_of(experiment.folder), rounded)}
 
 
@@ -154,7 +161,10 @@ def _evaluate(
         of_clips = {method: network for method, network in networks.items() if isinstance(network, VideoSRAdapter)}
         return evaluate_clips(samples, dataset_opt, of_clips, metrics, device)
     of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
-    return evaluate(samples, dataset_opt, of_images, metrics, device, perceptual)
+    if len(samples) and 'gt' not in samples[0] and samples[0]['lq'].ndim == 3:
+        return evaluate_without_gt(samples, dataset_opt, of_images, device, fallback_scale(opt))
+    niqe = True if Model.of(opt).adapts else None
+    return evaluate(samples, dataset_opt, of_images, metrics, device, perceptual, niqe)
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
@@ -163,7 +173,7 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     def short(value: Any, digits: int) -> Any:
         return [round(v, digits) for v in value] if isinstance(value, list) else round(value, digits)
 
-    return values | {key: short(values[key], digits) for key, digits in DIGITS.items() if key in values}
+    return values | {key: short(values[key], digits) for key, digits in DIGITS.items() if values.get(key) is not None}
 
 
 def _device(opt: dict[str, Any]) -> torch.device:
@@ -175,67 +185,10 @@ def _is_video(opt: dict[str, Any]) -> bool:
     return Model.of(opt).is_video
 
 
-def _build_networks(experiment: Experiment, device: torch.device) -> tuple[dict[str, Adapter], dict[str, str]]:
-    """Teacher (if there was one) and student, and a description of each."""
-    opt, paths = experiment.options, experiment.options.get('path') or {}
-    networks, described = {}, {}
-    key = _teacher_key(opt)
-    label = key.removeprefix('network_')
-    weights = paths.get(f'pretrain_network_{label}')
-    stored = ((opt.get('synthesis') or {}).get('bank') or {}).get('path')
-    if stored and not (weights and weights_are_there(_from_root(weights, opt))):
-        logger.info('Report: without the teacher; stored banks stood for it, and its weights are not there')
-    elif Model.of(opt).adapts and not (weights and weights_are_there(_from_root(weights, opt))):
-        logger.info('Report: without the network before the adaptation; it started at random, or its weights are gone')
-    elif opt.get(key):
-        if not weights:
-            raise UserError(f'{experiment.folder / "options.yml"}: network_t, but no path, pretrain_network_t')
-        weights = _from_root(weights, opt)
-        param_key, strict = paths.get(f'param_key_{label}'), paths.get(f'strict_load_{label}', True)
-        networks['teacher'] = _build_network(opt, key, weights, param_key, strict)
-        if Model.of(opt).adapts:
-            experiment.notes.append(
-                'The teacher in this report is the network before the adaptation, the student the adapted one.'
-            )
-    networks['student'] = _build_network(opt, 'network_g', str(experiment.student_file), None, True)
-    for role, options in (('teacher', opt.get(key)), ('student', opt['network_g'])):
-        if role in networks and options:
-            settings = ', '.join(f'{k}={v}' for k, v in options.items() if k not in ('type', 'precision', 'start'))
-            described[role] = f'{options["type"]}({settings})'
-            networks[role].to(device).eval()
-    return networks, described
-
-
-def _teacher_key(opt: dict[str, Any]) -> str:
-    """The options of what the trained network is held against: of an adaptation, itself before."""
-    return 'network_g' if Model.of(opt).adapts else 'network_t'
-
-
-def _build_network(opt: dict[str, Any], key: str, weights: str, param_key: str | None, strict: bool) -> Adapter:
-    from basicsr.utils.registry import ARCH_REGISTRY
-
-    settings = deepcopy(opt[key])
-    try:
-        network = ARCH_REGISTRY.get(settings.pop('type'))(**settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f'options.yml, {key}: cannot be built: {str(error).strip(chr(34))}') from error
-    if hasattr(network, 'precision'):
-        network.precision = 'fp32'  # figures of the weights, not of the number format they were trained in
-    load_weights(network, weights, param_key, strict)
-    try:
-        comply(network, opt.get(f'contract_{key[-1]}') or {}, opt[key])
-        if _is_video(opt):
-            # Tried with a size that suits every network of BasicSR's, and that complexity is measured with.
-            return VideoSRAdapter(network, _fallback_scale(opt), settings, lr_size=LR_SIDE)
-        return ImageSRAdapter(network, input_channels(network, settings))
-    except ValueError as error:
-        raise UserError(f'options.yml, {key}: {opt[key]["type"]} {error}') from error
-
-
 def _validation_sets(opt: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {'name': key, 'phase': 'val'}
-        | {k: _from_root(v, opt) if k.startswith('dataroot_') else deepcopy(v) for k, v in dataset.items()}
+        | {k: from_root(v, opt) if k.startswith('dataroot_') else deepcopy(v) for k, v in dataset.items()}
         for key, dataset in (opt.get('datasets') or {}).items()
         if key.startswith('val') and isinstance(dataset, dict)
     ]
@@ -252,24 +205,9 @@ def _build_dataset(dataset_opt: dict[str, Any]) -> Any:
         raise UserError(f'options.yml, datasets, {dataset_opt["name"]}: cannot be built: {reason}') from error
 
 
-def _from_root(value: Any, opt: dict[str, Any]) -> Any:
-    """A path as the training saw it: relative ones lie below its root, wherever the report is made."""
-    if isinstance(value, list):
-        return [_from_root(entry, opt) for entry in value]
-    if not isinstance(value, str) or value == BUNDLED or not opt.get('root_path'):
-        return value
-    below = Path(opt['root_path'], value)
-    return str(below) if below.exists() else value
-
-
-def _fallback_scale(opt: dict[str, Any]) -> int:
-    scales = opt.get('scales') or [opt.get('scale') or 1]
-    if _is_video(opt) and 'scales' not in opt:  # a training with data: each data set has the network's scale
-        scales = [next(iter(opt['datasets'].values()))['scale']]
-    return int(scales[0] if isinstance(scales, list) else scales)
-
-
-def _curve(experiment: Experiment, dataset_opt: dict[str, Any], outcome: Evaluation) -> list[Curve]:
+def _curve(
+    experiment: Experiment, dataset_opt: dict[str, Any], outcome: Evaluation, names: Mapping[str, str]
+) -> list[Curve]:
     """The curve of a data set; none if it was never validated on."""
     metrics = (experiment.options.get('val') or {}).get('metrics') or {}
     key = next((name for name, metric in metrics.items() if metric.get('type') == 'calculate_psnr'), 'psnr')
@@ -278,8 +216,9 @@ def _curve(experiment: Experiment, dataset_opt: dict[str, Any], outcome: Evaluat
     if not points:
         return []
     scale = outcome.results[0]['scale']
-    levels = {r['method']: r['psnr'] for r in outcome.results if r['method'] != 'student' and math.isfinite(r['psnr'])}
-    return [Curve(f'{short_name(dataset_opt["name"], scale)} x{scale}', points, levels)]
+    others = [result for result in outcome.results if result['method'] != 'student' and result['psnr'] is not None]
+    levels = {result['method']: result['psnr'] for result in others if math.isfinite(result['psnr'])}
+    return [Curve(f'{short_name(dataset_opt["name"], scale)} x{scale}', points, levels, names)]
 
 
 def _shown_folder(experiment: Experiment) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from vsrkd_plugin.reports.curve_svg import curve_svg
 from vsrkd_plugin.reports.elements import Element, element, to_markup
 from vsrkd_plugin.reports.evaluation import Crop
-from vsrkd_plugin.reports.picture import TITLES, Curve, decibels
+from vsrkd_plugin.reports.names import names_of, titles
+from vsrkd_plugin.reports.picture import Curve, decibels
 from vsrkd_plugin.reports.telling import Block, Table, cost_blocks, headline, quality_blocks, training_line
 
 MOST_FILM = 2_000_000  # bytes of a film that stands in the page; a larger one is linked to
@@ -48,14 +49,15 @@ def to_html(
         curves: PSNR over the training.
         film: the file that shows clips, in the folder that the page is written to.
     """
+    shown = titles(names_of(report))
     body = element(
         'main', {},
         element('h1', {}, name),
         element('p', {'class': 'lead'}, headline(report, networks)),
         element('h2', {}, 'Quality'), *_shown(quality_blocks(report, networks)),
-        *_compared('Look closer', windows, 'window'),
-        *_compared('Over time', over_time, 'line', 'A line of pixels of each clip, frame below frame: what flickers '
-                   'or lags is jagged here.'),
+        *_compared('Look closer', windows, 'window', shown),
+        *_compared('Over time', over_time, 'line', shown, 'A line of pixels of each clip, frame below frame: '
+                   'what flickers or lags is jagged here.'),
         *_film(film),
         *_curves(curves),
         element('h2', {}, 'Cost'), *_shown(cost_blocks(report)),
@@ -116,19 +118,19 @@ def _table(table: Table) -> Element:
     return element('div', {'class': 'scroll', 'tabindex': '0', 'role': 'region', 'aria-label': table.title}, made)
 
 
-def _compared(title: str, crops: list[Crop], key: str, text: str = '') -> list[Element]:
+def _compared(title: str, crops: list[Crop], key: str, shown: dict[str, str], text: str = '') -> list[Element]:
     if not crops:
         return []
-    compares = [_compare(crop, f'{key}{number}') for number, crop in enumerate(crops)]
+    compares = [_compare(crop, f'{key}{number}', shown) for number, crop in enumerate(crops)]
     hint = element('p', {'class': 'hint'}, f'{text} {_HINT}'.strip())
     return [element('h2', {}, title), hint, element('div', {'class': 'grid'}, *compares)]
 
 
-def _compare(crop: Crop, key: str) -> Element:
-    methods = [method for method in TITLES if method in crop.panels and method != 'lr']
+def _compare(crop: Crop, key: str, shown: dict[str, str]) -> Element:
+    methods = [method for method in shown if method in crop.panels and method != 'lr']
     left = 'teacher' if 'teacher' in methods else 'bicubic'
     title = f'{crop.dataset} x{crop.scale}, {crop.image}'
-    height, width = crop.panels['hr'].shape[:2]
+    height, width = crop.panels['bicubic'].shape[:2]
 
     def side(name: str, chosen: str) -> Element:
         labels = [
@@ -138,7 +140,7 @@ def _compare(crop: Crop, key: str) -> Element:
                     'type': 'radio', 'name': f'{key}-{name}', 'value': method, 'data-side': name,
                     **({'checked': 'checked'} if method == chosen else {}),
                 }),
-                TITLES[method],
+                shown[method],
                 element('small', {}, _figure(crop, method)),
             )
             for number, method in enumerate(methods, 1)
@@ -147,12 +149,12 @@ def _compare(crop: Crop, key: str) -> Element:
 
     panels = [
         element(
-            'figure', {'class': 'panel', 'data-method': method, 'data-title': TITLES[method]},
+            'figure', {'class': 'panel', 'data-method': method, 'data-title': shown[method]},
             element('img', {
-                'src': _data_uri(crop.panels[method]), 'alt': f'{TITLES[method]}: {title}',
+                'src': _data_uri(crop.panels[method]), 'alt': f'{shown[method]}: {title}',
                 'width': str(width), 'height': str(height), 'draggable': 'false',
             }),
-            element('figcaption', {}, _caption(crop, method)),
+            element('figcaption', {}, shown[method] + _decibels_of(crop, method)),
         )
         for method in methods
     ]  # fmt: skip
@@ -175,8 +177,8 @@ def _figure(crop: Crop, method: str) -> str:
     return decibels(crop.psnr[method]).removesuffix(' dB') if method in crop.psnr else '\N{EN DASH}'
 
 
-def _caption(crop: Crop, method: str) -> str:
-    return TITLES[method] + (f', {decibels(crop.psnr[method])}' if method in crop.psnr else '')
+def _decibels_of(crop: Crop, method: str) -> str:
+    return f', {decibels(crop.psnr[method])}' if method in crop.psnr else ''
 
 
 def _data_uri(image: np.ndarray) -> str:
@@ -219,4 +221,4 @@ def _curves(curves: list[Curve]) -> list[Element]:
     drawn = [
         element('figure', {'class': 'curve'}, curve_svg(curve, f'curve{number}')) for number, curve in enumerate(curves)
     ]
-    return [element('h2', {}, 'PSNR of the student over the training'), element('div', {'class': 'grid'}, *drawn)]
+    return [element('h2', {}, 'PSNR over the training'), element('div', {'class': 'grid'}, *drawn)]

@@ -32,12 +32,16 @@ def is_judged_by_psnr(teacher: float | None, bicubic: float | None) -> bool:
 
 
 class Likeness:
-    """Measured image after image of one data set, then averaged."""
+    """Measured image after image of one data set, then averaged.
 
-    def __init__(self) -> None:
+    Args:
+        niqe: whether NIQE is measured; if not given, where PSNR misjudges the teacher, but not of bicubic.
+    """
+
+    def __init__(self, niqe: bool | None = None) -> None:
         self._values: dict[str, Values] = {}
         self._names: list[str] = []
-        self._niqe: bool | None = None
+        self._niqe, self._of_all = niqe, bool(niqe)
 
     def add(self, name: str, images: Mapping[str, np.ndarray], scale: int, psnr: Mapping[str, float]) -> None:
         """Take one image.
@@ -46,15 +50,15 @@ class Likeness:
             name: of the image.
             images: bicubic, teacher, student: uint8, `(h, w)` or BGR `(h, w, 3)`.
             scale: width of the border that is cut off.
-            psnr: of each against HR.
+            psnr: of each against HR; empty if there is none.
         """
         self._names.append(name)
         if self._niqe is None:
-            self._niqe = not is_judged_by_psnr(psnr.get('teacher'), psnr['bicubic'])
+            self._niqe = not is_judged_by_psnr(psnr.get('teacher'), psnr.get('bicubic'))
         for method, image in images.items():
             values = self._values.setdefault(method, {})
             values.setdefault('sharpness', []).append(_sharpness(image, scale))
-            if self._niqe and method != 'bicubic' and len(self._names) <= MOST_NIQE:
+            if self._niqe and (self._of_all or method != 'bicubic') and len(self._names) <= MOST_NIQE:
                 values.setdefault('niqe', []).append(niqe(image, scale))
         if 'teacher' in images:
             found = measure(images['student'], images['teacher'], {**_PSNR, 'crop_border': scale})

@@ -3,9 +3,9 @@
 import math
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -18,10 +18,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vsrkd_plugin.reports.evaluation import Crop
+from vsrkd_plugin.reports.names import NAMES, titles
 
-TITLES = {'lr': 'LR', 'bicubic': 'bicubic', 'teacher': 'teacher', 'student': 'student', 'hr': 'HR'}
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = {'bicubic': '#7f7f7f', 'teacher': '#0072b2', 'student': '#d55e00'}
+_MORE_COLOURS = ('#009e73', '#cc79a7', '#e69f00', '#56b4e9')  # of networks that are compared, in turn
 WIDTH = 12.0  # inches
 DPI = 120
 
@@ -33,10 +34,17 @@ class Curve:
     title: str
     points: list[tuple[int, float]]  # (iteration, dB), in order
     levels: dict[str, float]  # dB by method (`bicubic`, `teacher`)
+    names: Mapping[str, str] = field(default_factory=lambda: NAMES)
 
 
 def draw_report(
-    path: Path, title: str, subtitle: str, crops: list[Crop], curves: list[Curve], bold: bool = True
+    path: Path,
+    title: str,
+    subtitle: str,
+    crops: list[Crop],
+    curves: list[Curve],
+    bold: bool = True,
+    names: Mapping[str, str] = NAMES,
 ) -> None:
     """Draw the picture and put it at `path` as a whole (PNG).
 
@@ -45,12 +53,13 @@ def draw_report(
         crops: a row each; a method that none of them has gets no column.
         curves: a small diagram each.
         bold: set the best PSNR of each crop in bold type.
+        names: method → what it is called, in order.
 
     Raises:
         OSError: `path` cannot be written.
     """
     with names_as_they_are():
-        _draw_report(path, title, subtitle, crops, curves, bold)
+        _draw_report(path, title, subtitle, crops, curves, bold, names)
 
 
 @contextmanager
@@ -60,7 +69,15 @@ def names_as_they_are() -> Iterator[None]:
         yield
 
 
-def _draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curves: list[Curve], bold: bool) -> None:
+def _draw_report(
+    path: Path,
+    title: str,
+    subtitle: str,
+    crops: list[Crop],
+    curves: list[Curve],
+    bold: bool,
+    names: Mapping[str, str],
+) -> None:
     curve_columns = min(max(len(curves), 1), 4)
     curve_rows = math.ceil(len(curves) / curve_columns)
     subtitle = textwrap.fill(subtitle, 125)
@@ -73,11 +90,11 @@ def _draw_report(path: Path, title: str, subtitle: str, crops: list[Crop], curve
     head.text(0.5, 0.92, title, ha='center', va='top', fontsize=15, weight='bold')
     head.text(0.5, 0.08, subtitle, ha='center', va='bottom', fontsize=11)
     if crops:
-        _draw_crops(above, crops, bold)
+        _draw_crops(above, crops, bold, titles(names))
     else:
-        above.text(0.5, 0.5, 'no data set with ground truth: no crops', ha='center', va='center')
+        above.text(0.5, 0.5, 'no validation set with images: no crops', ha='center', va='center')
     if curves:
-        below.suptitle('PSNR of the student over the training', fontsize=12)
+        below.suptitle('PSNR over the training', fontsize=12)
         for axes, curve in zip(below.subplots(curve_rows, curve_columns, squeeze=False).flat, curves, strict=False):
             draw_curve(axes, curve)
         for axes in below.axes[len(curves) :]:
@@ -101,8 +118,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _draw_crops(figure: SubFigure, crops: list[Crop], bold: bool) -> None:
-    columns = [key for key in TITLES if any(key in crop.panels for crop in crops)]
+def _draw_crops(figure: SubFigure, crops: list[Crop], bold: bool, shown: dict[str, str]) -> None:
+    columns = [key for key in shown if any(key in crop.panels for crop in crops)]
     grid = figure.subplots(len(crops), len(columns), squeeze=False)
     for row, crop in zip(grid, crops, strict=True):
         for axes, key in zip(row, columns, strict=True):
@@ -119,7 +136,7 @@ def _draw_crops(figure: SubFigure, crops: list[Crop], bold: bool) -> None:
                     axes.xaxis.label.set_weight('bold')
         row[0].set_ylabel(f'{crop.dataset} x{crop.scale}\n{crop.image}', fontsize=11)
     for axes, key in zip(grid[0], columns, strict=True):
-        axes.set_title(TITLES[key], fontsize=12)
+        axes.set_title(shown[key], fontsize=12)
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:
@@ -133,8 +150,9 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     """Draw a curve with its levels, its title and its legend."""
     iterations, values = zip(*curve.points, strict=True)
     for method, level in curve.levels.items():
-        axes.axhline(level, color=COLOURS[method], linestyle='--', linewidth=1.3, label=f'{method} {level:.2f}')
-    label = f'student {values[-1]:.2f}'
+        label = f'{curve.names[method]} {level:.2f}'
+        axes.axhline(level, color=_colour(method, curve.names), linestyle='--', linewidth=1.3, label=label)
+    label = f'{curve.names["student"]} {values[-1]:.2f}'
     axes.plot(iterations, values, color=COLOURS['student'], marker='o', markersize=3.5, linewidth=1.6, label=label)
     axes.set_title(curve.title, fontsize=11)
     axes.set_xlabel('iteration', fontsize=10)
@@ -146,6 +164,11 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     axes.spines[['top', 'right']].set_visible(False)
     axes.margins(y=0.12)
     axes.legend(fontsize=8.5, framealpha=0.85, loc='best')
+
+
+def _colour(method: str, names: Mapping[str, str]) -> str:
+    more = [name for name in names if name not in COLOURS]
+    return COLOURS.get(method) or _MORE_COLOURS[more.index(method) % len(_MORE_COLOURS)]
 
 
 def decibels(value: float) -> str:

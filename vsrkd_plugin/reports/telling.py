@@ -5,6 +5,7 @@ from typing import Any
 
 from vsrkd_plugin.reports.evaluation import finite
 from vsrkd_plugin.reports.likeness import MOST_NIQE, is_judged_by_psnr
+from vsrkd_plugin.reports.names import is_adaptation, names_of
 from vsrkd_plugin.reports.perceptual import PERCEPTUAL, PERCEPTUAL_NOTE
 
 Rows = list[list[str]]
@@ -33,7 +34,7 @@ def quality_blocks(report: dict[str, Any], networks: dict[str, str]) -> list[Blo
         metrics += ' This training had no teacher: the student is the network that it trained.'
     return [
         Table('Quality by data set', result_rows(report)), *left_out_lines(report), metrics, *psnr_note(report),
-        *_likeness(report), *_perceptual(report), *_flicker(report),
+        *_likeness(report), *_naturalness(report), *_perceptual(report), *_flicker(report),
     ]  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def headline(report: dict[str, Any], networks: dict[str, str], mark: str = '') -
     }
     if 'teacher' not in networks:
         return f'{described["student"]}, trained.'
+    if is_adaptation(report):
+        return f'{described["student"]}, adapted.'
     text = f'{described["teacher"]} → {described["student"]}'
     if {'teacher', 'student'} <= cost.keys():
         ratios = [
@@ -71,11 +74,12 @@ def result_rows(report: dict[str, Any]) -> Rows:
     A star marks a row in whose means not every image counts; `left_out_lines` tells which.
     """
     groups = _by_set(report)
-    has_teacher = any(result['method'] == 'teacher' for result in report['results'])
-    methods = ['bicubic', 'teacher', 'student'] if has_teacher else ['bicubic', 'student']
-    rival = 'teacher' if has_teacher else 'bicubic'
-    rows = [['data set', 'scale', *methods, f'student - {rival}']]
+    names, methods = names_of(report), _methods(report)
+    rival = 'teacher' if 'teacher' in methods else 'bicubic'
+    rows = [['data set', 'scale', *(names[method] for method in methods), f'{names["student"]} - {names[rival]}']]
     for (dataset, scale), by_method in groups.items():
+        if not _has_truth(by_method):
+            continue
         values = [_quality(by_method[method]['psnr'], by_method[method]['ssim']) for method in methods]
         psnr, ssim = (_difference(by_method['student'][key], by_method[rival][key]) for key in ('psnr', 'ssim'))
         mark = ' *' if 'left_out' in by_method['student'] else ''
@@ -92,29 +96,32 @@ def _by_set(report: dict[str, Any]) -> dict[tuple[str, int], dict[str, dict[str,
     return groups
 
 
+def _methods(report: dict[str, Any]) -> list[str]:
+    """What the report has results of, in order."""
+    found = {result['method'] for result in report['results']} or {'bicubic', 'student'}
+    return [method for method in names_of(report) if method in found]
+
+
+def _has_truth(by_method: dict[str, dict[str, Any]]) -> bool:
+    """Whether there was HR to compare with."""
+    return not any(result.get('without_gt') for result in by_method.values())
+
+
 def likeness_rows(report: dict[str, Any]) -> Rows:
     """A header, then a row for each data set and scale, and for made images: how like its teacher the student is."""
-    has_niqe = any('niqe' in result for result in report['results'])
-    rows = [['student against teacher', 'scale', 'agreement', 'sharpness', *(['NIQE (teacher)'] if has_niqe else [])]]
+    names = names_of(report)
+    rows = [[f'{names["student"]} against {names["teacher"]}', 'scale', 'agreement', 'sharpness']]
     for (dataset, scale), by_method in _by_set(report).items():
         student, teacher = by_method['student'], by_method.get('teacher', {})
         if 'agreement' not in student:
             continue
         ratio = _ratio(student.get('sharpness'), teacher.get('sharpness'))
-        row = [dataset, f'x{scale}', f'{student["agreement"]:.2f} dB', ratio]
-        if has_niqe:
-            row.append(' '.join(_niqe(result) for result in (student, teacher)) if 'niqe' in student else '')
-        rows.append(row)
+        rows.append([dataset, f'x{scale}', f'{student["agreement"]:.2f} dB', ratio])
     for made in report.get('made') or []:
-        row = ['made images', f'x{made["scale"]}', f'{made["agreement"]:.2f} dB', f'{made["sharpness_ratio"]:.3f}']
-        rows.append([*row, *([''] if has_niqe else [])])
+        rows.append(
+            ['made images', f'x{made["scale"]}', f'{made["agreement"]:.2f} dB', f'{made["sharpness_ratio"]:.3f}']
+        )
     return rows
-
-
-def _niqe(result: dict[str, Any]) -> str:
-    value = result.get('niqe')
-    text = '-' if value is None else f'{value:.2f}'
-    return text if result['method'] == 'student' else f'({text})'
 
 
 def _ratio(ours: float | None, theirs: float | None) -> str:
@@ -130,17 +137,39 @@ def _likeness(report: dict[str, Any]) -> list[Block]:
         "Agreement: PSNR of the student's result against the teacher's (on Y, but for made images). Sharpness: RMS of "
         "the Laplacian, the student's divided by the teacher's; 1 is as sharp."
     )
-    if any('niqe' in result for result in report['results']):
-        text += f' NIQE: lower is more natural; of the first {MOST_NIQE} images of a set.'
-    return [Table('How like its teacher the student is', rows), text]
+    if not is_adaptation(report):
+        return [Table('How like its teacher the student is', rows), text]
+    text = (
+        'Agreement: PSNR of the result against that before the adaptation (on Y, but for made images, whose LR is by '
+        'bicubic: how much of the old behaviour is left). Sharpness: RMS of the Laplacian, divided by that before.'
+    )
+    return [Table('What the adaptation changed', rows), text]
+
+
+def naturalness_rows(report: dict[str, Any]) -> Rows:
+    """A header, then a row for each data set and scale of which NIQE was measured: its value by method."""
+    names, methods = names_of(report), _methods(report)
+    rows = [['NIQE', 'scale', *(names[method] for method in methods)]]
+    for (dataset, scale), by_method in _by_set(report).items():
+        values = [by_method.get(method, {}).get('niqe') for method in methods]
+        if any(value is not None for value in values):
+            rows.append([dataset, f'x{scale}', *(_metric(value, 2) for value in values)])
+    return rows
+
+
+def _naturalness(report: dict[str, Any]) -> list[Block]:
+    rows = naturalness_rows(report)
+    if len(rows) == 1:
+        return []
+    text = f'NIQE: lower is more natural; of the first {MOST_NIQE} images of a set.'
+    return [Table('How natural the results are', rows), text]
 
 
 def perceptual_rows(report: dict[str, Any]) -> Rows:
     """A header, then a row for each data set, scale and perceptual metric that was measured: its value by method."""
-    groups = _by_set(report)
-    methods = list(dict.fromkeys(result['method'] for result in report['results']))
+    groups, methods, names = _by_set(report), _methods(report), names_of(report)
     return [
-        ['data set', 'scale', 'metric', *methods],
+        ['data set', 'scale', 'metric', *(names[method] for method in methods)],
         *(
             [dataset, f'x{scale}', title, *(_metric(by_method[m].get(metric), 4) for m in methods)]
             for (dataset, scale), by_method in groups.items()
@@ -165,7 +194,9 @@ def is_bold(report: dict[str, Any]) -> bool:
 
 
 def _misjudged(report: dict[str, Any]) -> list[str]:
-    """Data sets on which the teacher has less PSNR than bicubic, or hardly more."""
+    """Data sets on which the teacher has less PSNR than bicubic, or hardly more, though it was trained for them."""
+    if is_adaptation(report):
+        return []
     return [
         f'{dataset} x{scale}'
         for (dataset, scale), by_method in _by_set(report).items()
@@ -197,8 +228,8 @@ def left_out_lines(report: dict[str, Any]) -> list[str]:
 
 def complexity_rows(report: dict[str, Any]) -> Rows:
     """A header, then weights, multiply-accumulates and time of each network, and teacher : student."""
-    entries = report['complexity']
-    rows = [['', *(entry['network'] for entry in entries)]]
+    entries, names = report['complexity'], names_of(report)
+    rows = [['', *(names[entry['network']] for entry in entries)]]
     for key, title, show in (
         ('params', 'weights', '{:,}'.format),
         ('macs', 'multiply-accumulates', _with_prefix),
@@ -206,10 +237,11 @@ def complexity_rows(report: dict[str, Any]) -> Rows:
     ):
         title = title.replace('image', _what(report))
         rows.append([title, *('-' if entry[key] is None else show(entry[key]) for entry in entries)])
-    if len(entries) == 2:
-        rows[0].append('ratio')
+    by_network = {entry['network']: entry for entry in entries}
+    if {'teacher', 'student'} <= by_network.keys() and not is_adaptation(report):
+        rows[0].append('ratio' if len(entries) == 2 else f'{names["teacher"]} : {names["student"]}')
         for row, key in zip(rows[1:], ('params', 'macs', 'seconds_per_image'), strict=True):
-            large, small = entries[0][key], entries[1][key]
+            large, small = by_network['teacher'][key], by_network['student'][key]
             row.append(f'{large / small:.2f}' if large and small else '-')
     return rows
 
@@ -252,8 +284,8 @@ def _flicker(report: dict[str, Any]) -> list[Block]:
             values.setdefault(result['dataset'], {})[result['method']] = result['flicker']
     if not values:
         return []
-    methods = list(next(iter(values.values())))
-    rows = [['clip', *methods]]
+    methods, names = list(next(iter(values.values()))), names_of(report)
+    rows = [['clip', *(names[method] for method in methods)]]
     for name, by_method in values.items():
         rows.append([name, *('-' if by_method[m] is None else f'{by_method[m]:.2f}' for m in methods)])
     text = (

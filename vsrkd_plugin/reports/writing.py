@@ -14,6 +14,7 @@ from vsrkd_plugin.reports.telling import (
     headline,
     left_out_lines,
     likeness_rows,
+    naturalness_rows,
     psnr_note,
     quality_blocks,
     result_rows,
@@ -76,6 +77,8 @@ def log_tables(report: dict[str, Any], name: str) -> None:
     """The tables of the report in the log, columns aligned."""
     lines = [f'Report of {name}', *_aligned(result_rows(report)), *left_out_lines(report), '']
     if len(rows := likeness_rows(report)) > 1:
+        lines += [*_aligned(rows), '']
+    if len(rows := naturalness_rows(report)) > 1:
         lines += [*_aligned(rows), '']
     lines += [line for note in psnr_note(report) for line in (note, '')]
     lines += _aligned(complexity_rows(report))
