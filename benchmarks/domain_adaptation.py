@@ -1,11 +1,16 @@
 """Adaptation without pairs, measured: a network for bicubic LR, and a camera that blurs, adds noise and compresses.
 
     python benchmarks/domain_adaptation.py DATA WORK [--scale 4] [--iterations 2000] [--seed 0] [--rows NAME …]
+    python benchmarks/domain_adaptation.py DATA WORK --grid [--jpeg 70] …
 
 DATA holds the folders BSD200, B100 and T91. The target is BSD200, every other image, its LR made by an anisotropic
 Gaussian blur of HR (sigma 1.2 and 2.2, any angle), bicubic, noise of sigma 6, JPEG of quality 70; B100 is degraded
-alike as test. The source is T91, or made images. No row but `oracle` and `true…` is told anything of it. Everything is
-seeded; what is there already in WORK is used again. Each row is a `basicsr train`; WORK/NAME.yml is what it ran.
+alike as test. The source is T91, or made images. No row but `oracle` and `true…` is told anything of it: the rows
+`estimate…` are told what `vsrkd inspect --inputs` makes of the target's LR. Everything is seeded; what is there already
+in WORK is used again. Each row is a `basicsr train`; WORK/NAME.yml is what it ran.
+
+With `--grid` other cameras take the pictures, whose blur and noise nothing was tuned on, and made images are degraded
+as estimated, and as it truly was.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,7 @@ import numpy as np
 import torch
 import yaml
 
+from vsrkd_plugin.commands.inspect import estimated as inspect_inputs
 from vsrkd_plugin.data.degradations import degrade, degrade_each
 from vsrkd_plugin.inspection.inputs import sampled_sigma
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -28,8 +35,9 @@ from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.checkpoints import load_weights
 from vsrkd_plugin.synthesis.degrading import Strengths
 
-SIGMAS, NOISE, QUALITY = (1.2, 2.2), 6.0, 70.0
 FEAT, LR_PATCH, NIQE_EVERY = 32, 24, 5
+STRONGER = 10.0  # than the paper's: weights of what compares domains, in the row `paper_strong`
+CLEAN_SHARE = 0.3  # of the source, in rows `…_clean`, that stays as bicubic makes it
 PAPER = {
     'align_opt': {'type': 'AlignmentLoss', 'loss_weight': 0.01},
     'restore_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
@@ -39,17 +47,35 @@ PAPER = {
 }
 
 
-def degraded(hr: torch.Tensor, scale: int, seed: int) -> torch.Tensor:
-    """LR of an HR image `(c, h, w)` as the camera takes it, in 8 bits."""
-    rng = np.random.default_rng(seed)
-    blur = torch.tensor([[*SIGMAS, float(rng.uniform(0, np.pi))]], dtype=torch.float64)
-    strengths = Strengths.none(1, seed)
-    blurred = degrade_each(hr[None], Strengths(**{**vars(strengths), 'blur': blur}))
-    lr = bicubic_resize(blurred, 1 / scale).clamp(0, 1)
-    return degrade(lr, noise_sigma=NOISE, jpeg_quality=int(QUALITY), seed=seed)[0]
+@dataclass(frozen=True)
+class Camera:
+    """How LR comes about: two sigmas of a blur of HR at any angle, of noise, and JPEG's quality (None: no JPEG)."""
+
+    sigmas: tuple[float, float] = (1.2, 2.2)
+    noise: float = 6.0
+    jpeg: int | None = 70
+
+    def take(self, hr: torch.Tensor, scale: int, seed: int) -> torch.Tensor:
+        """LR of an HR image `(c, h, w)`, in 8 bits."""
+        rng = np.random.default_rng(seed)
+        blur = torch.tensor([[*self.sigmas, float(rng.uniform(0, np.pi))]], dtype=torch.float64)
+        strengths = Strengths.none(1, seed)
+        blurred = degrade_each(hr[None], Strengths(**{**vars(strengths), 'blur': blur}))
+        lr = bicubic_resize(blurred, 1 / scale).clamp(0, 1)
+        return degrade(lr, noise_sigma=self.noise, jpeg_quality=self.jpeg, seed=seed)[0]
+
+    def told(self, scale: int) -> dict[str, Any]:
+        """`degrade` options that make LR of bicubic LR as this camera makes it."""
+        lr_sigmas = [sampled_sigma(sigma / scale) for sigma in self.sigmas]
+        told = {'clean_prob': 0, 'apply_prob': 1, 'blur_sigma': lr_sigmas, 'gray_noise_prob': 0}
+        told |= {'anisotropic_prob': float(self.sigmas[0] != self.sigmas[1]), 'noise_range': [self.noise] * 2}
+        return told | ({'jpeg_range': [float(self.jpeg)] * 2} if self.jpeg else {})
 
 
-def write_pairs(images: list[Path], folder: Path, scale: int, seed: int) -> None:
+GRID = [Camera((blur, blur), noise, None) for blur, noise in ((0.8, 2), (0.8, 12), (1.5, 6), (2.2, 2), (2.2, 12))]
+
+
+def write_pairs(images: list[Path], folder: Path, scale: int, seed: int, camera: Camera) -> None:
     """`folder/gt` and `folder/lq`, once."""
     if (folder / 'done').exists():
         return
@@ -60,7 +86,7 @@ def write_pairs(images: list[Path], folder: Path, scale: int, seed: int) -> None
         assert picture is not None, file
         height, width = (side // scale * scale for side in picture.shape[:2])
         hr = torch.from_numpy(picture[:height, :width, ::-1].copy()).permute(2, 0, 1).float() / 255
-        lr = (degraded(hr, scale, seed + number) * 255).round().byte().permute(1, 2, 0).numpy()[:, :, ::-1]
+        lr = (camera.take(hr, scale, seed + number) * 255).round().byte().permute(1, 2, 0).numpy()[:, :, ::-1]
         cv2.imwrite(str(folder / 'gt' / f'{file.stem}.png'), picture[:height, :width])
         cv2.imwrite(str(folder / 'lq' / f'{file.stem}.png'), lr)
     (folder / 'done').touch()
@@ -85,8 +111,8 @@ Make = Callable[[str], dict[str, Any]]
 class Rows:
     """The options of each row."""
 
-    def __init__(self, data: Path, work: Path, scale: int, iterations: int, seed: int) -> None:
-        self.data, self.work, self.scale, self.iterations, self.seed = data, work, scale, iterations, seed
+    def __init__(self, work: Path, scale: int, iterations: int, seed: int, camera: Camera) -> None:
+        self.work, self.scale, self.iterations, self.seed, self.camera = work, scale, iterations, seed, camera
         self.patch = LR_PATCH * scale
         edsr = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': FEAT, 'num_block': 8, 'upscale': scale, 'img_range': 1.0}
         self.edsr = {'type': 'EDSR', **edsr}
@@ -142,9 +168,9 @@ class Rows:
         degrade: dict[str, Any] | None = None,
         without: tuple[str, ...] = (),
         teacher: bool = False,
-        decoder_start: str = 'upsample',
+        stronger: float = 1.0,
     ) -> dict[str, Any]:
-        """By the paper's losses, but `without` some."""
+        """By the paper's losses, but `without` some; what compares domains `stronger` than in the paper."""
         opt = self._common(name, self.iterations)
         root = source if source == 'procedural' else str(self.work / source)
         train = {'type': 'UnpairedLRDataset', 'dataroot_gt': root, 'gt_size': self.patch, 'batch_size_per_gpu': 8}
@@ -154,7 +180,10 @@ class Rows:
         if teacher:
             opt['network_t'], opt['path']['pretrain_network_t'] = self.edsr, str(self.trained)
         losses = {key: value for key, value in PAPER.items() if key not in without}
-        opt['decoder_start'] = decoder_start
+        for key in ('align_opt', 'style_opt', 'identity_opt'):
+            if key in losses:
+                losses[key] = {**losses[key], 'loss_weight': stronger * losses[key]['loss_weight']}
+        opt['decoder_start'] = 'upsample'
         if losses.keys() - {'align_opt'}:
             decoder = {'num_in_ch': FEAT, 'num_feat': FEAT, 'num_block': 1, 'num_grow_ch': 16}
             opt['network_lr'] = {'type': 'USRDATargetDecoder', **decoder}
@@ -168,12 +197,10 @@ class Rows:
             training['optim_d'] = {'type': 'Adam', 'lr': 1e-4, 'betas': [0.9, 0.99]}
         return {**opt, 'model_type': 'DomainAdaptationModel', 'train': training}
 
-    def named(self, estimate: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    def named(self, estimate: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Every row by its name."""
-        lr_sigmas = [sampled_sigma(sigma / self.scale) for sigma in SIGMAS]
-        true = {'clean_prob': 0, 'apply_prob': 1, 'blur_sigma': lr_sigmas, 'anisotropic_prob': 1, 'gray_noise_prob': 0}
-        true |= {'noise_range': [NOISE, NOISE], 'jpeg_range': [QUALITY, QUALITY]}
-        none = tuple(PAPER)
+        true, none = self.camera.told(self.scale), tuple(PAPER)
+        true_clean, clean = ({**told, 'clean_prob': CLEAN_SHARE} for told in (true, estimate))
 
         def without(loss: str) -> Make:
             return lambda name: self.adapted(name, source='T91', without=(loss,))
@@ -182,18 +209,21 @@ class Rows:
             'bicubic': self.bicubic,
             'oracle': self.oracle,
             'true': lambda name: self.adapted(name, degrade=true, without=none),
+            'true_clean': lambda name: self.adapted(name, degrade=true_clean, without=none),
             'true_t91': lambda name: self.adapted(name, source='T91', degrade=true, without=none),
             'true_teacher': lambda name: self.adapted(name, degrade=true, without=none, teacher=True),
             'paper': lambda name: self.adapted(name, source='T91'),
+            'paper_strong': lambda name: self.adapted(name, source='T91', stronger=STRONGER),
             'source_free': self.adapted,
             'source_free_teacher': lambda name: self.adapted(name, teacher=True),
             'clean_made': lambda name: self.adapted(name, without=none),
             **{f'paper_without_{loss.removesuffix("_opt")}': without(loss) for loss in PAPER},
         }
-        if estimate:
-            rows['estimate'] = lambda name: self.adapted(name, degrade=estimate, without=none)
-            rows['estimate_t91'] = lambda name: self.adapted(name, source='T91', degrade=estimate, without=none)
-            rows['estimate_paper'] = lambda name: self.adapted(name, degrade=estimate)
+        rows['estimate'] = lambda name: self.adapted(name, degrade=estimate, without=none)
+        rows['estimate_clean'] = lambda name: self.adapted(name, degrade=clean, without=none)
+        rows['estimate_clean_t91'] = lambda name: self.adapted(name, source='T91', degrade=clean, without=none)
+        rows['estimate_clean_teacher'] = lambda name: self.adapted(name, degrade=clean, without=none, teacher=True)
+        rows['estimate_clean_paper'] = lambda name: self.adapted(name, degrade=clean)
         seed = f'_seed{self.seed}' if self.seed else ''
         return {name: make(f'{name}_x{self.scale}{"" if name == "bicubic" else seed}') for name, make in rows.items()}
 
@@ -243,6 +273,17 @@ def as_tensor(file: Path) -> torch.Tensor:
     return torch.from_numpy(picture[:, :, ::-1].copy()).permute(2, 0, 1)[None].float() / 255
 
 
+def estimated(rows: Rows) -> dict[str, Any]:
+    """The `degrade` options of what `vsrkd inspect --inputs` makes of the target's LR; kept."""
+    kept = rows.work / f'estimate_x{rows.scale}.json'
+    if not kept.exists():
+        found = inspect_inputs(str(rows.work / f'target_x{rows.scale}' / 'lq'), print)
+        kept.write_text(json.dumps(found.as_json()))
+    found = json.loads(kept.read_text())
+    print(f'estimated: {found}', flush=True)
+    return dict(found['degrade'] or {})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('data', type=Path)
@@ -250,24 +291,33 @@ def main() -> None:
     parser.add_argument('--scale', type=int, default=4)
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--estimate', help='JSON of `vsrkd inspect --inputs WORK/target_x4/lq --json`, for the rows estimate'
-    )
     parser.add_argument('--rows', nargs='*', help='names; all if not given')
+    parser.add_argument('--grid', action='store_true', help='other cameras: `true` and `estimate` of each')
+    parser.add_argument('--jpeg', type=int, help='of the other cameras; none if not given')
     args = parser.parse_args()
     register()
-    args.work.mkdir(parents=True, exist_ok=True)
     data, work = args.data.resolve(), args.work.resolve()
-    write_pairs(images_of(data / 'BSD200')[::2], work / f'target_x{args.scale}', args.scale, 10_000)
-    write_pairs(images_of(data / 'B100'), work / f'test_x{args.scale}', args.scale, 20_000)
-    write_pairs(images_of(data / 'B100')[:2], work / f'glance_x{args.scale}', args.scale, 20_000)
-    write_source(work / 'T91', data / 'T91', LR_PATCH * args.scale)
-    estimate = json.loads(Path(args.estimate).read_text())['inputs']['degrade'] if args.estimate else None
-    options = Rows(data, work, args.scale, args.iterations, args.seed)
-    rows = options.named(estimate)
-    for name in args.rows or rows:
-        shown = ', '.join(f'{key} {value:.3f}' for key, value in run(rows[name], options).items())
-        print(f'{rows[name]["name"]}: {shown}', flush=True)
+    trained = Rows(work, args.scale, args.iterations, args.seed, Camera())
+    cameras = [replace(camera, jpeg=args.jpeg) for camera in GRID] if args.grid else [Camera()]
+    for camera in cameras:
+        place = f'blur{camera.sigmas[0]:g}_noise{camera.noise:g}_jpeg{camera.jpeg or 0}'
+        rows = Rows(work / place if args.grid else work, args.scale, args.iterations, args.seed, camera)
+        rows.trained = trained.trained
+        rows.work.mkdir(parents=True, exist_ok=True)
+        every = 2 if args.grid else 1
+        write_pairs(images_of(data / 'BSD200')[::2], rows.work / f'target_x{args.scale}', args.scale, 10_000, camera)
+        write_pairs(images_of(data / 'B100')[::every], rows.work / f'test_x{args.scale}', args.scale, 20_000, camera)
+        write_pairs(images_of(data / 'B100')[:2], rows.work / f'glance_x{args.scale}', args.scale, 20_000, camera)
+        write_source(rows.work / 'T91', data / 'T91', LR_PATCH * args.scale)
+        options = rows.named(estimated(rows))
+        if args.grid:
+            show(place, 'not adapted', measure(rows.trained, rows))
+        for name in args.rows or (('true', 'estimate') if args.grid else options):
+            show(place if args.grid else '', options[name]['name'], run(options[name], rows))
+
+
+def show(place: str, name: str, found: dict[str, float]) -> None:
+    print(f'{place} {name}: '.lstrip() + ', '.join(f'{key} {value:.3f}' for key, value in found.items()), flush=True)
 
 
 if __name__ == '__main__':
