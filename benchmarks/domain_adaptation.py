@@ -38,7 +38,7 @@ from vsrkd_plugin.synthesis.degrading import Strengths
 FEAT, LR_PATCH, NIQE_EVERY = 32, 24, 5
 STRONGER = 10.0  # than the paper's: weights of what compares domains, in the row `paper_strong`
 CLEAN_SHARE = 0.3  # of the source, in rows `…_clean`, that stays as bicubic makes it
-PAPER = {
+PAPER: dict[str, dict[str, Any]] = {
     'align_opt': {'type': 'AlignmentLoss', 'loss_weight': 0.01},
     'restore_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
     'style_opt': {'type': 'GANLoss', 'gan_type': 'lsgan', 'loss_weight': 0.01},
@@ -201,6 +201,7 @@ class Rows:
         """Every row by its name."""
         true, none = self.camera.told(self.scale), tuple(PAPER)
         true_clean, clean = ({**told, 'clean_prob': CLEAN_SHARE} for told in (true, estimate))
+        half = {**estimate, 'clean_prob': 0.5}
 
         def without(loss: str) -> Make:
             return lambda name: self.adapted(name, source='T91', without=(loss,))
@@ -221,6 +222,8 @@ class Rows:
         }
         rows['estimate'] = lambda name: self.adapted(name, degrade=estimate, without=none)
         rows['estimate_clean'] = lambda name: self.adapted(name, degrade=clean, without=none)
+        rows['estimate_half_clean'] = lambda name: self.adapted(name, degrade=half, without=none)
+        rows['estimate_half_clean_t91'] = lambda name: self.adapted(name, source='T91', degrade=half, without=none)
         rows['estimate_clean_t91'] = lambda name: self.adapted(name, source='T91', degrade=clean, without=none)
         rows['estimate_clean_teacher'] = lambda name: self.adapted(name, degrade=clean, without=none, teacher=True)
         rows['estimate_clean_paper'] = lambda name: self.adapted(name, degrade=clean)

@@ -10,40 +10,70 @@ from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin import __version__
-from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError
+from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError, first_line
 from vsrkd_plugin.run.allocator import keep_freed_memory
+from vsrkd_plugin.run.faults import FAULT, mendable, write_fault
+from vsrkd_plugin.run.interruption import Ended, cleaning_up, leaving_at_once
+
+_MOST = 500  # characters of an error: a name may be of thousands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; gives the exit status: 0, 1 (training stopped), 2 (bad input), 128 + a signal."""
+    """Run a command line; gives the exit status.
+
+    0; 1 (training stopped, or a part of the work failed); 2 (bad input, or what else a person can mend); 70 (a fault of
+    ours; a file tells it); 128 + a signal.
+    """
     parser = _parser()
     args = parser.parse_args(argv)
     if args.run is None:  # no command: what there is
         parser.print_help()
         return 0
     try:
-        if args.needs_nothing:
-            return args.run(args)
+        return _run(args)
+    except UserError as error:
+        return _ended(f'error: {error}', 2)
+    except TrainingStopped as error:
+        return _ended(f'stopped: {error}', 1)
+    except TrainingInterrupted as error:
+        return _ended(str(error), 128 + error.signal_number)
+    except Ended as error:
+        return _ended(f'interrupted ({error})', 128 + error.number)
+    except KeyboardInterrupt:  # from elsewhere than a signal of ours
+        return _ended('interrupted', 128 + signal.SIGINT)
+    except BrokenPipeError:  # who read the output has gone: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 128 + getattr(signal, 'SIGPIPE', 13)
+    except Exception as error:
+        if told := mendable(error):
+            return _ended(f'error: {told}', 2)
+        file = write_fault(error, sys.argv[1:] if argv is None else argv)
+        told = f'a fault of this program, {type(error).__name__}: {first_line(error)}'
+        return _ended(f'{told}; ' + (f'please attach {file} to an issue' if file else 'no folder takes a file'), FAULT)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.needs_nothing:
+        return args.run(args)
+    with leaving_at_once(_program()):
         keep_freed_memory()
         from vsrkd_plugin.registration import register_all
         from vsrkd_plugin.run.progress import shown
         from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
-        with subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):  # of several processes the first tells
-            register_all(args.imports)
-            return args.run(args)
-    except UserError as error:
-        print(f'{_program()}: error: {error}', file=sys.stderr)
-        return 2
-    except TrainingStopped as error:
-        print(f'{_program()}: stopped: {error}', file=sys.stderr)
-        return 1
-    except TrainingInterrupted as error:
-        print(f'{_program()}: {error}', file=sys.stderr)
-        return 128 + error.signal_number
-    except KeyboardInterrupt:  # where nothing is to be saved
-        print(f'{_program()}: interrupted', file=sys.stderr)
-        return 128 + signal.SIGINT
+        register_all(args.imports)
+    # Of several processes the first tells.
+    with cleaning_up(), subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):
+        return args.run(args)
+
+
+def _ended(message: str, status: int) -> int:
+    """Say in one line how it ended, whatever the names and values in it hold."""
+    line = ' '.join(message.split()) if any(mark in message for mark in '\r\n') else message
+    if len(line) > _MOST:
+        line = f'{line[: _MOST // 2]} … {line[-_MOST // 2 :]}'
+    print(f'{_program()}: {line}', file=sys.stderr)
+    return status
 
 
 _EXAMPLES = """\

@@ -3,9 +3,11 @@
 import importlib
 import os
 import sys
+import traceback
 from importlib.metadata import entry_points
+from pathlib import Path
 
-from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.errors import UserError, first_line, show
 
 GROUP = 'basicsr.plugins'
 MODULES = (
@@ -64,13 +66,38 @@ def register_all(extra: list[str] | None = None) -> None:
         try:
             entry.load()()
         except ImportError as error:
-            raise UserError(f'plugin {entry.name} ({entry.value}) cannot be imported: {error}') from error
+            told = f'cannot be imported: {first_line(error)}'
+            raise UserError(f'plugin {entry.name} ({entry.value}) {told}') from error
+        except (Exception, SystemExit) as error:
+            told = f'{type(error).__name__}: {first_line(error)}'
+            raise UserError(f'plugin {entry.name} ({entry.value}) cannot register: {told}') from error
     if extra and not {'', os.getcwd()} & set(sys.path):
         # A console script does not look here. At the end: a file here must not stand in for a module of Python's. It
         # stays, for what the modules import later, and for worker processes.
         sys.path.append(os.getcwd())
     for name in extra or []:
-        try:
-            importlib.import_module(name)
-        except (ImportError, SyntaxError) as error:
-            raise UserError(f'--import {name}: cannot be imported: {first_line(error)}') from error
+        _import(name)
+
+
+def _import(name: str) -> None:
+    """A module of the user's, which may do anything, badly.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    if name.endswith('.py') or not all(part.isidentifier() for part in name.split('.')):
+        raise UserError(f'--import {show(name)}: expected the name of a module, such as my_archs of my_archs.py here')
+    try:
+        importlib.import_module(name)
+    except AssertionError as error:  # of BasicSR's registries, whose text is of its own
+        raise UserError(f'--import {name}: cannot be imported: {first_line(error)}') from error
+    except (Exception, SystemExit) as error:
+        where = next((f', line {frame.lineno}' for frame in _frames(error, name)), '')
+        text = f'{type(error).__name__}: {first_line(error)}'
+        raise UserError(f'--import {name}{where}: cannot be imported: {text}') from error
+
+
+def _frames(error: BaseException, name: str) -> list[traceback.FrameSummary]:
+    """Where in the user's module it happened, the last first; nothing of an error that is of no line of it."""
+    file = name.rpartition('.')[2] + '.py'
+    return [frame for frame in reversed(traceback.extract_tb(error.__traceback__)) if Path(frame.filename).name == file]

@@ -16,7 +16,6 @@ from vsrkd_plugin.deploy.upscaling import Tile, Upscaler, choose_device
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.sandbox import unnoticed
-from vsrkd_plugin.run.interruption import cleaning_up
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     for text in told:
         _say(text)
     is_folder = source.is_dir()
-    with cleaning_up():
-        summary = upscale_pictures(upscaler, jobs, args.skip_existing, _say if is_folder else lambda text: None)
+    summary = upscale_pictures(upscaler, jobs, args.skip_existing, _say if is_folder else lambda text: None)
     if summary.failed and not is_folder:
         raise UserError(next(iter(summary.failed.values())))
     for text in in_words(summary):

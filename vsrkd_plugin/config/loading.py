@@ -6,11 +6,56 @@ from typing import Any
 import yaml
 
 from vsrkd_plugin.config.shipped import find_options_file
-from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.errors import UserError, first_line, show
+
+_MOST_NODES = 100_000  # of a document, references followed: a few hundred are usual
+_DEEPEST = 60
+_MOST_BYTES = 10_000_000  # of a file
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's floats, and an error for a key given twice."""
+    """PyYAML's safe loader with YAML 1.2's floats, and errors in place of what is no value, key or document."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except (ValueError, TypeError, OverflowError, LookupError, AttributeError) as error:
+            # 2024-13-45, 0b_, !!int abc: of the value, which PyYAML does not name.
+            kind, value = node.tag.rpartition(':')[2], show(getattr(node, 'value', ''))
+            raise yaml.MarkedYAMLError(problem=f'{value} is no {kind}', problem_mark=node.start_mark) from error
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _count(node, {}, ())
+        return node
+
+
+def _count(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:
+    """How many nodes a document has when its references are followed.
+
+    Raises:
+        yaml.MarkedYAMLError: too many, too deep, or one that is within itself.
+    """
+
+    def refuse(problem: str) -> yaml.MarkedYAMLError:
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+    if id(node) in known:
+        return known[id(node)]
+    if id(node) in above:
+        raise refuse('what is referred to is within itself')
+    if len(above) > _DEEPEST:
+        raise refuse(f'more than {_DEEPEST} levels deep')
+    inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+    parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+    found = 1 + sum(_count(part, known, (*above, id(node))) for part in parts)
+    if found > _MOST_NODES:
+        raise refuse(f'more than {_MOST_NODES:,} values, references followed')
+    known[id(node)] = found
+    return found
 
 
 # YAML 1.1 wants a dot and a signed exponent: it reads 1e-4 as a string.
@@ -32,6 +77,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     for key_node, _ in node.value:
         if key_node.tag == 'tag:yaml.org,2002:merge':
             continue
+        if not isinstance(key_node, yaml.ScalarNode):
+            problem = 'a key that is a list or a mapping; expected text'
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
         key = loader.construct_object(key_node)
         if key in seen:
             raise yaml.MarkedYAMLError(problem=f'key {key!r} is given twice', problem_mark=key_node.start_mark)
@@ -59,6 +107,8 @@ def parse_yaml(text: str, origin: str) -> Any:
         raise UserError(f'{origin}, line {line}: not valid YAML: {error.problem}') from error
     except yaml.YAMLError as error:
         raise UserError(f'{origin}: not valid YAML: {first_line(error)}') from error
+    except RecursionError as error:  # of PyYAML's parser, before anything can be counted
+        raise UserError(f'{origin}: not valid YAML: more than {_DEEPEST} levels deep') from error
 
 
 def load_options(path: str, overrides: list[str] | None = None) -> dict[str, Any]:
@@ -73,9 +123,13 @@ def load_options(path: str, overrides: list[str] | None = None) -> dict[str, Any
     """
     file = find_options_file(path)
     try:
+        if file.exists() and not file.is_file():  # reading a pipe waits for good
+            raise UserError(f'{path}: expected an options file, found {"a folder" if file.is_dir() else "no file"}')
+        if file.stat().st_size > _MOST_BYTES:
+            raise UserError(f'{path}: expected an options file, found one of {file.stat().st_size:,} bytes')
         text = file.read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path}: cannot be read ({error})') from error
+        raise UserError(f'{path}: cannot be read ({first_line(error)})') from error
     options = parse_yaml(text, path)
     if not isinstance(options, dict):
         raise UserError(f'{path}: expected a mapping of options, found {type(options).__name__}')
@@ -109,12 +163,12 @@ def _override(options: dict[str, Any], entry: str) -> None:
 
 def _as_key(section: dict[Any, Any], text: str) -> Any:
     """Keys are strings but for numbers (scales): `2` finds the key 2."""
-    return int(text) if text.isdigit() and int(text) in section else text
+    return int(text) if text.isdecimal() and len(text) < 10 and int(text) in section else text
 
 
 def _enter(target: Any, section: str, entry: str) -> Any:
     if isinstance(target, dict) and _as_key(target, section) in target:
         return target[_as_key(target, section)]
-    if isinstance(target, list) and section.isdigit() and int(section) < len(target):
+    if isinstance(target, list) and section.isdecimal() and len(section) < 10 and int(section) < len(target):
         return target[int(section)]
     raise UserError(f'--force_yml {entry}: the options have no section {section!r} there')

@@ -1,6 +1,5 @@
 """Picture files enlarged one after the other: the next is read and the last is written while the network runs."""
 
-import errno
 import itertools
 import queue
 import threading
@@ -17,10 +16,10 @@ from vsrkd_plugin.deploy.picture_writing import Output, write_picture
 from vsrkd_plugin.deploy.pictures import Picture, read_picture
 from vsrkd_plugin.deploy.upscaling import Upscaler
 from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.run.faults import FULL
 from vsrkd_plugin.run.progress import Progress, progress
 
 _STRIPS = 3  # in memory at once: one that is made, one that waits, one that is written
-_FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))  # Windows knows no quota
 
 
 @dataclass
@@ -193,7 +192,7 @@ class _Writing:
             return  # why, is told where it was seen
         except OSError as error:
             told = UserError(f'{job.target}: cannot be written ({error.strerror or first_line(error)})')
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 done = len(self.summary.done)
                 raise _DiskFull(
                     f'{told}; {done} file{"s" * (done != 1)} were written before; --skip-existing goes on from there'

@@ -16,6 +16,7 @@ from vsrkd_plugin.deploy.tiling import Locality, Plan, Span, measure_locality, p
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.ops.precision import autocast, place, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_part, bicubic_resize
+from vsrkd_plugin.run.faults import is_out_of_memory
 
 Tile = int | Literal['auto']
 
@@ -277,7 +278,7 @@ class Upscaler:
                 output = self._enlarge(lr)
         except (MemoryError, *UNFIT) as error:
             size = f'{lr.shape[-1]}x{lr.shape[-2]}'
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 text = f'out of memory at {size} pixels; expected a smaller --tile, or --memory'
                 raise UserError(text) from error
             raise UserError(f'{self.model.name} does not take {size} pixels ({first_line(error)})') from error
@@ -327,13 +328,6 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 def _scaled(length: int, scale: float) -> int:
     return max(1, int(length * scale + 0.5)) if length else 0
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    text = str(error).lower()
-    return 'out of memory' in text or "can't allocate memory" in text or 'not enough memory' in text
 
 
 def _to_tensor(window: np.ndarray) -> Tensor:

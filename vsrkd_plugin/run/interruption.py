@@ -1,19 +1,65 @@
-"""Ctrl+C and SIGTERM end a training between two iterations, with its state saved; other work with nothing half done."""
+"""Signals end a training between two iterations, with its state saved; other work with nothing half done."""
 
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from vsrkd_plugin.errors import TrainingInterrupted
 
+# Ctrl+C, `kill`, and a terminal that is closed, which Windows does not tell.
+SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
+Handler = Callable[[int, FrameType | None], Any]
 _received: int | None = None
+
+
+class Ended(KeyboardInterrupt):
+    """A signal has come. No `except Exception` stops it, and files begun are taken away on its way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def _handled(handler: Handler) -> Iterator[None]:
+    """Within: signals go to a handler, but those that are ignored (`nohup`); in threads nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stock = {number: signal.getsignal(number) for number in SIGNALS}
+    stock = {number: each for number, each in stock.items() if each is not signal.SIG_IGN}
+    for number in stock:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, each in stock.items():
+            signal.signal(number, each)
+
+
+@contextmanager
+def leaving_at_once(program: str) -> Iterator[None]:
+    """Within: a signal ends the process in one line. For the start, when nothing is begun.
+
+    An exception would not do: what it meets in the middle of an import makes another of it.
+    """
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        print(f'{program}: interrupted ({signal.Signals(number).name})', file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    with _handled(leave):
+        yield
 
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Within: a first SIGINT or SIGTERM is only noted, for `stop_if_asked`; a second one acts at once."""
+    """Within: a first signal is only noted, for `stop_if_asked`; a second one acts at once."""
     global _received
     _received = None
 
@@ -27,32 +73,24 @@ def graceful() -> Iterator[None]:
             flush=True,
         )
 
-    stock = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in stock:
-        signal.signal(number, note)
-    try:
+    stock = {number: signal.getsignal(number) for number in SIGNALS}
+    with _handled(note):
         yield
-    finally:
-        for number, handler in stock.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def cleaning_up() -> Iterator[None]:
-    """Within: SIGTERM ends the process as an exception does, so that files begun are taken away. In the main thread.
+    """Within: a signal ends the work as an exception does, so that files begun are taken away.
 
     Raises:
-        SystemExit: the signal has come; 128 + its number.
+        Ended: the signal has come.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise Ended(number)
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
+    with _handled(end):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def stop_if_asked(model: Any, epoch: int, iteration: int) -> None:

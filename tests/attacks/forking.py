@@ -1,0 +1,131 @@
+"""Runs commands in children of this process, in which everything is imported already: milliseconds each."""
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vsrkd_plugin.cli import main
+from vsrkd_plugin.registration import register
+
+SECONDS, MEGABYTES = 5.0, 1000  # that a command may take to see that its input is bad; beyond what is imported
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        status: its exit status; minus the signal that killed it.
+        output, errors: what it wrote; errors without what tells progress.
+        made: files and folders that are there now and were not, or are changed.
+        seconds: it took.
+        megabytes: of memory, beyond this process's.
+    """
+
+    status: int
+    output: str
+    errors: str
+    made: list[str]
+    seconds: float
+    megabytes: float
+
+    @property
+    def line(self) -> str:
+        """The one line of an error.
+
+        Raises:
+            AssertionError: it is not one line that a person can mend; or something was made; or it took too much.
+        """
+        lines = self.errors.strip().splitlines()
+        assert self.status == 2, (self.status, self.errors[-2000:])
+        assert len(lines) == 1 and lines[0].startswith('basicsr: error: '), self.errors[-2000:]
+        assert not self.made, self.made
+        assert self.seconds < SECONDS * (2 if 'PYTEST_XDIST_WORKER' in os.environ else 1), self.seconds
+        assert self.megabytes < MEGABYTES, self.megabytes
+        text = lines[0].removeprefix('basicsr: error: ')
+        assert len(text) < 600, text
+        return text
+
+
+def attack(arguments: Sequence[str], folder: Path, limit: float = 4 * SECONDS) -> Outcome:
+    """Run a command in a folder.
+
+    Args:
+        arguments: of the command line, such as `['train', '-opt', 'a.yml']`.
+        folder: where it runs; what changes there is told.
+        limit: seconds after which it is killed.
+    """
+    register()
+    before, start = _seen(folder), time.monotonic()
+    told = [folder.with_name(f'{folder.name}.{stream}') for stream in ('out', 'err')]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _run(arguments, folder, told)
+    status, usage = _wait(child, start + limit)
+    seconds = time.monotonic() - start
+    output, errors = (file.read_text(encoding='utf-8', errors='replace') for file in told)
+    for file in told:
+        file.unlink()
+    after = _seen(folder)
+    made = sorted(name for name in after if after[name] != before.get(name)) + sorted(before.keys() - after.keys())
+    kept = [line for line in errors.splitlines() if not line.startswith(('inspect: ', 'distill: ', 'export: '))]
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Outcome(status, output, '\n'.join(kept), made, seconds, (usage.ru_maxrss - own) / 1024)
+
+
+def _run(arguments: Sequence[str], folder: Path, told: list[Path]) -> None:
+    """The child; does not come back."""
+    status = 99
+    try:
+        os.setsid()
+        for number, file in enumerate(told, 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - for the rest of this process
+        sys.stdout = open(1, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
+        os.chdir(folder)
+        sys.argv = ['basicsr', *arguments]
+        torch.set_num_threads(1)  # threads of the parent are not here
+        status = main(arguments)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 98  # a bare traceback
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def _wait(child: int, deadline: float) -> tuple[int, resource.struct_rusage]:
+    while time.monotonic() < deadline:
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status), usage
+        time.sleep(0.002)
+    os.killpg(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    return os.waitstatus_to_exitcode(status), usage
+
+
+def _seen(folder: Path) -> dict[str, tuple[int, int]]:
+    """What is in a folder: size and time of each."""
+    found = {}
+    for path in folder.rglob('*'):
+        status = path.lstat()
+        found[str(path.relative_to(folder))] = (status.st_size, status.st_mtime_ns if path.is_file() else 0)
+    return found
