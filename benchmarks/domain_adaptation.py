@@ -35,7 +35,7 @@ from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.checkpoints import load_weights
 from vsrkd_plugin.synthesis.degrading import Strengths
 
-FEAT, LR_PATCH, NIQE_EVERY = 32, 24, 5
+FEAT, NIQE_EVERY = 32, 5
 STRONGER = 10.0  # than the paper's: weights of what compares domains, in the row `paper_strong`
 CLEAN_SHARE = 0.3  # of the source, in rows `…_clean`, that stays as bicubic makes it
 PAPER: dict[str, dict[str, Any]] = {
@@ -111,9 +111,10 @@ Make = Callable[[str], dict[str, Any]]
 class Rows:
     """The options of each row."""
 
-    def __init__(self, work: Path, scale: int, iterations: int, seed: int, camera: Camera) -> None:
-        self.work, self.scale, self.iterations, self.seed, self.camera = work, scale, iterations, seed, camera
-        self.patch = LR_PATCH * scale
+    def __init__(self, work: Path, args: argparse.Namespace, camera: Camera) -> None:
+        self.work, self.camera = work, camera
+        self.scale, self.iterations, self.seed, self.batch = args.scale, args.iterations, args.seed, args.batch
+        self.patch, scale = args.lr_patch * args.scale, args.scale
         edsr = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': FEAT, 'num_block': 8, 'upscale': scale, 'img_range': 1.0}
         self.edsr = {'type': 'EDSR', **edsr}
         self.trained = work / 'experiments' / f'bicubic_x{scale}' / 'models' / 'net_g_latest.pth'
@@ -147,7 +148,7 @@ class Rows:
         """The network that is to be adapted: trained for bicubic LR on T91."""
         opt, iterations = self._common(name, 3 * self.iterations), 3 * self.iterations
         train = {'type': 'BicubicImageDataset', 'dataroot_gt': str(self.work / 'T91'), 'gt_size': self.patch}
-        opt['datasets']['train'] = {'name': 'T91', **train, 'batch_size_per_gpu': 8, 'enlarge': 100}
+        opt['datasets']['train'] = {'name': 'T91', **train, 'batch_size_per_gpu': self.batch, 'enlarge': 100}
         return {**opt, 'model_type': 'MultiScaleSRModel', 'train': self._training(iterations, 5e-4)}
 
     def oracle(self, name: str) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Rows:
         opt, target = self._common(name, self.iterations), self.work / f'target_x{self.scale}'
         roots = {'dataroot_gt': str(target / 'gt'), 'dataroot_lq': str(target / 'lq')}
         train = {'type': 'PairedImageDataset', **roots, 'gt_size': self.patch, 'io_backend': {'type': 'disk'}}
-        train.update(use_hflip=True, use_rot=True, batch_size_per_gpu=8, dataset_enlarge_ratio=100)
+        train.update(use_hflip=True, use_rot=True, batch_size_per_gpu=self.batch, dataset_enlarge_ratio=100)
         opt['datasets']['train'] = {'name': 'pairs', **train}
         opt['path'] = {'pretrain_network_g': str(self.trained)}
         return {**opt, 'model_type': 'MultiScaleSRModel', 'train': self._training(self.iterations, 3e-4)}
@@ -173,7 +174,12 @@ class Rows:
         """By the paper's losses, but `without` some; what compares domains `stronger` than in the paper."""
         opt = self._common(name, self.iterations)
         root = source if source == 'procedural' else str(self.work / source)
-        train = {'type': 'UnpairedLRDataset', 'dataroot_gt': root, 'gt_size': self.patch, 'batch_size_per_gpu': 8}
+        train = {
+            'type': 'UnpairedLRDataset',
+            'dataroot_gt': root,
+            'gt_size': self.patch,
+            'batch_size_per_gpu': self.batch,
+        }
         train['dataroot_lq'] = str(self.work / f'target_x{self.scale}' / 'lq')
         opt['datasets']['train'] = {'name': 'unpaired', **train, **({'degrade': degrade} if degrade else {})}
         opt['path'] = {'pretrain_network_g': str(self.trained)}
@@ -294,24 +300,26 @@ def main() -> None:
     parser.add_argument('--scale', type=int, default=4)
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--batch', type=int, default=8, help='patches of a step')
+    parser.add_argument('--lr-patch', type=int, default=24, help='side of their LR')
     parser.add_argument('--rows', nargs='*', help='names; all if not given')
     parser.add_argument('--grid', action='store_true', help='other cameras: `true` and `estimate` of each')
     parser.add_argument('--jpeg', type=int, help='of the other cameras; none if not given')
     args = parser.parse_args()
     register()
     data, work = args.data.resolve(), args.work.resolve()
-    trained = Rows(work, args.scale, args.iterations, args.seed, Camera())
+    trained = Rows(work, args, Camera())
     cameras = [replace(camera, jpeg=args.jpeg) for camera in GRID] if args.grid else [Camera()]
     for camera in cameras:
         place = f'blur{camera.sigmas[0]:g}_noise{camera.noise:g}_jpeg{camera.jpeg or 0}'
-        rows = Rows(work / place if args.grid else work, args.scale, args.iterations, args.seed, camera)
+        rows = Rows(work / place if args.grid else work, args, camera)
         rows.trained = trained.trained
         rows.work.mkdir(parents=True, exist_ok=True)
         every = 2 if args.grid else 1
         write_pairs(images_of(data / 'BSD200')[::2], rows.work / f'target_x{args.scale}', args.scale, 10_000, camera)
         write_pairs(images_of(data / 'B100')[::every], rows.work / f'test_x{args.scale}', args.scale, 20_000, camera)
         write_pairs(images_of(data / 'B100')[:2], rows.work / f'glance_x{args.scale}', args.scale, 20_000, camera)
-        write_source(rows.work / 'T91', data / 'T91', LR_PATCH * args.scale)
+        write_source(rows.work / 'T91', data / 'T91', rows.patch)
         options = rows.named(estimated(rows))
         if args.grid:
             show(place, 'not adapted', measure(rows.trained, rows))
