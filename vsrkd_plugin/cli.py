@@ -5,7 +5,9 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,23 @@ def _run(args: argparse.Namespace) -> int:
 
         register_all(args.imports)
     # Of several processes the first tells.
-    with cleaning_up(), subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):
+    with cleaning_up(), _warnings_in_a_line(), subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):
         return args.run(args)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Within: a warning is told as errors are, without a line of code."""
+
+    def in_a_line(message: Warning | str, category: type[Warning], *_args: Any, **_more: Any) -> str:
+        kind = '' if category is UserWarning else f'{category.__name__}: '
+        return f'{_program()}: warning: {kind}{" ".join(str(message).split())}\n'
+
+    stock, warnings.formatwarning = warnings.formatwarning, in_a_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = stock
 
 
 def _ended(message: str, status: int) -> int:

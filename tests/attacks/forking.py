@@ -15,6 +15,7 @@ import torch
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.registration import register
 
+_TOLD = ('inspect: ', 'distill: ', 'export: ', 'basicsr: warning: ')  # beside errors
 SECONDS, MEGABYTES = 5.0, 1000  # that a command may take to see that its input is bad; beyond what is imported
 
 
@@ -78,7 +79,7 @@ def attack(arguments: Sequence[str], folder: Path, limit: float = 4 * SECONDS) -
         file.unlink()
     after = _seen(folder)
     made = sorted(name for name in after if after[name] != before.get(name)) + sorted(before.keys() - after.keys())
-    kept = [line for line in errors.splitlines() if not line.startswith(('inspect: ', 'distill: ', 'export: '))]
+    kept = [line for line in errors.splitlines() if not line.startswith(_TOLD)]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Outcome(status, output, '\n'.join(kept), made, seconds, (usage.ru_maxrss - own) / 1024)
 

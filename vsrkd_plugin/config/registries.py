@@ -1,6 +1,7 @@
 """BasicSR's registries, asked without a print or a traceback; and what the classes in them take. Nothing is built."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from vsrkd_plugin.errors import Flaw, nearest, unexpected
 VIDEO = 'VideoDataFreeDistillationModel'
 DISTILLING = (VIDEO, 'DataFreeDistillationModel')
 ON_CLIPS = (VIDEO, 'ClipSRModel')
+_BOOL_OR_NONE = r'(typing\.)?Optional\[bool\]|bool \| None|None \| bool'
 ADAPTING = 'DomainAdaptationModel'
 OURS = (*DISTILLING, ADAPTING, 'ClipSRModel', 'MultiScaleSRModel')
 
@@ -140,3 +142,22 @@ def check_arguments(
     for key, parameter in known.items():
         if parameter.default is parameter.empty and key not in options and key not in supplied:
             raise Flaw(f'key {key!r} is missing, which {name} needs')
+        if key in options:
+            _check_kind(parameter, options[key])
+
+
+def _check_kind(parameter: inspect.Parameter, value: Any) -> None:
+    """A number where a number is the default, true or false where one of them is.
+
+    Raises:
+        Flaw: neither, nor None where an annotation allows it.
+    """
+    default, said = parameter.default, str(parameter.annotation)
+    if isinstance(default, bool) or (default is None and re.fullmatch(_BOOL_OR_NONE, said)):
+        fits, what = isinstance(value, bool), 'true or false'
+    elif isinstance(default, int | float):
+        fits, what = not isinstance(value, str | bool | Mapping), 'a number'  # or several, of what takes both
+    else:
+        return
+    if not fits and value is not None:
+        raise unexpected(what, value, parameter.name)

@@ -183,7 +183,7 @@ class RunOptions(Section):
     name: v.FolderName = option("the experiment's name and folder")
     model_type: v.Text = option('the registered model')
     num_gpu: v.GPUs = option('GPUs; 0: the CPU', 'auto')
-    manual_seed: v.Whole0 | None = option('seed of everything random; drawn if not given', None)
+    manual_seed: v.Seed | None = option('seed of everything random; drawn if not given', None)
     datasets: dict[str, Dataset] = option('train, val_1, … (in a test test_1, …)')
     networks: dict[str, Network] = option('a network', {}, 'network_*')
     contract_g: ContractOptions | None = option('what network_g wants', None)

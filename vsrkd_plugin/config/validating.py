@@ -203,6 +203,7 @@ def _rules_of_training(options: schema.TrainingOptions, model: Model) -> Rules:
     if model.uses_stock('setup_schedulers'):
         yield _without(train, 'scheduler', 'train')
     yield _ends_early(train.scheduler, train.total_iter, 'scheduler')
+    yield from _rises(train.scheduler, train.optimizers, 'scheduler')
     stock = getattr(model.cls, 'init_training_settings', None)
     by_stock = getattr(stock, '__module__', '') == 'basicsr.models.sr_model'
     lossless = not (train.losses.get('pixel_opt') or train.losses.get('perceptual_opt'))
@@ -221,6 +222,18 @@ def _ends_early(scheduler: Mapping[str, Any] | None, total_iter: int, key: str) 
     return ends < total_iter - 1, f'train, {key}, periods: {late}'
 
 
+def _rises(scheduler: Mapping[str, Any] | None, optimizers: Mapping[str, Any], key: str) -> Rules:
+    """The least rate is none that a cosine would rise to."""
+    least = (scheduler or {}).get('eta_min')
+    for name, optimizer in optimizers.items():
+        rate = (optimizer or {}).get('lr')
+        above = least is not None and rate is not None and least > rate
+        yield (
+            above,
+            f'train, {key}, eta_min: expected at most {rate:g}, the rate of {name}, got {least:g}' if above else '',
+        )
+
+
 def _rules_of_distillation(options: schema.DistillationOptions, model: Model) -> Rules:
     train, synthesis = options.train, options.synthesis
     bank = synthesis.bank or synthesis_options.BankOptions()
@@ -230,8 +243,9 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
         yield _without(options, 'network_t', TOP)
         weights = missing(schema.PathOptions, 'pretrain_network_t', 'checkpoint of the teacher, or zoo:NAME')
         yield not options.path.pretrain_networks.get('pretrain_network_t'), f'path: {weights}'
-    for key in ('scheduler', 'scheduler_z'):
+    for key, optimizers in (('scheduler', ('optim_g', 'optim_d')), ('scheduler_z', ('optim_z',))):
         yield _ends_early(getattr(train, key), train.total_iter, key)
+        yield from _rises(getattr(train, key), {name: getattr(train, name) for name in optimizers}, key)
     scales = as_tuple(options.scales)
     yield _no_multiple(synthesis.hr_size, scales, 'synthesis, hr_size')
     yield from _rules_of_bank(options, bank)
@@ -278,6 +292,8 @@ def _rules_of_adaptation(options: schema.DomainAdaptationOptions) -> Rules:
         other = f'datasets, train, scale: expected {options.scale}, that of the options, got {data.scale}'
         yield data.scale not in (None, options.scale), other
     yield _ends_early(train.scheduler, train.total_iter, 'scheduler')
+    optimizers = {name: getattr(train, name) for name in ('optim_g', 'optim_lr', 'optim_d')}
+    yield from _rises(train.scheduler, optimizers, 'scheduler')
     for key, loss in schema.ADAPTATION_JUDGES.items():
         if getattr(train, loss):
             yield _without(options, key, TOP, f'train, {loss} needs it')

@@ -1,5 +1,6 @@
 """What the value of an option can be: types that say in one line, in words, what they expect."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import UnionType
@@ -8,6 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, ValidationError, WrapValidator
 
 from vsrkd_plugin.errors import one_of, unexpected
+
+MOST = 10**12  # of any number: what is larger is a mistake, and no machine counts so far
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Told:
         return WrapValidator(self._check).__get_pydantic_core_schema__(source, handler)
 
     def _check(self, value: Any, validate: Callable[[Any], Any]) -> Any:
+        if isinstance(value, int | float) and MOST < value < math.inf:
+            raise unexpected(f'{self.text}, at most {MOST:,}', value)
         try:
             found = validate(value)
         except ValidationError as error:
@@ -82,6 +87,8 @@ SetName = Annotated[Text | Annotated[int, Field(strict=True)], Told('text'), Aft
 Names = Annotated[list[Text], Told('a list of texts')]
 Roots = Annotated[Text | Annotated[list[Text], Field(min_length=1)], Told('a path, or a list of them')]
 
+# BasicSR seeds NumPy with it and the process's number.
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32 - 2**16), Told('a whole number from 0 to below 2**32 - 2**16')]
 Whole0 = Annotated[int, Field(strict=True, ge=0), Told('a whole number >= 0')]
 Whole = Annotated[int, Field(strict=True, ge=1), Told('a whole number > 0')]
 Whole2 = Annotated[int, Field(strict=True, ge=2), Told('a whole number >= 2')]

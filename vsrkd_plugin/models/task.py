@@ -138,7 +138,13 @@ def _growth_schedule(plan: DistillationPlan, student: nn.Module) -> GrowthSchedu
     if plan.growth is None or not isinstance(student, Grows):
         return None
     growth = plan.growth
-    return GrowthSchedule(student.depth, growth.start, growth.milestones, growth.every, growth.step)
+    schedule = GrowthSchedule(student.depth, growth.start, growth.milestones, growth.every, growth.step)
+    if (reached := schedule.active(plan.total_iter)) < student.depth:
+        get_root_logger().warning(
+            f'train, growth: {reached} of {student.depth} blocks are reached in {plan.total_iter:,} iterations; '
+            'the others stay as they start'
+        )
+    return schedule
 
 
 def _losses_beside(plan: DistillationPlan, student: nn.Module, device: torch.device) -> dict[str, Loss]:

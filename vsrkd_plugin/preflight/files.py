@@ -18,9 +18,11 @@ from vsrkd_plugin.data.unpaired_lr_dataset import UnpairedLRDataset
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.optim.factory import OPTIMIZERS
 from vsrkd_plugin.preflight.data_sets import DataSets, roots_of
+from vsrkd_plugin.preflight.needs import check_needs
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.run.folder_lock import check_free
+from vsrkd_plugin.run.training_states import read_state
 
 # Losses of BasicSR that are cheap to build; others may load a network, or download one.
 _PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss', 'GANLoss')
@@ -37,8 +39,16 @@ def check_files(opt: dict[str, Any]) -> None:
             student that do not match, a data folder that is missing or empty, a corrupt image, a folder that cannot be
             written, or that another run is writing into.
     """
+    if opt['is_train']:
+        check_needs(opt)
     if opt['rank'] == 0:
         _check_folders(opt)
+        _check_caches(opt)
+        if opt['is_train'] and (state := opt['path'].get('resume_state')):
+            try:
+                read_state(Path(state))
+            except UserError as error:
+                raise UserError(f'path, resume_state: {error}') from error
     data_sets = DataSets(opt['datasets'])
     check_networks(opt, data_sets)
     if opt['is_train']:
@@ -135,19 +145,24 @@ def _check_folders(opt: dict[str, Any]) -> None:
             )
         # A new run renames an old folder, for which the one above it must be writable; the lock is made there, too.
         for place in {real.parent, *(() if anew else (real,))}:
-            _check_writable(place, folder)
+            _check_writable(place, f'name: cannot write into {folder}', ' (--root names another)')
 
 
-def _check_writable(place: Path, folder: str) -> None:
-    """`place`, or what there is of it, can be written; `folder` is what the error names."""
+def _check_caches(opt: dict[str, Any]) -> None:
+    """Folders that keep what a source painted."""
+    for index, source in enumerate((opt.get('synthesis') or {}).get('sources') or []):
+        if folder := source.get('cache_dir'):
+            told = f'synthesis, sources, {index}, cache_dir: cannot write into {folder}'
+            _check_writable(Path(os.path.realpath(folder)), told)
+
+
+def _check_writable(place: Path, told: str, hint: str = '') -> None:
+    """`place`, or what there is of it, can be written; `told` begins the error, `hint` ends it."""
     while not os.path.lexists(place):
         place = place.parent
     if not place.is_dir():
-        raise UserError(f'name: cannot write into {folder}: {place} is not a folder')
+        raise UserError(f'{told}: {place} is not a folder')
     try:
         os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
     except OSError as error:
-        raise UserError(
-            f'name: cannot write into {folder}: {place}: {error.strerror}; expected a folder that can be written '
-            '(--root names another)'
-        ) from error
+        raise UserError(f'{told}: {place}: {error.strerror}; expected a folder that can be written{hint}') from error

@@ -24,6 +24,7 @@ from vsrkd_plugin.models.task import student_options
 from vsrkd_plugin.preflight.adaptation import check_adaptation
 from vsrkd_plugin.preflight.contracts import check_value_range, told
 from vsrkd_plugin.preflight.data_sets import DataSets
+from vsrkd_plugin.preflight.needs import check_network_size
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.preflight.validation import check_validation
 from vsrkd_plugin.run.checkpoints import load_weights, weights_are_there
@@ -62,7 +63,9 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
     """Every network of the options by its key, as a run builds it."""
     networks: dict[str, nn.Module] = {}
     for key in (key for key in opt if key.startswith('network_') and not (plan and key == 'network_z')):
-        networks[key] = build_or_tell(*split_type(opt[key], 'network'), key)
+        build, arguments = split_type(opt[key], 'network')
+        check_network_size(build, arguments, key)
+        networks[key] = build_or_tell(build, arguments, key)
         _comply(opt, key, networks[key], opt[key])
     if plan and plan.growth:
         options = dict(student_options(plan))
@@ -75,9 +78,9 @@ def _build_networks(opt: dict[str, Any], plan: DistillationPlan | None) -> dict[
             channels = channels_of(plan, _asked_teacher(plan, networks), networks['network_g'])
             size = max(plan.kept_lr_sizes.values())
         build, arguments = split_type(dict(plan.generator), 'network')
-        networks['network_z'] = build_or_tell(
-            build, {'num_out_ch': channels, **arguments, 'lr_size': size}, 'network_z'
-        )
+        arguments = {'num_out_ch': channels, **arguments, 'lr_size': size}
+        check_network_size(build, arguments, 'network_z')
+        networks['network_z'] = build_or_tell(build, arguments, 'network_z')
     return networks
 
 

@@ -53,6 +53,7 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_s
         elif images := images_of(data_sets, phase, place):
             if validates:
                 try_validation(trials['network_g'], images, model.name != _STOCK_MODEL)
+                _check_borders(opt, images, place)
             for key in in_report:
                 # Of the student validation has tried the other sizes.
                 reports.append((trials[key], images.first if validates and key == 'network_g' else images))
@@ -60,6 +61,17 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_s
         try_report(trial, images)
     if validates:
         _check_metrics(opt, model)
+
+
+def _check_borders(opt: dict[str, Any], images: Images, place: str) -> None:
+    """Something is left of an image when the borders are cut off; of none at all every mean would be nan."""
+    factor = images.factors[0] if images.factors else 1
+    sides = [factor * min(size) for size in images.sizes]
+    for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
+        border = metric.get('crop_border')
+        if isinstance(border, int) and sides and 2 * border >= max(sides):
+            cut = f'cuts off {border} pixels at each edge, but images of {place} have {max(sides)}'
+            raise UserError(f'val, metrics, {name}, crop_border: {cut}; expected less than half of it')
 
 
 def _validates_as_known(model: Model) -> bool:

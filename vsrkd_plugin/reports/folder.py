@@ -15,6 +15,7 @@ import torch
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.adapters.video_sr import VideoSRAdapter
 from vsrkd_plugin.config.registries import Model
+from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.clips import evaluate_clips
 from vsrkd_plugin.reports.complexity import Adapter, measure_complexity
@@ -79,7 +80,7 @@ def make_report(folder: Path) -> dict[str, Any]:
     made = []
     if {'teacher', 'student'} <= of_images.keys():
         pair = {method: of_images[method] for method in ('teacher', 'student')}
-        scales = opt.get('scales') or ([opt['scale']] if Model.of(opt).adapts else [])
+        scales = as_tuple(opt.get('scales') or (opt['scale'] if Model.of(opt).adapts else None))
         made = [_rounded(on_made_images(pair, scale, device)) for scale in scales]
     _tell_kept(experiment, of_results, of_made)
     logger.info('Report: measuring the cost of the networks')

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin.config.registries import Model
+from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.deploy.model import header_of, name_teacher
 from vsrkd_plugin.reports.complexity import Adapter
 from vsrkd_plugin.reports.model_card import to_model_card
@@ -27,7 +28,7 @@ def write_student(folder: Path, opt: dict[str, Any], student: Adapter, report: d
     header = header_of(
         student.network,
         network,
-        opt.get('scales') or [opt.get('scale') or network.get('upscale', 1)],
+        list(as_tuple(opt.get('scales') or opt.get('scale') or network.get('upscale', 1))),
         Model.of(opt).is_video,
         opt.get('contract_g'),
         name_teacher(opt.get('network_t'), (opt.get('path') or {}).get('pretrain_network_t')),

@@ -1,0 +1,85 @@
+"""What options would need of this machine, told against what is there before anything is created."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from vsrkd_plugin.config.dataset_options import LatentDatasetOptions
+from vsrkd_plugin.config.synthesis_options import BankOptions, ProceduralOptions, SynthesisOptions
+from vsrkd_plugin.deploy.memory import free_memory, show_size
+from vsrkd_plugin.errors import UserError, show
+
+_MOST_PARTS = 10_000  # blocks, channels, … of a network: building more would not end
+_WORKERS_A_CORE, _FEW_WORKERS = 4, 64  # processes that load data; files of options are made on other machines
+_INDEX = 36  # bytes of a sample's number in a list of them
+
+
+def check_needs(opt: Mapping[str, Any]) -> None:
+    """Refuse what needs more memory, or more processes, than the machine has; by lower bounds, so that none is refused
+    that would run.
+
+    Args:
+        opt: options that passed `validate` and `complete`, of a training.
+
+    Raises:
+        UserError: with what it would need, and what is there.
+    """
+    free = free_memory(torch.device('cpu'))
+    for place, needed in _needed(opt):
+        if needed > free:
+            raise UserError(f'{place}: needs at least {show_size(needed)} of memory, {show_size(free)} are free')
+    most = max(_FEW_WORKERS, _WORKERS_A_CORE * (os.cpu_count() or 1))
+    for phase, dataset in opt['datasets'].items():
+        if (asked := dataset.get('num_worker_per_gpu') or 0) > most:
+            place = f'datasets, {phase}, num_worker_per_gpu'
+            raise UserError(f'{place}: expected at most {most} processes on {os.cpu_count()} cores, got {asked}')
+
+
+def _needed(opt: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Places in the options and the bytes that each asks for at least."""
+    train = opt['datasets'].get('train') or {}
+    batch = train.get('batch_size_per_gpu') or 1
+    synthesis = opt.get('synthesis') or {}
+    side = train.get('gt_size') or synthesis.get('hr_size', SynthesisOptions.model_fields['hr_size'].default)
+    yield f'datasets, train, batch_size_per_gpu: {batch:,} patches of {side} pixels', 4 * batch * side**2
+    if train.get('type') == 'LatentDataset':
+        length = train.get('iterations_per_epoch', LatentDatasetOptions.model_fields['iterations_per_epoch'].default)
+        yield 'datasets, train, iterations_per_epoch', _INDEX * length * batch
+    bank = synthesis.get('bank') or {}
+    if bank.get('reuse', 1) > 1 and not bank.get('path'):
+        rows = bank.get('rows', BankOptions.model_fields['rows'].default)
+        kept, size = bank.get('hr_size') or side, 1 if bank.get('numbers') == 'uint8' else 2
+        yield f'synthesis, bank, rows: {rows:,} of {kept} pixels', rows * kept**2 * size
+    for index, source in enumerate(synthesis.get('sources') or []):
+        if source.get('type') == 'procedural':
+            fields = ProceduralOptions.model_fields
+            number, size = (source.get(key, fields[key].default) for key in ('num_images', 'image_size'))
+            yield f'synthesis, sources, {index}, num_images: {number:,} of {size} pixels', number * size**2
+
+
+def check_network_size(build: Callable[..., Any], arguments: Mapping[str, Any], place: str) -> None:
+    """Refuse a network that the memory cannot hold, before it is built.
+
+    Args:
+        build: its class.
+        arguments: what it is built with.
+        place: the key of the options that names it.
+
+    Raises:
+        UserError: too many parts, or too many weights.
+    """
+    for name, value in arguments.items():
+        if name.startswith('num_') and isinstance(value, int) and value > _MOST_PARTS:
+            raise UserError(f'{place}, {name}: expected at most {_MOST_PARTS:,}, got {show(value)}')
+    try:
+        with torch.device('meta'):
+            network = build(**arguments)
+        needed = sum(weights.nelement() * weights.element_size() for weights in network.state_dict().values())
+    except Exception:  # one that cannot be built without values, or not at all, which is told when it is built
+        return
+    free = free_memory(torch.device('cpu'))
+    if needed > free:
+        told = f'its weights need {show_size(needed)} of memory, {show_size(free)} are free'
+        raise UserError(f'{place}: {build.__name__}: {told}')
