@@ -15,7 +15,7 @@ import torch
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.registration import register
 
-_TOLD = ('inspect: ', 'distill: ', 'export: ', 'basicsr: warning: ')  # beside errors
+_TOLD = ('inspect: ', 'distill: ', 'export: ', 'upscale: ', 'basicsr: warning: ')  # beside errors
 SECONDS, MEGABYTES = 5.0, 1000  # that a command may take to see that its input is bad; beyond what is imported
 
 

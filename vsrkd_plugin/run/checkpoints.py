@@ -10,7 +10,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.errors import UserError, first_line, show
 from vsrkd_plugin.run.inert_pickle import Inert
 from vsrkd_plugin.run.torch_files import read_torch_file
 from vsrkd_plugin.run.zoo import resolve_weights
@@ -112,6 +112,15 @@ def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str
     # Another network than the one that was named is none; a file without entries has the one.
     if param_key is not None and entries and (found is None or param_key not in (found[0], *found[0].split('/'))):
         raise UserError(f'{path}: has no weights under {param_key!r} (param_key); expected one of {", ".join(entries)}')
+    if found is None and len(entries) == 1:  # under a name that we do not know: there is no other
+        inner = next(_find_weights(value, None, set()) for key, value in content.items() if str(key) == entries[0])
+        found = (f'{entries[0]}/{inner[0]}'.rstrip('/'), inner[1]) if inner else None
+    if found is None and entries:
+        raise UserError(f'{path}: holds several networks; expected one of {", ".join(entries)} (param_key)')
+    if found is None and isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values()):
+        names = [key for key in content if not isinstance(key, str)]
+        what = f'its tensors are named {show(names[0])}, …' if names else 'it holds more than tensors with values'
+        raise UserError(f'{path}: holds no state dict: {what}; expected names such as conv.weight')
     if found is None:
         raise UserError(f'{path}: holds no state dict (looked under {", ".join(WEIGHT_KEYS)} and for a pickled module)')
     return found[0], {key.removeprefix('module.'): value for key, value in found[1].items()}

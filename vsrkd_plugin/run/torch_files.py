@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import sys
+import zipfile
 from typing import Any
 
 import torch
@@ -12,6 +13,13 @@ from vsrkd_plugin.run import inert_pickle
 from vsrkd_plugin.run.inert_pickle import STORAGE_DTYPES, Name, Storage
 
 _ZIP = b'PK\x03\x04'
+# What lies there in place of a file that was to be fetched.
+_NOT_FETCHED = {
+    b'version https://git-lfs': 'a pointer of Git LFS, not the file itself; fetch that (git lfs pull)',
+    b'<!doctype': 'a web page; the download went wrong',
+    b'<html': 'a web page; the download went wrong',
+}
+_MOST_PACKED = 50  # times the size of a file that its parts may have; torch packs nothing, people do at times
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what torch before 1.6 wrote in front
 
 
@@ -47,8 +55,16 @@ def _refuse_programs(path: str | os.PathLike) -> None:
     """Refuse the formats that `torch.load` would run, or unpack to the disk."""
     with open(path, 'rb') as file:
         head = file.read(262)
+    for start, what in _NOT_FETCHED.items():
+        if head.lstrip().lower().startswith(start):
+            raise ValueError(what)
     if head[257:] == b'ustar':
         raise ValueError('the tar format of torch 0.1; load and save it with a later torch')
+    if head[:4] == _ZIP:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(part.file_size for part in archive.infolist())
+        if declared > _MOST_PACKED * os.path.getsize(path):
+            raise ValueError(f'{os.path.getsize(path):,} bytes that unpack to {declared:,}')
     if head[:4] == _ZIP and 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
         raise ValueError('a TorchScript program, not a checkpoint of weights')
 
