@@ -29,7 +29,7 @@ import yaml
 
 from vsrkd_plugin.commands.inspect import estimated as inspect_inputs
 from vsrkd_plugin.data.degradations import degrade, degrade_each
-from vsrkd_plugin.inspection.inputs import sampled_sigma
+from vsrkd_plugin.inspection.inputs import CLEAN_SHARE, sampled_sigma
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.checkpoints import load_weights
@@ -37,7 +37,6 @@ from vsrkd_plugin.synthesis.degrading import Strengths
 
 FEAT, NIQE_EVERY = 32, 5
 STRONGER = 10.0  # than the paper's: weights of what compares domains, in the row `paper_strong`
-CLEAN_SHARE = 0.3  # of the source, in rows `…_clean`, that stays as bicubic makes it
 PAPER: dict[str, dict[str, Any]] = {
     'align_opt': {'type': 'AlignmentLoss', 'loss_weight': 0.01},
     'restore_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
@@ -290,7 +289,7 @@ def estimated(rows: Rows) -> dict[str, Any]:
         kept.write_text(json.dumps(found.as_json()))
     found = json.loads(kept.read_text())
     print(f'estimated: {found}', flush=True)
-    return dict(found['degrade'] or {})
+    return {**(found['degrade'] or {}), 'clean_prob': 0}  # rows `…_clean` leave `CLEAN_SHARE` as bicubic makes it
 
 
 def main() -> None:

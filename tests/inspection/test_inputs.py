@@ -184,8 +184,8 @@ def test_parts_that_are_not_there_are_left_out() -> None:
         3, False, noise_sigma=0.0, noise_error=0.5, noise_is_grey=None, noise_is_hidden=False, blur_sigma=(0.0, 0.0),
         blur_range=(0.0, 0.0), blur_angle=0.0, jpeg_quality=98.0, jpeg_error=5.0, jpeg_share=0.6,
     )  # fmt: skip
-    assert found.degrade == {'clean_prob': 0, 'apply_prob': 1, 'jpeg_range': [93, 99]}
+    assert found.degrade == {'clean_prob': 0.3, 'apply_prob': 1, 'jpeg_range': [93, 99]}
     assert '60% of the pictures' in inputs_in_words('mine', found)
     blurred = replace(found, blur_sigma=(1.5, 0.8), blur_range=(0.7, 1.6), blur_angle=30.0, jpeg_quality=None)
-    assert blurred.degrade == {'clean_prob': 0, 'apply_prob': 1, 'blur_sigma': [0.71, 1.6], 'anisotropic_prob': 1.0}
+    assert blurred.degrade == {'clean_prob': 0.3, 'apply_prob': 1, 'blur_sigma': [0.71, 1.6], 'anisotropic_prob': 1.0}
     assert 'along 30 degrees' in inputs_in_words('mine', blurred)

@@ -25,6 +25,7 @@ _HIDDEN = 1.5  # times the noise that JPEG hides surely: what less is not told f
 _QUALITY_ERROR = 2
 _LUMA_GAIN = float(np.sqrt((LUMA**2).sum()))  # of luma's noise, where that of the colours is independent
 _GREY_GAIN = 0.84  # between that and 1
+CLEAN_SHARE = 0.3  # proposed: what is learned of the camera loses by it hardly anything, what was known keeps most
 _SAMPLED_AT = 0.3  # cycles per pixel, at which the options' blur is to do what the camera's does
 
 
@@ -78,7 +79,7 @@ class DegradationEstimate:
         if self.jpeg_quality is not None:
             low, high = self.jpeg_quality - self.jpeg_error, self.jpeg_quality + self.jpeg_error
             parts['jpeg_range'] = [max(round(low), 1), min(round(high), 99)]
-        return {'clean_prob': 0, 'apply_prob': 1, **parts} if parts else None
+        return {'clean_prob': CLEAN_SHARE, 'apply_prob': 1, **parts} if parts else None
 
     def as_json(self) -> dict[str, Any]:
         """Numbers, texts, lists and mappings."""

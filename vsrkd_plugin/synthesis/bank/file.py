@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, show
 from vsrkd_plugin.ops.dihedral import NUM_DIHEDRAL, apply_dihedral
 from vsrkd_plugin.synthesis.bank.sample_spec import (
     SampleSpec,
@@ -38,11 +38,20 @@ _OPEN: weakref.WeakValueDictionary[str, lmdb.Environment] = weakref.WeakValueDic
 
 
 def _open(path: str | Path) -> lmdb.Environment:
-    """The environment of a bank, to read."""
+    """The environment of a bank, to read.
+
+    Raises:
+        UserError: a part of its file is not there; to read it would end the process (SIGBUS).
+    """
     key = str(Path(path).resolve())
     environment = _OPEN.get(key)
     if environment is None:
-        environment = _OPEN[key] = lmdb.open(key, readonly=True, lock=False, readahead=False)
+        environment = lmdb.open(key, readonly=True, lock=False, readahead=False)
+    there = Path(key, 'data.mdb').stat().st_size
+    needed = (environment.info()['last_pgno'] + 1) * environment.stat()['psize']
+    if there < needed:
+        raise UserError(f'{path}: is cut off: {there:,} of at least {needed:,} bytes are there; copy it again')
+    _OPEN[key] = environment
     return environment
 
 
@@ -79,11 +88,16 @@ def _read_meta(path: Path) -> dict[str, Any] | None:
             raise UserError(f'{path}: a bank of format {meta["format"]}, expected {_FORMAT}')
         for name in ('lr_sizes', 'counts'):
             meta[name] = {int(scale): int(value) for scale, value in meta[name].items()}
+        numbers = (meta['channels'], meta.get('frames'), meta.get('layers'))
+        if not all(number is None or (isinstance(number, int) and number > 0) for number in numbers):
+            raise ValueError(f'channels, frames, layers {show(numbers)}')
         meta['kind'] = SampleSpec(
             meta['channels'], meta['lr_sizes'], meta.get('frames'), meta.get('made'), meta.get('layers')
         )
+        if (numbers := meta.get('numbers', 'fp16')) not in _DTYPES:
+            raise ValueError(f'numbers {show(numbers)}')
         return {'numbers': 'fp16', 'additions': [], **meta}
-    except (lmdb.Error, ValueError, TypeError, KeyError) as error:
+    except (lmdb.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
 
 
@@ -198,6 +212,7 @@ class BankFile(SeededSource):
         self._kinds = [meta['kind'] for meta in metas]
         self._numbers = [_DTYPES[meta['numbers']] for meta in metas]
         self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in wanted.lr_sizes}
+        self._paths = list(paths)
         self._banks = [_open(path).begin(buffers=True) for path in paths]
 
     def rows(self, share: Share, scale: int) -> Batch:
@@ -222,6 +237,8 @@ class BankFile(SeededSource):
     def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
         """LR, target and packed motion of one sample, cropped; only what the crop shows is read from the file."""
         kind, buffer = self._kinds[bank], self._banks[bank].get(_key(scale, index), b'')
+        if len(buffer) != _row_bytes(kind, scale, self._numbers[bank]):
+            raise _spoilt(self._paths[bank], scale, index)
         shapes = kind.lr_shape(scale), kind.target_shape(scale)
         motion = np.frombuffer(buffer, np.float32, kind.motion_numbers)
         numbers: np.ndarray = np.frombuffer(buffer, self._numbers[bank], offset=motion.nbytes)
@@ -248,6 +265,16 @@ class BankFile(SeededSource):
         return Motion.together(each).to(self.device)
 
 
+def _row_bytes(kind: SampleSpec, scale: int, numbers: np.dtype) -> int:
+    """Bytes of a sample: its motion, LR and target."""
+    values = math.prod(kind.lr_shape(scale)) + math.prod(kind.target_shape(scale))
+    return 4 * kind.motion_numbers + values * numbers.itemsize
+
+
+def _spoilt(path: str | Path, scale: int, index: int) -> UserError:
+    return UserError(f'{path}: sample {index:,} of x{scale} is missing, or not of its size; make the bank again')
+
+
 def _decoded(numbers: np.ndarray) -> Tensor:
     return decode(torch.from_numpy(numbers.copy()))
 
@@ -264,8 +291,13 @@ def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[st
         if not meta['kind'].holds(wanted):
             raise UserError(f'{path}: a bank of {meta["kind"]}; expected {wanted}, or larger')
         for scale in wanted.lr_sizes:
-            if not meta['counts'].get(scale):
+            if (count := meta['counts'].get(scale, 0)) < 1:
                 raise UserError(f'{path}: an empty bank for x{scale}')
+            needed = _row_bytes(meta['kind'], scale, _DTYPES[meta['numbers']])
+            with _open(path).begin(buffers=True) as transaction:
+                for index in (0, count - 1):
+                    if len(transaction.get(_key(scale, index), b'')) != needed:
+                        raise _spoilt(path, scale, index)
         for addition in meta['additions']:
             if by_addition.setdefault(addition, path) != path:
                 raise UserError(f'{path}: holds the samples of {by_addition[addition]}; expected banks that differ')
