@@ -90,6 +90,12 @@ def _rules(options: schema.RunOptions, model: Model, is_train: bool) -> Rules:
     for phase, dataset in options.datasets.items():
         yield from _rules_of_dataset(options, phase, dataset, is_train)
     yield from _rules_of_val(options, model, is_train)
+    weights = options.path.pretrain_networks.get('pretrain_network_g')
+    random = missing(schema.PathOptions, 'pretrain_network_g', 'without its checkpoint a test is of a random network')
+    yield (
+        not is_train and _network(options, 'g') and not weights and (model.ours or not model.foreign),
+        f'path: {random}',
+    )
     if is_train:
         yield 'train' not in options.datasets, "datasets: key 'train' is missing (the data set to train on)"
         if isinstance(options, schema.DistillationOptions):

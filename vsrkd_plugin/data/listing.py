@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class Entries(NamedTuple):
 
     images: list[Path]
     folders: list[Path]
-    others: list[Path]  # hidden ones, and files that are no images
+    others: list[Path]  # hidden ones, pipes, and files that are no images
 
 
 def read_folder(folder: Path, key: str) -> Entries:
@@ -39,7 +40,7 @@ def read_folder(folder: Path, key: str) -> Entries:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = folder / entry.name
-                if entry.name.startswith('.') or entry.name == '__MACOSX':
+                if entry.name.startswith('.') or entry.name == '__MACOSX' or _waits(entry):
                     found.others.append(path)
                 elif entry.is_dir():
                     found.folders.append(path)
@@ -50,6 +51,15 @@ def read_folder(folder: Path, key: str) -> Entries:
     except OSError as error:
         raise UserError(f'{key}: cannot read folder {folder} ({error.strerror})') from error
     return found
+
+
+def _waits(entry: os.DirEntry) -> bool:
+    """Whether it is a pipe, a socket or a device, of which reading may never end."""
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # a link to nothing: told when it is read
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def list_frames(root: Path, wanted: Sequence[str] | None, key: str) -> list[tuple[Path, list[Path]]]:

@@ -63,6 +63,9 @@ def read_picture(path: Path) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of large pictures, of damaged EXIF
             with Image.open(io.BytesIO(content)) as image:
+                if image.format == 'PNG':
+                    image.verify()  # the checksums of its parts, which decoding leaves alone
+            with Image.open(io.BytesIO(content)) as image:
                 return _read(image, content)
     except UserError as error:
         raise UserError(f'{path}: {error}') from error

@@ -3,6 +3,7 @@
 Neither the log nor a random state notices.
 """
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -41,6 +42,9 @@ def check_files(opt: dict[str, Any]) -> None:
     """
     if opt['is_train']:
         check_needs(opt)
+    tracked = opt['is_train'] and (opt['logger'].get('wandb') or {}).get('project')
+    if tracked and 'debug' not in opt['name'] and importlib.util.find_spec('wandb') is None:
+        raise UserError('logger, wandb: the package wandb is not installed; pip install wandb, or leave it out')
     if opt['rank'] == 0:
         _check_folders(opt)
         _check_caches(opt)
