@@ -24,6 +24,7 @@ from vsrkd_plugin.reports.names import NAMES, titles
 COLOURS = {'bicubic': '#7f7f7f', 'teacher': '#0072b2', 'student': '#d55e00'}
 _MORE_COLOURS = ('#009e73', '#cc79a7', '#e69f00', '#56b4e9')  # of networks that are compared, in turn
 WIDTH = 12.0  # inches
+_USUAL_COLUMNS = 5  # LR, bicubic, teacher, student, HR
 DPI = 120
 
 
@@ -81,7 +82,9 @@ def _draw_report(
     curve_columns = min(max(len(curves), 1), 4)
     curve_rows = math.ceil(len(curves) / curve_columns)
     subtitle = textwrap.fill(subtitle, 125)
-    heights = [0.75 + 0.2 * subtitle.count('\n'), 2.55 * len(crops) or 0.5, 0.45 + 2.7 * curve_rows]
+    columns = len({method for crop in crops for method in crop.panels})
+    row = 2.55 * min(1, (_USUAL_COLUMNS + 0.5) / (columns + 0.5))  # panels are squares; half a one for what is beside
+    heights = [0.75 + 0.2 * subtitle.count('\n'), row * len(crops) or 0.5, 0.45 + 2.7 * curve_rows]
     # A Figure without pyplot: no global state, no display, drawn by Agg.
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
     figure = Figure(figsize=(WIDTH, sum(heights)), dpi=DPI, layout=layout, facecolor='white')
