@@ -123,6 +123,14 @@ def cut(file: Path, weights: Weights) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def rotten(file: Path, weights: Weights) -> None:
+    torch.save(weights, file)
+    content = bytearray(file.read_bytes())
+    place = content.find(weights['body.0.weight'].numpy().tobytes()[:16])
+    content[place : place + 50] = bytes(255 - byte for byte in content[place : place + 50])
+    file.write_bytes(content)
+
+
 def text(content: str) -> Callable[[Path, Weights], None]:
     return lambda file, _weights: file.write_text(content, encoding='utf-8') and None
 
@@ -134,6 +142,7 @@ FILES: dict[str, tuple[Callable[[Path, Weights], None], str]] = {
     'a folder': (lambda file, _weights: file.mkdir(), 'no such checkpoint'),
     'a link to itself': (lambda file, _weights: file.symlink_to(file.name), 'no such checkpoint'),
     'half of one': (cut, 'truncated'),
+    'fifty bytes of it are others': (rotten, 'checksum'),
     'empty': (text(''), 'truncated'),
     'text': (text('hello'), 'truncated'),
     'a web page': (text('<!DOCTYPE html><html>404</html>'), 'a web page'),

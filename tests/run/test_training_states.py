@@ -33,6 +33,15 @@ def _cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
 
+def _rotten(file: Path) -> None:
+    """Fifty bytes of the numbers are others."""
+    torch.save({**STATE, 'optimizers': [{'state': {0: {'exp_avg': torch.zeros(1000)}}}]}, file)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(255 - byte for byte in content[middle : middle + 50])
+    file.write_bytes(content)
+
+
 def _legacy(file: Path) -> None:
     torch.save(STATE, file, _use_new_zipfile_serialization=False)
 
@@ -42,6 +51,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     'empty': (lambda file: file.touch(), 'cannot be read'),
     'text': (lambda file: file.write_text('no state'), 'cannot be read'),
     'cut': (_cut, 'cannot be read'),
+    'rotten': (_rotten, 'does not fit its checksum; the file is damaged'),
     'another zip': (_other_zip, 'cannot be read'),
     'a format that no state had': (_legacy, 'cannot be read'),
     'a program': (

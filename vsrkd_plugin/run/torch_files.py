@@ -65,8 +65,22 @@ def _refuse_programs(path: str | os.PathLike) -> None:
             declared = sum(part.file_size for part in archive.infolist())
         if declared > _MOST_PACKED * os.path.getsize(path):
             raise ValueError(f'{os.path.getsize(path):,} bytes that unpack to {declared:,}')
+        _check_sums(path)
     if head[:4] == _ZIP and 'constants.pkl' in torch._C.PyTorchFileReader(str(path)).get_all_records():
         raise ValueError('a TorchScript program, not a checkpoint of weights')
+
+
+def _check_sums(path: str | os.PathLike) -> None:
+    """Refuse a zip file of which a part is not what was written; torch writes checksums, and does not look at them.
+
+    Raises:
+        ValueError: with the part.
+    """
+    with zipfile.ZipFile(path) as archive:
+        # Without checksums (torch.serialization.set_crc32_options) all are alike.
+        summed = len({part.CRC for part in archive.infolist()}) > 1
+        if summed and (part := archive.testzip()):
+            raise ValueError(f'{part} does not fit its checksum; the file is damaged')
 
 
 def _dtype(storage_type: Any) -> torch.dtype:
