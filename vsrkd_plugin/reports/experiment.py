@@ -7,13 +7,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.registries import Model
+from vsrkd_plugin.config.schema import ContractOptions, PathOptions
+from vsrkd_plugin.config.section import Section, first_flaw, option
 from vsrkd_plugin.data.images import BUNDLED
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, unexpected
 
 logger = logging.getLogger('basicsr')
 TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
+
+
+_NUMBERS, _TEXTS = ('iterations', 'seconds', 'seed', 'peak_memory_mb'), ('device', 'precision')
+
+
+class _Metrics(Section):
+    """What a report reads of the validation."""
+
+    metrics: dict[str, dict[str, Any]] | None = option('by name', None)
+
+
+class _Synthesis(Section):
+    """What a report reads of the inputs."""
+
+    bank: dict[str, Any] | None = option('what is kept', None)
+
+
+class _Reported(Section):
+    """What a report reads of the options: of what kind each is."""
+
+    datasets: dict[str, dict[str, Any]] | None = option('data sets', None)
+    networks: dict[str, dict[str, Any] | None] = option('networks', {}, 'network_*')
+    contracts: dict[str, ContractOptions | None] = option('what they want', {}, 'contract_*')
+    path: PathOptions | None = option('files', None)
+    scales: v.Scale | None = option('the scales', None)
+    scale: v.Scale | None = option('the scale', None)
+    val: _Metrics | None = option('the validation', None)
+    synthesis: _Synthesis | None = option('the inputs', None)
+    compare: v.Names | None = option('further networks', None)
+    root_path: v.Text | None = option('where the training ran', None)
 
 
 @dataclass(frozen=True)
@@ -43,6 +78,10 @@ def read_experiment(folder: Path) -> Experiment:
     options = load_options(str(folder / 'options.yml'))
     if not isinstance(options.get('network_g'), dict) or 'type' not in options['network_g']:
         raise UserError(f'{folder / "options.yml"}: has no network_g with a type, expected the trained network')
+    try:
+        _Reported.model_validate(options)
+    except ValidationError as error:
+        raise UserError(f'{folder / "options.yml"}: {first_flaw(error)}') from error
     notes: list[str] = []
     return Experiment(
         folder, options, _student_file(folder / 'models'), _read_training(folder / 'training.json', notes),
@@ -81,6 +120,11 @@ def _read_training(file: Path, notes: list[str]) -> dict[str, Any]:
         raise UserError(f'{file}: is not valid JSON ({error}); expected {", ".join(TRAINING_KEYS)}') from error
     if not isinstance(content, dict):
         raise UserError(f'{file}: expected a JSON object with {", ".join(TRAINING_KEYS)}')
+    for keys, kind in ((_NUMBERS, int | float), (_TEXTS, str)):
+        for key in keys:
+            if not isinstance(content.get(key), kind | None):
+                what = 'text' if kind is str else 'a number'
+                raise UserError(f'{file}, {key}: {unexpected(what, content[key])}')
     return {key: content.get(key) for key in TRAINING_KEYS}
 
 
