@@ -1,7 +1,6 @@
 """Pictures that are damaged, too large, or none."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 from conftest import smooth_image
-
-from vsrkd_plugin.config.shipped import find_options_file
 
 from .forking import attack
 
@@ -64,17 +61,16 @@ def test_upscale(case: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize('command', ['upscale', 'inspect', 'train'])
-def test_a_pipe_among_pictures_is_passed_by(command: str, folder: Path) -> None:
-    (folder / 'pictures').mkdir()
-    os.mkfifo(folder / 'pictures' / 'a.png')
-    (folder / 'pictures' / 'b.png').symlink_to(folder / 'pictures' / 'a.png')
-    shutil.copy(find_options_file('dfkd_vdsr.yml'), folder / 'dfkd_vdsr.yml')
+def test_a_pipe_among_pictures_is_passed_by(command: str, place: Path) -> None:
+    (place / 'pictures').mkdir()
+    os.mkfifo(place / 'pictures' / 'a.png')
+    (place / 'pictures' / 'b.png').symlink_to(place / 'pictures' / 'a.png')
     arguments = {
         'upscale': ['upscale', '-m', 'zoo:vdsr_s_x234', '-i', 'pictures', '-o', 'out'],
         'inspect': ['inspect', '--inputs', 'pictures'],
-        'train': ['train', '-opt', 'dfkd_vdsr.yml', '--force_yml', 'datasets:val_x2:dataroot_gt=pictures'],
+        'train': ['train', '-opt', 'good.yml', '--force_yml', 'datasets:val_x2:dataroot_gt=pictures'],
     }[command]
-    assert 'pictures' in attack(arguments, folder).line
+    assert 'pictures' in attack(arguments, place).line
 
 
 @pytest.mark.parametrize('what', ['nowhere', 'pipe.png', '/dev/zero', '.', '', 'a\x00b', 'x' * 3000])
