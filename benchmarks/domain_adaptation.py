@@ -320,6 +320,8 @@ def main() -> None:
         write_pairs(images_of(data / 'B100')[:2], rows.work / f'glance_x{args.scale}', args.scale, 20_000, camera)
         write_source(rows.work / 'T91', data / 'T91', rows.patch)
         options = rows.named(estimated(rows))
+        if not rows.trained.exists() and (args.grid or (args.rows and args.rows[0] != 'bicubic')):
+            run(trained.named({'clean_prob': 0})['bicubic'], trained)
         if args.grid:
             show(place, 'not adapted', measure(rows.trained, rows))
         for name in args.rows or (('true', 'estimate') if args.grid else options):

@@ -172,7 +172,7 @@ def test_a_run_from_start_to_report(options: dict, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     folder = tmp_path / 'experiments' / 'tiny'
     report = json.loads((folder / 'report.json').read_text(encoding='utf-8'))
-    assert set(report) == {'results', 'made', 'complexity', 'training'}
+    assert set(report) == {'results', 'made', 'complexity', 'training', 'names'}
     rows = {(r['dataset'], r['scale'], r['method']) for r in report['results']}
     assert rows == {('pictures', s, m) for s in (2, 3) for m in ('bicubic', 'teacher', 'student')}
     assert report['training']['iterations'] == TOTAL and report['training']['seed'] == 7
@@ -416,7 +416,7 @@ def test_import_option_registers_a_users_module(options: dict, tmp_path: Path) -
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_an_uncaught_error_ends_with_status_1(options: dict, tmp_path: Path) -> None:
+def test_an_uncaught_error_ends_with_status_70(options: dict, tmp_path: Path) -> None:
     """Not with 134, as where a thread comes back from native code while the interpreter ends: it is joined before."""
     (tmp_path / 'my_losses.py').write_text(
         'from vsrkd_plugin.synthesis.sources import procedural\n\n'
@@ -436,5 +436,7 @@ def test_an_uncaught_error_ends_with_status_1(options: dict, tmp_path: Path) -> 
     del options['network_z']
     done = _type(['train'], options, tmp_path, '--import', 'my_losses')
     assert 'ZeroDivisionError: of my loss' in done.stderr, done.stderr[-3000:]
-    assert done.returncode == 1
+    assert done.returncode == 70
+    (file,) = tmp_path.glob('vsrkd_fault_*.txt')
+    assert str(file) in done.stderr and 'my_losses.py' in file.read_text(encoding='utf-8')
     assert 'terminate called' not in done.stderr

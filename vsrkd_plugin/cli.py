@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import select
 import signal
 import sys
 import warnings
@@ -14,7 +15,7 @@ from typing import Any
 from vsrkd_plugin import __version__
 from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError, first_line
 from vsrkd_plugin.run.allocator import keep_freed_memory
-from vsrkd_plugin.run.faults import FAULT, mendable, write_fault
+from vsrkd_plugin.run.faults import FAULT, mendable, of_loading, write_fault
 from vsrkd_plugin.run.interruption import Ended, cleaning_up, leaving_at_once
 
 _MOST = 500  # characters of an error: a name may be of thousands
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(args)
     except UserError as error:
-        return _ended(f'error: {error}', 2)
+        return _ended(f'error: {of_loading(error) or error}', 2)
     except TrainingStopped as error:
         return _ended(f'stopped: {error}', 1)
     except TrainingInterrupted as error:
@@ -43,10 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _ended(f'interrupted ({error})', 128 + error.number)
     except KeyboardInterrupt:  # from elsewhere than a signal of ours
         return _ended('interrupted', 128 + signal.SIGINT)
-    except BrokenPipeError:  # who read the output has gone: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-        return 128 + getattr(signal, 'SIGPIPE', 13)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return 128 + getattr(signal, 'SIGPIPE', 13)
         if told := mendable(error):
             return _ended(f'error: {told}', 2)
         file = write_fault(error, sys.argv[1:] if argv is None else argv)
@@ -67,6 +67,21 @@ def _run(args: argparse.Namespace) -> int:
     # Of several processes the first tells.
     with cleaning_up(), _warnings_in_a_line(), subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):
         return args.run(args)
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads what is written (`| head`); then no more is, or Python would complain at its end."""
+    if not hasattr(select, 'poll'):  # Windows
+        return False
+    try:
+        reader = select.poll()
+        reader.register(number := sys.stdout.fileno(), select.POLLOUT)
+    except (OSError, ValueError):  # it is no file
+        return False
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return gone
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def _import(name: str) -> None:
     Raises:
         UserError: it cannot be imported.
     """
-    if name.endswith('.py') or not all(part.isidentifier() for part in name.split('.')):
+    if name.endswith('.py') or not all(name.split('.')) or any(mark in name for mark in '/\\\0 '):
         raise UserError(f'--import {show(name)}: expected the name of a module, such as my_archs of my_archs.py here')
     try:
         importlib.import_module(name)

@@ -62,7 +62,7 @@ def test_missing_and_unreadable(tmp_path: Path) -> None:
     missing = tmp_path / 'none.yml'
     with pytest.raises(UserError, match=re.escape(f'{missing}: no such options file')):
         load_options(str(missing))
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='expected an options file, found a folder'):
         load_options(str(tmp_path))
     (tmp_path / 'binary.yml').write_bytes(b'\xff\xfe\x00\x81')
     with pytest.raises(UserError, match=r'binary\.yml: cannot be read'):

@@ -12,7 +12,7 @@ import pytest
 
 from vsrkd_plugin import cli
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.run.faults import FAULT, is_out_of_memory, mendable, write_fault
+from vsrkd_plugin.run.faults import FAULT, is_out_of_memory, mendable, of_loading, write_fault
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +72,19 @@ def test_what_a_person_can_mend_is_a_line(
     line = capsys.readouterr().err
     assert line.startswith('basicsr: error: ') and words in line and line.count('\n') == 1
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('kind', [UserError, FileNotFoundError])
+def test_an_error_of_a_process_that_loads_data_is_its_own_line(kind: type[Exception]) -> None:
+    from torch._utils import ExceptionWrapper
+
+    with pytest.raises(kind) as caught:
+        try:
+            raise kind('a.png: not a readable image')
+        except kind:
+            ExceptionWrapper(where='in DataLoader worker process 0').reraise()
+    assert mendable(caught.value) == of_loading(caught.value) == 'loading data: a.png: not a readable image'
+    assert of_loading(UserError('a.png')) is None
 
 
 def test_other_errors_are_none_of_those() -> None:

@@ -16,7 +16,7 @@ from basicsr.utils import set_random_seed
 from vsrkd_plugin.basicsr_patches import distributed, loop
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options, overridden
-from vsrkd_plugin.config.validating import validate
+from vsrkd_plugin.config.validating import require_weights, validate
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.opening import open_model
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the pipeline that `args.is_train` says; gives the exit status."""
     opt = load_options(args.opt, args.force_yml) if args.is_train else _options_of_test(args)
     validate(opt, args.is_train)
+    if not args.is_train:
+        require_weights(opt)
     distributed.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
     root = os.path.abspath(args.root)
     complete(opt, root, args.is_train, args.auto_resume, args.debug)

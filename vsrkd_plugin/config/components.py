@@ -83,7 +83,7 @@ def _type_of(options: Mapping[str, Any], known: tuple[str, ...] = ()) -> Any:
 def _check_component(what: str, options: Mapping[str, Any], supplied: tuple[str, ...] = ()) -> None:
     built = registered(what, _type_of(options), 'type')
     check_arguments(built, options, supplied)
-    if what == 'loss':
+    if what == 'loss' and built.__module__.partition('.')[0] in ('basicsr', 'vsrkd_plugin'):
         Weights.model_validate(options)
     if what == 'network' and isinstance(inner := options.get('network'), Mapping):
         try:
@@ -115,12 +115,17 @@ def _check_optimizer(options: Mapping[str, Any], model: Model) -> None:
 
 
 def _try_optimizer(options: Mapping[str, Any]) -> None:
-    """A step of one matrix: what an optimiser says of its arguments, it says then at the latest."""
+    """A step of one matrix on the CPU: what an optimiser says of its arguments, it says then at the latest.
+
+    Where there is a GPU, arguments that are for one are not tried: this process's is not chosen yet.
+    """
     import torch
 
     from vsrkd_plugin.optim.factory import make_optimizer
 
-    matrix = torch.nn.Parameter(torch.ones(8, 8, device='cuda' if torch.cuda.is_available() else 'cpu'))
+    if torch.cuda.is_available():
+        options = {key: value for key, value in options.items() if key not in ('capturable', 'fused')}
+    matrix = torch.nn.Parameter(torch.ones(8, 8))
     matrix.grad = torch.ones_like(matrix)
     try:
         make_optimizer(options, [matrix]).step()

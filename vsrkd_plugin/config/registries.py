@@ -153,10 +153,12 @@ def _check_kind(parameter: inspect.Parameter, value: Any) -> None:
         Flaw: neither, nor None where an annotation allows it.
     """
     default, said = parameter.default, str(parameter.annotation)
+    if any(word in said.lower() for word in ('str', 'any', 'literal', 'mapping', 'dict')):
+        return  # its kind is not told by its default
     if isinstance(default, bool) or (default is None and re.fullmatch(_BOOL_OR_NONE, said)):
-        fits, what = isinstance(value, bool), 'true or false'
+        fits, what = value in (True, False), 'true or false'  # 0 and 1 too
     elif isinstance(default, int | float):
-        fits, what = not isinstance(value, str | bool | Mapping), 'a number'  # or several, of what takes both
+        fits, what = not isinstance(value, str | Mapping), 'a number'  # or several, of what takes both
     else:
         return
     if not fits and value is not None:

@@ -55,6 +55,22 @@ def checked_contract(said: Mapping[str, Any], place: str) -> dict[str, Any]:
         raise UserError(f'{place}, {first_flaw(error)}') from error
 
 
+def require_weights(opt: dict[str, Any]) -> None:
+    """Refuse a test of a network without its weights: it would be of a random one.
+
+    Args:
+        opt: options of a test that passed `validate`.
+
+    Raises:
+        UserError: no `path, pretrain_network_g`, of a network of ours or BasicSR's; others may bring their weights.
+    """
+    kind = find_registered('network', (opt.get('network_g') or {}).get('type'))
+    known = kind is not None and kind.__module__.partition('.')[0] in ('basicsr', 'vsrkd_plugin')
+    if known and not Model.of(opt).foreign and not (opt.get('path') or {}).get('pretrain_network_g'):
+        why = 'without its checkpoint a test is of a random network'
+        raise UserError(f'path: {missing(schema.PathOptions, "pretrain_network_g", why)}')
+
+
 def _read(opt: dict[str, Any], is_train: bool, model: Model) -> schema.RunOptions:
     """Every section by itself; for a test what every run has, as the other sections may lack what a training needs."""
     top = schema.options_of(model) if model.cls else schema.AnyOptions
@@ -90,12 +106,6 @@ def _rules(options: schema.RunOptions, model: Model, is_train: bool) -> Rules:
     for phase, dataset in options.datasets.items():
         yield from _rules_of_dataset(options, phase, dataset, is_train)
     yield from _rules_of_val(options, model, is_train)
-    weights = options.path.pretrain_networks.get('pretrain_network_g')
-    random = missing(schema.PathOptions, 'pretrain_network_g', 'without its checkpoint a test is of a random network')
-    yield (
-        not is_train and _network(options, 'g') and not weights and (model.ours or not model.foreign),
-        f'path: {random}',
-    )
     if is_train:
         yield 'train' not in options.datasets, "datasets: key 'train' is missing (the data set to train on)"
         if isinstance(options, schema.DistillationOptions):

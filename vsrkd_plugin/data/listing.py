@@ -4,7 +4,6 @@ import itertools
 import logging
 import os
 import re
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +54,13 @@ def read_folder(folder: Path, key: str) -> Entries:
 
 def _waits(entry: os.DirEntry) -> bool:
     """Whether it is a pipe, a socket or a device, of which reading may never end."""
+    if entry.is_file() or entry.is_dir():  # which costs nothing
+        return False
     try:
-        mode = entry.stat().st_mode
+        entry.stat()
     except OSError:  # a link to nothing: told when it is read
         return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return True
 
 
 def list_frames(root: Path, wanted: Sequence[str] | None, key: str) -> list[tuple[Path, list[Path]]]:

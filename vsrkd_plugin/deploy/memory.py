@@ -90,13 +90,16 @@ def _left_of_limits() -> list[int]:
             left.append(max(0, limit - pages * os.sysconf('SC_PAGE_SIZE')))
     except (ImportError, OSError, ValueError):  # Windows has no such limit, macOS no such file
         pass
-    for limit_file, used_file in (
-        ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory.current'),
-        ('/sys/fs/cgroup/memory/memory.limit_in_bytes', '/sys/fs/cgroup/memory/memory.usage_in_bytes'),
+    for folder, limit_file, used_file, cache in (
+        ('/sys/fs/cgroup', 'memory.max', 'memory.current', 'file'),
+        ('/sys/fs/cgroup/memory', 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_cache'),
     ):
         try:
-            limit, used = (int(Path(file).read_text(encoding='ascii')) for file in (limit_file, used_file))
-            left.append(max(0, limit - used))
+            limit, used = (int(Path(folder, file).read_text(encoding='ascii')) for file in (limit_file, used_file))
+            # What was read from files is counted as used, and given up when there is need of it.
+            told = Path(folder, 'memory.stat').read_text(encoding='ascii').split()
+            cached = int(told[told.index(cache) + 1]) if cache in told else 0
+            left.append(max(0, limit - used + cached))
         except (OSError, ValueError):  # 'max': no limit
             continue
     return left

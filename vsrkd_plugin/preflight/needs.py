@@ -7,11 +7,14 @@ from typing import Any
 import torch
 
 from vsrkd_plugin.config.dataset_options import LatentDatasetOptions
+from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.synthesis_options import BankOptions, ProceduralOptions, SynthesisOptions
 from vsrkd_plugin.deploy.memory import free_memory, show_size
 from vsrkd_plugin.errors import UserError, show
 
-_MOST_PARTS = 10_000  # blocks, channels, … of a network: building more would not end
+_PARTS = ('num_block', 'num_layer', 'num_feat', 'num_conv', 'num_latent', 'num_group', 'num_frame', 'num_grow_ch')
+_MOST_PARTS = 10_000  # of each of these: building more would not end
+_FEW_PARTS = 1024  # no network of ours or BasicSR's with less would fill a memory
 _WORKERS_A_CORE, _FEW_WORKERS = 4, 64  # processes that load data; files of options are made on other machines
 _INDEX = 36  # bytes of a sample's number in a list of them
 
@@ -41,14 +44,16 @@ def _needed(opt: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Places in the options and the bytes that each asks for at least."""
     train = opt['datasets'].get('train') or {}
     batch = train.get('batch_size_per_gpu') or 1
-    synthesis = opt.get('synthesis') or {}
+    synthesis = (opt.get('synthesis') or {}) if Model.of(opt).has_task else {}
     side = train.get('gt_size') or synthesis.get('hr_size', SynthesisOptions.model_fields['hr_size'].default)
+    if not isinstance(side, int):  # of a data set that we do not know
+        side = 1
     yield f'datasets, train, batch_size_per_gpu: {batch:,} patches of {side} pixels', 4 * batch * side**2
     if train.get('type') == 'LatentDataset':
         length = train.get('iterations_per_epoch', LatentDatasetOptions.model_fields['iterations_per_epoch'].default)
         yield 'datasets, train, iterations_per_epoch', _INDEX * length * batch
     bank = synthesis.get('bank') or {}
-    if bank.get('reuse', 1) > 1 and not bank.get('path'):
+    if bank.get('reuse', 1) > 1 and not bank.get('path') and opt['num_gpu'] == 0:  # else it is kept on the GPU
         rows = bank.get('rows', BankOptions.model_fields['rows'].default)
         kept, size = bank.get('hr_size') or side, 1 if bank.get('numbers') == 'uint8' else 2
         yield f'synthesis, bank, rows: {rows:,} of {kept} pixels', rows * kept**2 * size
@@ -71,12 +76,17 @@ def check_network_size(build: Callable[..., Any], arguments: Mapping[str, Any], 
         UserError: too many parts, or too many weights.
     """
     for name, value in arguments.items():
-        if name.startswith('num_') and isinstance(value, int) and value > _MOST_PARTS:
+        if name in _PARTS and isinstance(value, int) and value > _MOST_PARTS:
             raise UserError(f'{place}, {name}: expected at most {_MOST_PARTS:,}, got {show(value)}')
+    # A module of the user's may keep what it builds; and usual sizes need no look.
+    is_known = build.__module__.partition('.')[0] in ('basicsr', 'vsrkd_plugin')
+    if not is_known or all(not isinstance(value, int) or value <= _FEW_PARTS for value in arguments.values()):
+        return
     try:
         with torch.device('meta'):
             network = build(**arguments)
-        needed = sum(weights.nelement() * weights.element_size() for weights in network.state_dict().values())
+        parameters = {id(weights): weights for weights in network.parameters()}.values()
+        needed = sum(weights.nelement() * weights.element_size() for weights in parameters)
     except Exception:  # one that cannot be built without values, or not at all, which is told when it is built
         return
     free = free_memory(torch.device('cpu'))

@@ -39,7 +39,8 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_s
     if not _validates_as_known(model):
         return
     validates = not opt['is_train'] or bool(opt.get('val'))
-    in_report = [key for key in ('network_t', 'network_g') if key in networks and opt['is_train']]
+    shown = ('network_t', 'network_g', *(f'network_{label}' for label in opt.get('compare') or []))
+    in_report = [key for key in shown if key in networks and opt['is_train']]
     reports: list[tuple[Trial, Images]] = []
     for phase, options in opt['datasets'].items():
         place = f'datasets, {phase}'
@@ -65,7 +66,7 @@ def check_validation(opt: dict[str, Any], networks: dict[str, nn.Module], data_s
 
 def _check_borders(opt: dict[str, Any], images: Images, place: str) -> None:
     """Something is left of an image when the borders are cut off; of none at all every mean would be nan."""
-    factor = images.factors[0] if images.factors else 1
+    factor = images.factors[0] if images.factors else images.scale or 1
     sides = [factor * min(size) for size in images.sizes]
     for name, metric in ((opt.get('val') or {}).get('metrics') or {}).items():
         border = metric.get('crop_border')

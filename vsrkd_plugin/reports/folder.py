@@ -162,7 +162,11 @@ def _evaluate(
         of_clips = {method: network for method, network in networks.items() if isinstance(network, VideoSRAdapter)}
         return evaluate_clips(samples, dataset_opt, of_clips, metrics, device)
     of_images = {method: network for method, network in networks.items() if isinstance(network, ImageSRAdapter)}
-    if len(samples) and 'gt' not in samples[0] and samples[0]['lq'].ndim == 3:
+    first = samples[0] if len(samples) else {}
+    if 'lq' not in first:
+        logger.info('Report: data set %s is left out, it has no LR images', dataset_opt.get('name'))
+        return Evaluation()
+    if 'gt' not in first and first['lq'].ndim == 3:
         return evaluate_without_gt(samples, dataset_opt, of_images, device, fallback_scale(opt))
     niqe = True if Model.of(opt).adapts else None
     return evaluate(samples, dataset_opt, of_images, metrics, device, perceptual, niqe)

@@ -31,7 +31,9 @@ def write_student(folder: Path, opt: dict[str, Any], student: Adapter, report: d
         list(as_tuple(opt.get('scales') or opt.get('scale') or network.get('upscale', 1))),
         Model.of(opt).is_video,
         opt.get('contract_g'),
-        name_teacher(opt.get('network_t'), (opt.get('path') or {}).get('pretrain_network_t')),
+        None
+        if Model.of(opt).adapts  # what network_t gave it are targets; it was trained on pictures of a camera
+        else name_teacher(opt.get('network_t'), (opt.get('path') or {}).get('pretrain_network_t')),
     )
     weights = student.network.state_dict()
     for name in (PTH, SAFETENSORS):

@@ -161,7 +161,7 @@ def _naturalness(report: dict[str, Any]) -> list[Block]:
     rows = naturalness_rows(report)
     if len(rows) == 1:
         return []
-    text = f'NIQE: lower is more natural; of the first {MOST_NIQE} images of a set.'
+    text = f'NIQE: lower is more natural; of {MOST_NIQE} images of a set at most, of large ones without HR the middle.'
     return [Table('How natural the results are', rows), text]
 
 

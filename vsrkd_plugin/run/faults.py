@@ -17,6 +17,8 @@ from vsrkd_plugin.errors import first_line
 FAULT = 70  # the exit status; EX_SOFTWARE of sysexits.h
 _PACKAGES = ('vsrkd_plugin', 'basicsr', 'torch', 'torchvision', 'numpy', 'opencv-python', 'mmengine', 'lmdb', 'pyyaml')
 FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))  # Windows knows no quota
+# Kinds of errors that files make, which come from a process that loads data as text.
+_OF_DATA = ('UserError', 'FileNotFoundError', 'PermissionError', 'IsADirectoryError', 'NotADirectoryError', 'OSError')
 # What torch says when its writer of files got an error of the system.
 _TORCH_CANNOT_WRITE = re.compile('PytorchStreamWriter failed|inline_container|unexpected pos')
 
@@ -40,9 +42,23 @@ def mendable(error: BaseException) -> str | None:
         return f'{file}{error.strerror}'
     if isinstance(error, RuntimeError) and _TORCH_CANNOT_WRITE.search(str(error)):
         return f'a file could not be written; is the disk full? ({first_line(error)})'
+    if told := of_loading(error):
+        return told
     if isinstance(error, ValueError) and 'embedded null' in str(error):
         return 'a path holds a NUL character, which no file name can'
     return None
+
+
+def of_loading(error: BaseException) -> str | None:
+    """What files made a process that loads data fail, in one line; None of other errors.
+
+    torch gives such an error on with the traceback for its text.
+    """
+    text = str(error)
+    if not (text.startswith('Caught ') and 'Original Traceback' in text):
+        return None
+    kind, _, what = text.strip().splitlines()[-1].partition(': ')
+    return f'loading data: {what or kind}' if kind.rpartition('.')[2] in _OF_DATA else None
 
 
 def write_fault(error: BaseException, arguments: Sequence[str]) -> Path | None:
