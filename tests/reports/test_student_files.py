@@ -60,3 +60,20 @@ def test_another_report_writes_them_anew(experiment: Path, name: str) -> None:
     (experiment / name).write_text('of an older training')
     make_report(experiment)
     assert (experiment / name).read_bytes() != b'of an older training'
+
+
+@pytest.mark.parametrize(
+    'synthesis', [{'sources': [{'type': 'procedural'}, {'type': 'lr_images'}]}, {'bank': {'path': 'bank.lmdb'}}]
+)
+def test_only_a_student_of_made_inputs_is_called_data_free(experiment: Path, synthesis: dict) -> None:
+    def tags() -> list[str]:
+        make_report(experiment)
+        front = (experiment / 'model_card.md').read_text(encoding='utf-8').split('---\n', 2)[1]
+        return yaml.safe_load(front)['tags']
+
+    assert 'data-free' in tags()
+    file = experiment / 'options.yml'
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), 'synthesis': synthesis}))
+    assert 'data-free' not in tags() and 'knowledge-distillation' in tags()
+    page = (experiment / 'model_card.md').read_text(encoding='utf-8')
+    assert 'distilled from VDSR (teacher.pth).' in page and 'no picture of a data set' not in page

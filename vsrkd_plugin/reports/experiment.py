@@ -34,6 +34,7 @@ class _Synthesis(Section):
     """What a report reads of the inputs."""
 
     bank: dict[str, Any] | None = option('what is kept', None)
+    sources: list[dict[str, Any]] | None = option('what makes them', None)
 
 
 class _Reported(Section):

@@ -9,15 +9,17 @@ from vsrkd_plugin.reports.writing import markdown_table
 from vsrkd_plugin.run.model_file import ModelHeader
 
 _OF_BASICSR = 'basicsr.archs'
+_MADE = ' on made inputs: no picture of a data set was used'
 
 
-def to_model_card(name: str, header: ModelHeader, report: dict[str, Any]) -> str:
+def to_model_card(name: str, header: ModelHeader, report: dict[str, Any], data_free: bool) -> str:
     """A page that tells what a model is, how good, how it was made and how it is used.
 
     Args:
         name: the experiment's.
         header: what the model's files hold.
         report: as `make_report` returns it.
+        data_free: a student learned from made inputs alone.
     """
     kind = header.network['type']
     factors = ', '.join(f'x{scale}' for scale in header.scales)
@@ -27,17 +29,13 @@ def to_model_card(name: str, header: ModelHeader, report: dict[str, Any]) -> str
     likeness = likeness_rows(report)
     return '\n'.join([
         '---',
-        yaml.safe_dump(_front_matter(header), sort_keys=False, allow_unicode=True).rstrip(),
+        yaml.safe_dump(_front_matter(header, data_free), sort_keys=False, allow_unicode=True).rstrip(),
         '---',
         '',
         f'# {name}',
         '',
         f'{kind}, a super-resolution network for {what}, {factors}, on {colour}, values {low} to {high}.'
-        + (
-            f' It was distilled from {header.distilled_from} on made inputs: no picture of a data set was used.'
-            if header.distilled_from
-            else ''
-        ),
+        + (f' It was distilled from {header.distilled_from}{_MADE * data_free}.' if header.distilled_from else ''),
         '',
         '## Use',
         '',
@@ -77,12 +75,14 @@ def _limits(header: ModelHeader) -> str:
     )
 
 
-def _front_matter(header: ModelHeader) -> dict[str, Any]:
+def _front_matter(header: ModelHeader, data_free: bool) -> dict[str, Any]:
     entries: dict[str, Any] = {
         'library_name': 'vsrkd_plugin',
         'pipeline_tag': 'video-to-video' if header.is_video else 'image-to-image',
-        'tags': ['super-resolution', 'knowledge-distillation', 'data-free', str(header.network['type'])],
+        'tags': ['super-resolution'],
     }
+    entries['tags'] += ['knowledge-distillation'] * bool(header.distilled_from) + ['data-free'] * data_free
+    entries['tags'].append(str(header.network['type']))
     if header.distilled_from:
         entries['distilled_from'] = header.distilled_from
     return entries

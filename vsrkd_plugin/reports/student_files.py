@@ -38,4 +38,13 @@ def write_student(folder: Path, opt: dict[str, Any], student: Adapter, report: d
     weights = student.network.state_dict()
     for name in (PTH, SAFETENSORS):
         write_model(weights, header, folder / name)
-    write_text_atomically(to_model_card(str(opt.get('name', folder.name)), header, report), folder / CARD)
+    card = to_model_card(str(opt.get('name', folder.name)), header, report, _data_free(opt))
+    write_text_atomically(card, folder / CARD)
+
+
+def _data_free(opt: dict[str, Any]) -> bool:
+    """Whether a distillation saw made inputs alone; of banks that are stored it is not known."""
+    synthesis = opt.get('synthesis') or {}
+    sources = synthesis.get('sources') or []
+    real = any(source.get('type') in ('images', 'lr_images') for source in sources)
+    return Model.of(opt).distils and not real and not (synthesis.get('bank') or {}).get('path')
