@@ -89,7 +89,7 @@ def _import(name: str) -> None:
         raise UserError(f'--import {show(name)}: expected the name of a module, such as my_archs of my_archs.py here')
     try:
         importlib.import_module(name)
-    except AssertionError as error:  # of BasicSR's registries, whose text is of its own
+    except (ImportError, AssertionError) as error:  # also of BasicSR's registries: their text is of its own
         raise UserError(f'--import {name}: cannot be imported: {first_line(error)}') from error
     except (Exception, SystemExit) as error:
         where = next((f', line {frame.lineno}' for frame in _frames(error, name)), '')

@@ -112,12 +112,18 @@ def test_a_reader_that_has_gone_is_no_fault(tmp_path: Path) -> None:
     assert done.returncode == 128 + signal.SIGPIPE and done.stderr == '' and not any(tmp_path.iterdir())
 
 
+def _as_on_a_terminal() -> None:
+    """Under nohup, or in the background of a script, signals are ignored, and children take that over."""
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 @pytest.mark.parametrize('seconds', [1.0, 2.0])
 def test_signals_while_starting(name: str, seconds: float, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, '-m', 'vsrkd_plugin', 'distill', 'zoo:vdsr_x234', '-o', str(tmp_path / 'out')],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=_as_on_a_terminal,
     )  # fmt: skip
     time.sleep(seconds)
     process.send_signal(getattr(signal, name))

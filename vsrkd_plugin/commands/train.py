@@ -33,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the pipeline that `args.is_train` says; gives the exit status."""
     opt = load_options(args.opt, args.force_yml) if args.is_train else _options_of_test(args)
     validate(opt, args.is_train)
-    if not args.is_train:
-        require_weights(opt)
     distributed.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
     root = os.path.abspath(args.root)
     complete(opt, root, args.is_train, args.auto_resume, args.debug)
     check_files(opt)
+    if not args.is_train:
+        require_weights(opt)
     folder = Path(opt['path']['experiments_root' if args.is_train else 'results_root'])
     with owned(folder) if opt['rank'] == 0 else nullcontext():  # of several processes the first writes
         _run(args, opt, root)
