@@ -13,6 +13,8 @@ from tiny_training import tiny_options
 
 from .forking import attack
 
+pytestmark = pytest.mark.slow  # a report each, of two seconds and more
+
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory: pytest.TempPathFactory, make_images: Callable[..., Path]) -> Path:
