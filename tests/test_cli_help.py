@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vsrkd_plugin import __version__, cli
+from vsrkd_plugin import __version__, arguments, cli
 
-(_COMMANDS,) = [action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+(_COMMANDS,) = [action for action in arguments.parser()._actions if isinstance(action, argparse._SubParsersAction)]
 
 
 def _examples(text: str) -> list[list[str]]:
@@ -28,7 +28,7 @@ def test_the_help_of_each_command_ends_with_examples(name: str) -> None:
     assert command.format_help().endswith(command.epilog.rstrip() + '\n'), 'its lines are filled anew'
     for words in examples:
         assert words[0] == name
-        assert cli._parser().parse_args(words).run is not None
+        assert arguments.parser().parse_args(words).run is not None
 
 
 @pytest.mark.parametrize('name', _COMMANDS.choices)
@@ -48,7 +48,7 @@ def test_no_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> N
     assert len(_examples(told)) >= 4
     for words in _examples(told):
         if '--help' not in words:
-            cli._parser().parse_args(words)
+            arguments.parser().parse_args(words)
 
 
 def test_an_unknown_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_it_calls_itself_by_the_name_that_was_typed(
         monkeypatch.setattr(sys, 'argv', [typed])
         assert cli.main(['init', 'nothing_alike_at_all']) == 2
         assert capsys.readouterr().err.startswith(f'{name}: error: ')
-        assert cli._parser().prog == name
+        assert arguments.parser().prog == name
 
 
 @pytest.mark.parametrize('words', [['--help'], ['--version'], [], ['init'], ['train', '--help']])
@@ -97,5 +97,5 @@ def test_the_commands_of_the_start_page_can_be_typed() -> None:
     assert len(commands) > 8
     for words in commands:
         if words not in (['--version'], []):
-            assert cli._parser().parse_args(words).run is not None
+            assert arguments.parser().parse_args(words).run is not None
     assert {words[0] for words in commands if words} >= {'distill', 'inspect', 'init', 'train', 'info'}

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'vsrkd_plugin'
 FLOORS = (
     ('__main__',),
     ('cli', 'python_api', 'registration'),
+    ('arguments',),
     ('commands',),
     ('recipe',),
     ('preflight', 'inspection'),
@@ -35,7 +36,7 @@ EXCEPTIONS = {
     ('python_api', 'registration'): 'a call from Python registers the plugin too',
     ('', 'python_api'): 'the name that a notebook imports, looked up when it is asked for',
     ('commands', ''): 'info tells the version',
-    ('cli', ''): 'so does --version',
+    ('arguments', ''): 'so does --version',
     ('deploy', ''): 'a model file tells the version that wrote it',
     ('reports', ''): 'what is kept of a teacher is of one version',
 }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vsrkd_plugin.cli import _parser
+from vsrkd_plugin.arguments import parser
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -54,7 +54,7 @@ def test_every_command_parses(tmp_path: Path) -> None:
     assert len(commands) > 20
     for command in commands:
         try:
-            _parser().parse_args(shlex.split(command)[1:])
+            parser().parse_args(shlex.split(command)[1:])
         except SystemExit as stopped:
             assert not stopped.code, command  # --help and --version end without an error
     for command in {' '.join(command.split()[:2]) for command in commands}:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 
 from vsrkd_plugin.config import values as v
-from vsrkd_plugin.config.registries import Model, check_arguments, registered, schedulers
+from vsrkd_plugin.config.registries import Model, check_arguments, is_ours_or_stock, registered, schedulers
 from vsrkd_plugin.config.section import Reading, Section, option
 from vsrkd_plugin.errors import Flaw, first_line, nearest, one_of, show, unexpected
 
@@ -83,7 +83,7 @@ def _type_of(options: Mapping[str, Any], known: tuple[str, ...] = ()) -> Any:
 def _check_component(what: str, options: Mapping[str, Any], supplied: tuple[str, ...] = ()) -> None:
     built = registered(what, _type_of(options), 'type')
     check_arguments(built, options, supplied)
-    if what == 'loss' and built.__module__.partition('.')[0] in ('basicsr', 'vsrkd_plugin'):
+    if what == 'loss' and is_ours_or_stock(built):
         Weights.model_validate(options)
     if what == 'network' and isinstance(inner := options.get('network'), Mapping):
         try:

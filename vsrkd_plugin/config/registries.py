@@ -116,6 +116,11 @@ class Model:
         return getattr(getattr(self.cls, method, None), '__module__', '').startswith('basicsr.')
 
 
+def is_ours_or_stock(built: Callable) -> bool:
+    """Whether a class or a function is of this package or of BasicSR; others are somebody else's."""
+    return built.__module__.partition('.')[0] in ('vsrkd_plugin', 'basicsr')
+
+
 def check_arguments(
     built: Callable, options: Mapping[str, Any], supplied: tuple[str, ...] = (), any_name: bool = True
 ) -> None:

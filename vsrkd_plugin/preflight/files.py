@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.data.unpaired_lr_dataset import UnpairedLRDataset
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.optim.factory import OPTIMIZERS
 from vsrkd_plugin.preflight.data_sets import DataSets, roots_of
 from vsrkd_plugin.preflight.needs import check_needs
 from vsrkd_plugin.preflight.networks import check_networks
@@ -57,26 +55,20 @@ def check_files(opt: dict[str, Any]) -> None:
     check_networks(opt, data_sets)
     if opt['is_train']:
         with unnoticed():
-            _check_training_parts(opt['train'])
+            _check_losses(opt['train'])
         if Model.of(opt).has_task and (perceptual := opt['train'].get('perceptual_opt')):
             _check_perceptual(perceptual)
     if opt['rank'] == 0:  # the others need not decode every image again
         _check_datasets(opt, data_sets)
 
 
-def _check_training_parts(train: dict[str, Any]) -> None:
-    """Losses and optimisers whose arguments may be wrong in value."""
+def _check_losses(train: dict[str, Any]) -> None:
+    """Losses whose arguments may be wrong in value."""
     for key, options in train.items():
-        if not isinstance(options, dict) or 'type' not in options:
-            continue
-        if key.endswith('_opt'):
+        if key.endswith('_opt') and isinstance(options, dict) and 'type' in options:
             build, arguments = split_type(options, 'loss')
             if build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES:
                 build_or_tell(build, arguments, f'train, {key}')
-        elif key.startswith('optim_') and options['type'] in OPTIMIZERS:
-            arguments = {name: value for name, value in options.items() if name != 'type'}
-            weights = [nn.Parameter(torch.zeros(1))]
-            build_or_tell(OPTIMIZERS[options['type']], {'params': weights, **arguments}, f'train, {key}')
 
 
 def _check_perceptual(options: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from vsrkd_plugin.config.dataset_options import LatentDatasetOptions
-from vsrkd_plugin.config.registries import Model
-from vsrkd_plugin.config.synthesis_options import BankOptions, ProceduralOptions, SynthesisOptions
+from vsrkd_plugin.config.registries import is_ours_or_stock
+from vsrkd_plugin.config.schema import DistillationOptions, options_model
+from vsrkd_plugin.config.synthesis_options import ProceduralOptions
 from vsrkd_plugin.deploy.memory import free_memory, show_size
 from vsrkd_plugin.errors import UserError, show
 
@@ -42,26 +43,24 @@ def check_needs(opt: Mapping[str, Any]) -> None:
 
 def _needed(opt: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Places in the options and the bytes that each asks for at least."""
-    train = opt['datasets'].get('train') or {}
-    batch = train.get('batch_size_per_gpu') or 1
-    synthesis = (opt.get('synthesis') or {}) if Model.of(opt).has_task else {}
-    side = train.get('gt_size') or synthesis.get('hr_size', SynthesisOptions.model_fields['hr_size'].default)
-    if not isinstance(side, int):  # of a data set that we do not know
-        side = 1
-    yield f'datasets, train, batch_size_per_gpu: {batch:,} patches of {side} pixels', 4 * batch * side**2
-    if train.get('type') == 'LatentDataset':
-        length = train.get('iterations_per_epoch', LatentDatasetOptions.model_fields['iterations_per_epoch'].default)
-        yield 'datasets, train, iterations_per_epoch', _INDEX * length * batch
-    bank = synthesis.get('bank') or {}
-    if bank.get('reuse', 1) > 1 and not bank.get('path') and opt['num_gpu'] == 0:  # else it is kept on the GPU
-        rows = bank.get('rows', BankOptions.model_fields['rows'].default)
-        kept, size = bank.get('hr_size') or side, 1 if bank.get('numbers') == 'uint8' else 2
-        yield f'synthesis, bank, rows: {rows:,} of {kept} pixels', rows * kept**2 * size
-    for index, source in enumerate(synthesis.get('sources') or []):
-        if source.get('type') == 'procedural':
-            fields = ProceduralOptions.model_fields
-            number, size = (source.get(key, fields[key].default) for key in ('num_images', 'image_size'))
-            yield f'synthesis, sources, {index}, num_images: {number:,} of {size} pixels', number * size**2
+    options = options_model(opt)
+    data = options.datasets['train']
+    batch = data.batch_size_per_gpu or 1
+    synthesis = options.synthesis if isinstance(options, DistillationOptions) else None
+    side = synthesis.hr_size if synthesis else getattr(data, 'gt_size', None)
+    if isinstance(side, int):  # a data set that we do not know may give its own another meaning
+        yield f'datasets, train, batch_size_per_gpu: {batch:,} patches of {side} pixels', 4 * batch * side**2
+    if isinstance(data, LatentDatasetOptions):
+        yield 'datasets, train, iterations_per_epoch', _INDEX * data.iterations_per_epoch * batch
+    if synthesis is None:
+        return
+    if (bank := synthesis.bank) and bank.reuse > 1 and not bank.path and opt['num_gpu'] == 0:  # else on the GPU
+        kept, size = bank.hr_size or synthesis.hr_size, 1 if bank.numbers == 'uint8' else 2
+        yield f'synthesis, bank, rows: {bank.rows:,} of {kept} pixels', bank.rows * kept**2 * size
+    for index, source in enumerate(synthesis.sources or []):
+        if isinstance(source, ProceduralOptions):
+            place = f'synthesis, sources, {index}, num_images: {source.num_images:,} of {source.image_size} pixels'
+            yield place, source.num_images * source.image_size**2
 
 
 def check_network_size(build: Callable[..., Any], arguments: Mapping[str, Any], place: str) -> None:
@@ -79,8 +78,8 @@ def check_network_size(build: Callable[..., Any], arguments: Mapping[str, Any], 
         if name in _PARTS and isinstance(value, int) and value > _MOST_PARTS:
             raise UserError(f'{place}, {name}: expected at most {_MOST_PARTS:,}, got {show(value)}')
     # A module of the user's may keep what it builds; and usual sizes need no look.
-    is_known = build.__module__.partition('.')[0] in ('basicsr', 'vsrkd_plugin')
-    if not is_known or all(not isinstance(value, int) or value <= _FEW_PARTS for value in arguments.values()):
+    is_large = any(isinstance(value, int) and value > _FEW_PARTS for value in arguments.values())
+    if not (is_ours_or_stock(build) and is_large):
         return
     try:
         with torch.device('meta'):
