@@ -241,8 +241,11 @@ def run(opt: dict[str, Any], rows: Rows) -> dict[str, float]:
     work = rows.work
     file, folder = work / f'{opt["name"]}.yml', work / 'experiments' / opt['name']
     weights, kept = folder / 'models' / 'net_g_latest.pth', folder / 'measured.json'
+    text = yaml.safe_dump(opt, sort_keys=False)
+    if weights.exists() and file.exists() and file.read_text() != text:
+        raise SystemExit(f'{file}: was trained with other options; name another WORK')
     if not weights.exists():
-        file.write_text(yaml.safe_dump(opt, sort_keys=False))
+        file.write_text(text)
         command = [sys.executable, '-m', 'vsrkd_plugin', 'train', '-opt', str(file), '--root', str(work)]
         command.append('--auto_resume')
         with open(work / f'{opt["name"]}.log', 'w') as log:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler,
 from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.registries import Model, check_arguments, is_ours_or_stock, registered, schedulers
 from vsrkd_plugin.config.section import Reading, Section, option
-from vsrkd_plugin.errors import Flaw, first_line, nearest, one_of, show, unexpected
+from vsrkd_plugin.errors import Flaw, nearest, one_of, show, unexpected
 
 
 class Arguments(Section):
@@ -111,26 +111,6 @@ def _check_optimizer(options: Mapping[str, Any], model: Model) -> None:
         if options.get('lr') is None:
             raise Flaw("key 'lr' is missing (expected a number > 0)")
         _check_keywords(OPTIMIZERS[options['type']], options, ('params',))
-        _try_optimizer(options)
-
-
-def _try_optimizer(options: Mapping[str, Any]) -> None:
-    """A step of one matrix on the CPU: what an optimiser says of its arguments, it says then at the latest.
-
-    Where there is a GPU, arguments that are for one are not tried: this process's is not chosen yet.
-    """
-    import torch
-
-    from vsrkd_plugin.optim.factory import make_optimizer
-
-    if torch.cuda.is_available():
-        options = {key: value for key, value in options.items() if key not in ('capturable', 'fused')}
-    matrix = torch.nn.Parameter(torch.ones(8, 8))
-    matrix.grad = torch.ones_like(matrix)
-    try:
-        make_optimizer(options, [matrix]).step()
-    except Exception as error:  # of torch's own checks, of any kind
-        raise Flaw(f'{options["type"]} does not take these arguments here: {first_line(error)}') from error
 
 
 def _check_scheduler(options: Mapping[str, Any], model: Model) -> None:

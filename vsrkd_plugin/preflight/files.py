@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.bicubic_image_dataset import BicubicImageDataset
 from vsrkd_plugin.data.degraded_clip_dataset import DegradedClipDataset
 from vsrkd_plugin.data.unpaired_lr_dataset import UnpairedLRDataset
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.optim.factory import OPTIMIZERS
 from vsrkd_plugin.preflight.data_sets import DataSets, roots_of
 from vsrkd_plugin.preflight.needs import check_needs
 from vsrkd_plugin.preflight.networks import check_networks
@@ -55,20 +57,37 @@ def check_files(opt: dict[str, Any]) -> None:
     check_networks(opt, data_sets)
     if opt['is_train']:
         with unnoticed():
-            _check_losses(opt['train'])
+            _check_training_parts(opt['train'], on_gpu=bool(opt['num_gpu']))
         if Model.of(opt).has_task and (perceptual := opt['train'].get('perceptual_opt')):
             _check_perceptual(perceptual)
     if opt['rank'] == 0:  # the others need not decode every image again
         _check_datasets(opt, data_sets)
 
 
-def _check_losses(train: dict[str, Any]) -> None:
-    """Losses whose arguments may be wrong in value."""
+def _check_training_parts(train: dict[str, Any], on_gpu: bool) -> None:
+    """Losses and optimisers whose arguments may be wrong in value."""
     for key, options in train.items():
-        if key.endswith('_opt') and isinstance(options, dict) and 'type' in options:
+        if not isinstance(options, dict) or 'type' not in options:
+            continue
+        if key.endswith('_opt'):
             build, arguments = split_type(options, 'loss')
             if build.__module__.startswith('vsrkd_plugin.') or options['type'] in _PLAIN_LOSSES:
                 build_or_tell(build, arguments, f'train, {key}')
+        elif key.startswith('optim_') and options['type'] in OPTIMIZERS:
+            _try_step(options, f'train, {key}', on_gpu)
+
+
+def _try_step(options: dict[str, Any], place: str, on_gpu: bool) -> None:
+    """A step of one matrix: what an optimiser says of its arguments, it says then at the latest."""
+    matrix = nn.Parameter(torch.ones(8, 8, device='cuda' if on_gpu else 'cpu'))
+    arguments = {name: value for name, value in options.items() if name != 'type'}
+    optimizer = build_or_tell(OPTIMIZERS[options['type']], {'params': [matrix], **arguments}, place)
+    for weights in optimizer.param_groups[0]['params']:  # copies
+        weights.grad = torch.ones_like(weights)
+    try:
+        optimizer.step()
+    except Exception as error:  # of torch's own checks, of any kind
+        raise UserError(f'{place}: {options["type"]} cannot take a step: {first_line(error)}') from error
 
 
 def _check_perceptual(options: dict[str, Any]) -> None:
