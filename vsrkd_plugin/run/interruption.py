@@ -32,7 +32,7 @@ def _handled(handler: Handler) -> Iterator[None]:
         yield
         return
     stock = {number: signal.getsignal(number) for number in SIGNALS}
-    stock = {number: each for number, each in stock.items() if each is not signal.SIG_IGN}
+    stock = {number: each for number, each in stock.items() if each not in (signal.SIG_IGN, None)}  # None: of C code
     for number in stock:
         signal.signal(number, handler)
     try:
