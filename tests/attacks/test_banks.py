@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 import torch
 import yaml
 
-from vsrkd_plugin.synthesis.bank.file import BankWriter
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.bank.writer import BankWriter
 
 from .forking import attack
 
@@ -65,7 +66,9 @@ def told(**change: Any) -> Callable[[Path], None]:
     def change_meta(folder: Path) -> None:
         with lmdb.open(str(folder), map_size=1 << 26) as environment, environment.begin(write=True) as transaction:
             meta = json.loads(transaction.get(b'meta'))
-            transaction.put(b'meta', json.dumps({**meta, **change}).encode())
+            description = json.dumps({**meta, **change}).encode()
+            transaction.put(b'meta', description)
+            transaction.put(b'meta.crc32', zlib.crc32(description).to_bytes(4, 'little'))  # as a forger would
 
     return change_meta
 
@@ -111,8 +114,13 @@ SPOILT: dict[str, Callable[[Path], None]] = {
     'patches of nothing': told(lr_sizes={'2': 0, '3': 0}),
     'sizes in words': told(lr_sizes='large'),
     'clips': told(frames=5),
+    'made of text': told(made_of='leaves'),
+    'made of a list of texts': told(made_of=['leaves']),
+    'made of clips in words': told(made_of=[{'clips': 'many'}]),
     'another format': told(format=99),
     'a format in words': told(format='new'),
+    'a checksum of another description': stored(b'meta.crc32', b'abcd'),
+    'no checksum': stored(b'meta.crc32', None),
     'a description that is no JSON': stored(b'meta', b'{'),
     'a description that is a list': stored(b'meta', b'[1]'),
     'a description of nothing': stored(b'meta', b''),

@@ -5,15 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 import torch
 import yaml
-from tiny_training import command_line, few_threads, tiny_options
+from tiny_training import command_line, few_threads, tiny_options, tiny_video_options
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.synthesis.bank.file import BankFile, read_meta
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.bank.writer import BankWriter
 
 
 def _write(folder: Path, options: dict[str, Any]) -> str:
@@ -194,3 +196,77 @@ def test_a_shard_is_one_of_so_many(
         for bank in banks
     )
     assert len(first) > 1 and not first & second
+
+
+def _content(bank: Path) -> dict[bytes, bytes]:
+    with lmdb.open(str(bank), readonly=True, lock=False) as environment, environment.begin() as transaction:
+        return dict(transaction.cursor())
+
+
+@pytest.mark.parametrize('kept', [1, 2, 4], ids='{} batches'.format)
+def test_a_bank_whose_filling_was_ended_is_the_same_bit_for_bit(
+    kept: int, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two sources that are degraded: all that draws at random goes on, and the second scale after the first."""
+    options['synthesis']['sources'] = [{'type': 'procedural', 'num_images': 4, 'image_size': 64}, {'type': 'noise'}]
+    options['synthesis']['degrade'] = {'noise_range': [0, 20]}
+    line = ['synthesize', '-opt', _write(tmp_path, options), '-n', '30', '--batch', '5', '-o']
+    assert main([*line, 'whole.lmdb']) == 0
+    stock, added = BankWriter.add, iter(range(kept))
+
+    def add(self: BankWriter, *args: Any) -> None:
+        if next(added, None) is None:
+            raise KeyboardInterrupt
+        stock(self, *args)
+
+    monkeypatch.setattr(BankWriter, 'add', add)
+    assert main([*line, 'parts.lmdb']) == 130
+    monkeypatch.setattr(BankWriter, 'add', stock)
+    assert main([*line, 'parts.lmdb']) == 0
+    assert _content(tmp_path / 'parts.lmdb') == _content(tmp_path / 'whole.lmdb')
+
+
+def test_options_that_differ_bring_other_samples_and_are_told(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = ['synthesize', '-opt', 'options.yml', '-o', 'bank.lmdb', '-n']
+    for number, degrade in ((8, None), (16, {'noise_range': [20, 30]}), (24, {'noise_range': [20, 30]})):
+        options['synthesis']['degrade'] = degrade
+        _write(tmp_path, options)
+        assert main([*line, str(number)]) == 0
+        assert ('made by other options' in capsys.readouterr().out) == (number == 16)
+    meta = read_meta(tmp_path / 'bank.lmdb')
+    assert len(meta['additions']) == 2
+    assert [made['sources'][0]['type'] for made in meta['made_of']] == ['procedural'] * 2
+    assert [made.get('degrade', {}).get('noise_range') for made in meta['made_of']] == [None, [20, 30]]
+
+
+def test_a_teacher_of_the_same_name_and_other_weights_is_refused(
+    options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = ['synthesize', '-opt', _write(tmp_path, options), '-o', 'bank.lmdb', '-n']
+    assert main([*line, '8']) == 0
+    torch.save({'params': VDSR(num_feat=8, num_block=4).state_dict()}, tmp_path / 'teacher.pth')
+    before = _content(tmp_path / 'bank.lmdb')
+    assert main([*line, '16']) == 2
+    assert 'bank.lmdb: is there already, with other samples (weights: ' in capsys.readouterr().err
+    assert _content(tmp_path / 'bank.lmdb') == before
+
+
+def test_a_training_on_clips_that_move_otherwise_than_it_says_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = tiny_video_options(tmp_path)
+    options['synthesis']['clips']['objects'] = 1
+    assert main(['synthesize', '-opt', _write(tmp_path, options), '-n', '2', '-o', 'bank.lmdb']) == 0
+    del options['synthesis']['sources']
+    options['synthesis']['bank'] = {'path': 'bank.lmdb'}
+    for objects, status in ((3, 2), (1, 0), (None, 0)):
+        options['synthesis']['clips']['objects'] = objects
+        if objects is None:
+            del options['synthesis']['clips']['objects']
+        options['train']['total_iter'] = 1
+        assert main(['train', '-opt', _write(tmp_path, options)]) == status, capsys.readouterr().err
+        told = 'synthesis, clips, objects: is 3, but the clips of bank.lmdb were made with 1'
+        assert (told in capsys.readouterr().err) == (objects == 3)

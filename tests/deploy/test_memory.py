@@ -50,8 +50,8 @@ def test_what_was_there_before_does_not_count() -> None:
 
 def test_memory_in_use_is_seen() -> None:
     before = used_memory()
-    held = np.ones(50 << 20, np.uint8)
-    assert used_memory() - before > 40 << 20 and held[0] == 1
+    held = np.ones(400 << 20, np.uint8)  # much, for what other threads give back meanwhile is counted too
+    assert used_memory() - before > 300 << 20 and held[0] == 1
 
 
 def test_arrays_give_their_memory_back() -> None:

@@ -14,8 +14,9 @@ from vsrkd_plugin.config.plan import DistillationPlan
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.models.sources import build_inputs, build_source, read_lr_images
 from vsrkd_plugin.ops.resize import bicubic_resize
-from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill
+from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank
+from vsrkd_plugin.synthesis.bank.writer import BankWriter, fill
 from vsrkd_plugin.synthesis.source import Source
 
 

@@ -23,8 +23,8 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.folder_lock import owned
-from vsrkd_plugin.synthesis.bank.file import BankWriter
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.bank.writer import BankWriter
 
 OPTIONS = Path(__file__).resolve().parents[2] / 'options'
 TEACHER = {'type': 'VDSR', 'num_in_ch': 1, 'num_feat': 6, 'num_block': 3}

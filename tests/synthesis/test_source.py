@@ -11,8 +11,9 @@ from torch import Tensor
 
 from vsrkd_plugin.archs.latent_generator_arch import LatentGenerator
 from vsrkd_plugin.data.degradations import degrade_each
-from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill
+from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.bank.writer import BankWriter, fill
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.degrading import Degradation, DegradedSource
 from vsrkd_plugin.synthesis.source import Batch, Share, SharedSource, Source

@@ -14,14 +14,16 @@ import torch
 from vsrkd_plugin.commands.options import checked_options, distillation_plan
 from vsrkd_plugin.config.plan import DistillationPlan, NetworkPlan
 from vsrkd_plugin.distillation.steps import TeacherStudent
-from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.models.adapting import adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import build_source, sources_that_need_not_learn
 from vsrkd_plugin.models.teacher import build, build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.run.checkpoints import fingerprint
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.progress import progress
-from vsrkd_plugin.synthesis.bank.file import BankWriter, fill
+from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.bank.writer import BankWriter, fill, go_on
 
 _SHARD_SEEDS = 1_000_003  # apart, so that those of a shard that is added to do not reach the next one's
 
@@ -94,24 +96,50 @@ def _fill_owned(
     # Banks of 0.1.0, which loaded `params` unless told, do not name the entry.
     of_entry = '' if entry in ('', 'params') else f', {entry}'
     said += f'{trained.weights}{of_entry}'
-    writer = BankWriter(path, kind, teacher=said, capacity=goal, numbers=plan.bank.numbers)
+    weights = fingerprint(teacher.state_dict())
+    writer = BankWriter(path, kind, teacher=said, capacity=goal, numbers=plan.bank.numbers, weights=weights)
     there = sum(writer.counts.values())
-    # Another seed for each shard and each addition, or it would bring the first samples once more.
-    plan = replace(plan, seed=plan.seed + there + (which - 1) * _SHARD_SEEDS)
-    # Names what an addition holds: two banks that share one hold the same samples.
-    made_of = [
-        plan.seed,
-        [entry.options for entry in plan.sources],
-        plan.clips and plan.clips.options,
-        str(kind),
-        writer.teacher,
-        *([asdict(plan.degradation)] if plan.degradation else []),
-    ]
-    writer.additions.append(hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16])
+    plan = replace(plan, seed=plan.seed + (which - 1) * _SHARD_SEEDS)  # shards hold other samples than each other
+    state = writer.newest_state(_made_by(plan, kind, said))
+    if state is None:  # another seed for each addition, or it would bring the first samples once more
+        plan = replace(plan, seed=plan.seed + there)
+        writer.additions.append(_made_by(plan, kind, said))
+        if there and writer.made_of and writer.made_of[-1] != _made_of(plan):
+            print(f'{path}: its newest samples were made by other options; those of now are added.')
+        if _made_of(plan) not in writer.made_of:
+            writer.made_of.append(_made_of(plan))
     source = build_source(plan, kind.channels, device, within)
+    if state is not None:
+        try:
+            go_on(source, state)
+        except Exception as error:  # whatever damaged bytes make the reader raise
+            raise UserError(f'{path}: the state of its source is damaged ({first_line(error)})') from error
     total = goal * len(kind.lr_sizes)
     with progress(total, str(path), 'sample', initial=min(there, total)) as told:
         fill(writer, source, networks.teacher_target, goal, batch, lambda done, _total: told.update(done - told.done))
     writer.close()
     megabytes = (path / 'data.mdb').stat().st_size / 1e6
     print(f'{path}: {sum(writer.counts.values()):,} samples, {megabytes:.0f} MB; {there:,} of them were there before')
+
+
+def _made_by(plan: DistillationPlan, kind: SampleSpec, teacher: str) -> str:
+    """Names what an addition holds: two banks that share one hold the same samples."""
+    made_of = [
+        plan.seed,
+        [entry.options for entry in plan.sources],
+        plan.clips and plan.clips.options,
+        str(kind),
+        teacher,
+        *([asdict(plan.degradation)] if plan.degradation else []),
+    ]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _made_of(plan: DistillationPlan) -> dict[str, Any]:
+    """The same for people, and for trainings that expect something else."""
+    made_of: dict[str, Any] = {'sources': [dict(entry.options) for entry in plan.sources]}
+    if plan.degradation:
+        made_of['degrade'] = asdict(plan.degradation)
+    if plan.clips:
+        made_of['clips'] = plan.clips.movement
+    return json.loads(json.dumps(made_of))  # as it will be read again

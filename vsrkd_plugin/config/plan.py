@@ -75,6 +75,11 @@ class ClipsPlan:
     options: Options
 
     @property
+    def movement(self) -> dict[str, Any]:
+        """What moves in them and how, in JSON's types, by the names of the options."""
+        return {'objects': self.objects, 'motion': self.motion, 'speed': list(self.speed)}
+
+    @property
     def layers(self) -> int:
         """Of a scene: the ground and the objects that may be there."""
         return count_layers(self.motion, self.objects)

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.data.lr_images import read_own_lr_images
 from vsrkd_plugin.distillation.features import tap_pair
 from vsrkd_plugin.distillation.init_from_teacher.start import start_from_teacher
-from vsrkd_plugin.errors import UserError, first_line, unexpected
+from vsrkd_plugin.errors import UserError, first_line, show, unexpected
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
@@ -249,9 +249,23 @@ def _check_inputs(plan: DistillationPlan, channels: int) -> None:
             except UserError as error:
                 raise UserError(f'synthesis, sources, {index}: {error}') from error
     try:
-        check_banks(plan.bank.stored(), plan.sample_spec(channels))
+        metas = check_banks(plan.bank.stored(), plan.sample_spec(channels))
     except UserError as error:
         raise UserError(f'synthesis, bank, path: {error}') from error
+    for path, meta in zip(plan.bank.stored(), metas, strict=True):
+        _check_movement(plan, path, meta['made_of'])
+
+
+def _check_movement(plan: DistillationPlan, path: str, made_of: Sequence[Mapping[str, Any]]) -> None:
+    """A bank must hold what the options say of its clips; what they do not say is as it was made."""
+    if plan.clips is None:
+        return
+    for name in plan.clips.options.keys() & plan.clips.movement.keys():
+        asked, there = plan.clips.movement[name], [made['clips'].get(name) for made in made_of if 'clips' in made]
+        if others := [value for value in there if value != asked]:
+            raise UserError(
+                f'synthesis, clips, {name}: is {show(asked)}, but the clips of {path} were made with {show(others[0])}'
+            )
 
 
 def _check_start(teacher: nn.Module, student: nn.Module, lr: torch.Tensor) -> None:

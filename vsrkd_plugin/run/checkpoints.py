@@ -1,8 +1,9 @@
 """Reading checkpoints of any origin without running them, and writing our own so that a kill never truncates one."""
 
+import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -174,6 +175,15 @@ def load_weights(
     network.load_state_dict(weights, strict=strict)
     logger.info('%s: loaded %s of %s.', name, entry or 'the weights', path)
     return entry
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """16 digits that differ where names, shapes or values of weights do."""
+    found = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        found.update(repr((name, value.dtype, tuple(value.shape))).encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _hint(keys: list[str]) -> str:

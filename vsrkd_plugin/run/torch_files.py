@@ -37,6 +37,15 @@ def read_torch_file(path: str | os.PathLike) -> Any:
         return _read_sequence(file)
 
 
+def read_torch_bytes(content: bytes) -> Any:
+    """As `read_torch_file`, of what is in memory, in the format of torch 1.6 and later.
+
+    Raises:
+        Exception: of many types, where it is truncated or something else.
+    """
+    return _read_zip(torch._C.PyTorchFileReader(io.BytesIO(content)))
+
+
 def refuse_all_but_zip(path: str | os.PathLike) -> None:
     """Refuse what is not a whole zip file of `torch.save`, before `torch.load` sees it.
 

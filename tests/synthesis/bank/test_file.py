@@ -1,5 +1,6 @@
 """Banks in LMDB: what was written is drawn, evenly and of all shards; wrong ones are refused by name."""
 
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.synthesis.bank.file import BankFile, BankWriter, fill, read_meta
+from vsrkd_plugin.synthesis.bank.file import BankFile, read_meta, row_key
 from vsrkd_plugin.synthesis.bank.sample_spec import SampleSpec
+from vsrkd_plugin.synthesis.bank.writer import BankWriter, fill
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.source import Batch, Share, SharedSource
 from vsrkd_plugin.synthesis.sources.baselines import NoiseSource
 from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 
+_BEFORE = Path(__file__).parents[2] / 'fixtures' / 'written_by_0_1_0' / 'tiny.lmdb'
 _SIZES = {2: 6, 3: 4}
 _KIND = SampleSpec(1, _SIZES)
 
@@ -245,3 +248,62 @@ def test_the_same_samples_twice_are_refused(tmp_path: Path) -> None:
         BankFile(banks, SampleSpec(3, {2: 6}, 3, 'blur 1.5'))
     with pytest.raises(UserError, match=r'blur 1\.5; expected clips .* LR by bicubic'):
         BankFile(banks[:1], SampleSpec(3, {2: 6}, 3, 'bicubic'))
+
+
+def _flip(path: Path, scale: int, index: int, place: int) -> None:
+    """One bit of a stored sample."""
+    with lmdb.open(str(path), map_size=1 << 26) as environment, environment.begin(write=True) as transaction:
+        content = bytearray(transaction.get(row_key(scale, index)))
+        content[place] ^= 1
+        transaction.put(row_key(scale, index), bytes(content))
+
+
+@pytest.mark.parametrize('place', [0, 40, 72, -5, -1], ids='byte {}'.format)
+def test_a_sample_of_which_a_bit_is_wrong_is_named(tmp_path: Path, place: int) -> None:
+    path = _make(tmp_path / 'a.lmdb', 1)
+    BankFile([path], _KIND).next(1, 2)
+    _flip(path, 2, 0, place)
+    with pytest.raises(UserError, match=r'a\.lmdb: sample 0 of x2 is missing, not of its size, or damaged'):
+        BankFile([path], _KIND).next(1, 2)
+
+
+def test_what_is_read_while_another_process_writes_is_whole(tmp_path: Path) -> None:
+    """It adds, so that pages that this one has looked at are used again, and the file grows."""
+    path = _make(tmp_path / 'a.lmdb', 40)
+    names = {file.name: file.stat().st_mtime_ns for file in path.iterdir() if file.name == 'lock.mdb'}
+    bank = BankFile([path], _KIND, turn=False)
+    add = (
+        'import sys; from tests.synthesis.bank.test_file import *; from tests.synthesis.bank.test_file import _Counting'
+        ', _KIND, _label\n'
+        'writer = BankWriter(sys.argv[1], _KIND, teacher="T", capacity=1_000_000)\n'
+        'print(flush=True)\n'
+        'fill(writer, _Counting(500), _label, 400, 1)\n'
+    )
+    command = [sys.executable, '-c', add, str(path)]
+    assert {file.name: file.stat().st_mtime_ns for file in path.iterdir() if file.name == 'lock.mdb'} == names
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        batches = 0
+        while process.poll() is None or batches < 20:
+            batch = bank.next(16, 2)
+            assert torch.allclose(batch.target, _label(batch.lr, 2), rtol=0, atol=1e-3)
+            assert {round(1024 * level) for level in batch.lr[:, 0, 0, 0].tolist()} <= set(range(40))
+            batches += 1
+    assert process.returncode == 0 and read_meta(path)['counts'] == {2: 400, 3: 400}
+
+
+def test_a_bank_of_before_checksums_is_read_and_added_to(tmp_path: Path) -> None:
+    shutil.copytree(_BEFORE, path := tmp_path / 'a.lmdb')
+    before = read_meta(path)
+    assert before['format'] == 1 and 'weights' not in before
+    writer = BankWriter(path, before['kind'], teacher=before['teacher'], capacity=100, weights='any')
+    for scale, count in before['counts'].items():
+        lr = torch.full((4, *before['kind'].lr_shape(scale)), count / 1024)
+        writer.add(lr, _label(lr, scale), scale)
+    writer.close()
+    after = read_meta(path)
+    assert after['format'] == 1 and after['counts'] == {scale: n + 4 for scale, n in before['counts'].items()}
+    bank = BankFile([path], before['kind'], turn=False)
+    for scale, count in before['counts'].items():
+        batch = bank.next(20 * count, scale)
+        assert (batch.lr.flatten(1) == count / 1024).all(1).sum() > 4 and batch.target.isfinite().all()

@@ -2,9 +2,9 @@
 
 import json
 import math
-import shutil
 import weakref
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,19 @@ from vsrkd_plugin.synthesis.bank.sample_spec import (
     crop,
     decode,
     draw_windows,
-    encode,
     motion_of,
-    packed_motion,
 )
 from vsrkd_plugin.synthesis.clips.motion import Motion
-from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share, Source
+from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 
-_META = b'meta'
-_FORMAT = 1
+META, SOURCE = b'meta', b'source'  # keys: what the samples are; the state of what made them
+CHECKED = 2  # the format whose samples end with a checksum
+_FORMATS = (1, CHECKED)
 _DTYPES: dict[str, np.dtype] = {'fp16': np.dtype(np.float16), 'uint8': np.dtype(np.uint8)}
-_SPARE = 64 << 20  # map size beyond the samples: LMDB's own pages
 
 
+_ATTEMPTS = 100  # of reading what another process writes into
+_Row = tuple[Tensor, Tensor, Tensor]
 # LMDB refuses to open a folder twice in a process: the open ones by path, as long as they are in use.
 _OPEN: weakref.WeakValueDictionary[str, lmdb.Environment] = weakref.WeakValueDictionary()
 
@@ -55,23 +55,34 @@ def _open(path: str | Path) -> lmdb.Environment:
     return environment
 
 
-def _key(scale: int, index: int) -> bytes:
+def row_key(scale: int, index: int) -> bytes:
+    """The key of a sample."""
     return f'{scale}/{index:09d}'.encode()
 
 
+def checksum(content: bytes | memoryview) -> bytes:
+    """Four bytes that differ where the content does."""
+    return zlib.crc32(content).to_bytes(4, 'little')
+
+
+def checksum_key(key: bytes) -> bytes:
+    """Where the checksum of a description is."""
+    return key + b'.crc32'
+
+
 def read_meta(path: str | Path) -> dict[str, Any]:
-    """What a bank holds: `kind`, `counts` (by scale), `numbers`, `teacher`, `additions`.
+    """What a bank holds: `kind`, `counts` (by scale), `numbers`, `teacher`, `weights`, `additions`, `made_of`.
 
     Raises:
         UserError: there is no bank, or it cannot be read.
     """
-    meta = _read_meta(Path(path))
+    meta = read_meta_if_any(Path(path))
     if meta is None:
         raise UserError(f'{path}: an empty bank; `basicsr synthesize` goes on with filling it')
     return meta
 
 
-def _read_meta(path: Path) -> dict[str, Any] | None:
+def read_meta_if_any(path: Path) -> dict[str, Any] | None:
     """As `read_meta`; None where its writer ended before the first samples."""
     if _unmade(path):
         return None
@@ -80,12 +91,14 @@ def _read_meta(path: Path) -> dict[str, Any] | None:
     try:
         environment = _open(path)
         with environment.begin() as transaction:
-            stored = transaction.get(_META)
+            stored, expected = transaction.get(META), transaction.get(checksum_key(META))
         if stored is None and not environment.stat()['entries']:  # with entries it is an LMDB of something else
             return None
         meta = json.loads(stored or b'')
-        if meta['format'] != _FORMAT:
-            raise UserError(f'{path}: a bank of format {meta["format"]}, expected {_FORMAT}')
+        if meta['format'] not in _FORMATS:
+            raise UserError(f'{path}: a bank of format {meta["format"]}, expected one of {show(_FORMATS)}')
+        if meta['format'] == CHECKED and expected != checksum(stored or b''):
+            raise UserError(f'{path}: its description does not fit its checksum; the file is damaged')
         for name in ('lr_sizes', 'counts'):
             meta[name] = {int(scale): int(value) for scale, value in meta[name].items()}
         numbers = (meta['channels'], meta.get('frames'), meta.get('layers'))
@@ -96,7 +109,9 @@ def _read_meta(path: Path) -> dict[str, Any] | None:
         )
         if (numbers := meta.get('numbers', 'fp16')) not in _DTYPES:
             raise ValueError(f'numbers {show(numbers)}')
-        return {'numbers': 'fp16', 'additions': [], **meta}
+        if not all(isinstance(made.get('clips', {}), dict) for made in meta.get('made_of', [])):
+            raise ValueError('made_of')
+        return {'numbers': 'fp16', 'additions': [], 'made_of': [], **meta}
     except (lmdb.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
 
@@ -108,75 +123,6 @@ def _unmade(path: Path) -> bool:
     except OSError:
         return False
     return sizes.keys() <= {'data.mdb', 'lock.mdb'} and not sizes.get('data.mdb')
-
-
-class BankWriter:
-    """Fills a bank; every `add` is on the disk when it returns, so that filling goes on after an interruption.
-
-    Another process that adds meanwhile loses nothing, but may bring the same samples: `synthesize` owns the folder.
-
-    Args:
-        path: the folder, `*.lmdb`. One that is there already is added to if it holds samples of the same kind.
-        kind: of the samples.
-        teacher: describes the teacher; must be the same in each addition.
-        capacity: samples of each scale that there will be.
-        numbers: how they are kept, `fp16` or `uint8`.
-
-    Raises:
-        UserError: a folder that is no bank, or one of another kind; or too little room on the disk.
-    """
-
-    def __init__(
-        self, path: str | Path, kind: SampleSpec, *, teacher: str, capacity: int, numbers: str = 'fp16'
-    ) -> None:
-        self.path, self.kind, self.numbers = Path(path), kind, numbers
-        self.counts = dict.fromkeys(kind.lr_sizes, 0)
-        self.teacher = teacher
-        self.additions: list[str] = []  # a hash of what each was made of: banks that share one hold the same samples
-        self._meta = {
-            'format': _FORMAT, 'channels': kind.channels, 'lr_sizes': dict(kind.lr_sizes), 'frames': kind.frames,
-            'made': kind.made, 'layers': kind.layers, 'numbers': numbers, 'teacher': teacher,
-        }  # fmt: skip
-        stored = _read_meta(self.path) if self.path.exists() else None
-        if stored is not None:
-            for name in ('channels', 'lr_sizes', 'frames', 'made', 'layers', 'numbers', 'teacher'):
-                if stored.get(name) != self._meta[name]:
-                    raise UserError(
-                        f'{path}: is there already, with other samples ({name}: {stored.get(name)}, not '
-                        f'{self._meta[name]}); name another folder'
-                    )
-            self.counts, self.additions = stored['counts'], stored['additions']
-        size = sum(capacity * (kind.bytes(scale, numbers) + 4096) for scale in kind.lr_sizes) + _SPARE
-        parent = self.path.absolute().parent
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-            there = (self.path / 'data.mdb').stat().st_size if self.path.exists() else 0
-            if shutil.disk_usage(parent).free < size - there:
-                raise UserError(f'{path}: {size / 1e9:.1f} GB are needed on the disk, more than is free')
-            self._env = lmdb.open(str(self.path), map_size=size)
-        except (OSError, lmdb.Error) as error:
-            raise UserError(f'{path}: cannot be written ({error})') from error
-
-    def add(self, lr: Tensor, target: Tensor, scale: int, motion: Tensor | None = None) -> None:
-        """Append samples, batches of `kind.lr_shape` and `kind.target_shape`, of clips with `kind.motion_numbers`."""
-        moving = np.zeros((len(lr), 0), np.float32) if motion is None else motion.cpu().numpy()
-        if moving.shape[1] != self.kind.motion_numbers:
-            raise ValueError(f'expected {self.kind.motion_numbers} numbers of motion, got {moving.shape[1]}')
-        rows = encode(torch.cat([lr.flatten(1), target.flatten(1)], 1), self.numbers).cpu().numpy()
-        with self._env.begin(write=True) as transaction:
-            stored = json.loads(transaction.get(_META, b'{}'))
-            counts = {each: stored.get('counts', {}).get(str(each), 0) for each in self.counts}
-            for index, (motions, row) in enumerate(zip(moving, rows, strict=True), counts[scale]):
-                transaction.put(_key(scale, index), motions.tobytes() + row.tobytes())
-            counts[scale] += len(rows)
-            additions = list(dict.fromkeys([*stored.get('additions', []), *self.additions]))
-            meta = {**self._meta, 'counts': counts, 'additions': additions}
-            transaction.put(_META, json.dumps(meta).encode())
-        self.counts, self.additions = counts, additions
-
-    def close(self) -> None:
-        """Close the file."""
-        self._env.close()
 
 
 class BankFile(SeededSource):
@@ -212,8 +158,11 @@ class BankFile(SeededSource):
         self._kinds = [meta['kind'] for meta in metas]
         self._numbers = [_DTYPES[meta['numbers']] for meta in metas]
         self._counts = {scale: torch.tensor([meta['counts'][scale] for meta in metas]) for scale in wanted.lr_sizes}
+        self._checked = [meta['format'] == CHECKED for meta in metas]
+        # Which samples were compared with their checksums: once is enough, for the whole sample must be read for it.
+        self._sound = [{scale: np.zeros(meta['counts'][scale], bool) for scale in wanted.lr_sizes} for meta in metas]
         self._paths = list(paths)
-        self._banks = [_open(path).begin(buffers=True) for path in paths]
+        self._banks = [_open(path) for path in paths]
 
     def rows(self, share: Share, scale: int) -> Batch:
         """This process's rows of the next joint batch, with the teacher's outputs; of clips how they move, if kept."""
@@ -227,18 +176,45 @@ class BankFile(SeededSource):
         if not len(share):
             return Batch(torch.zeros(0), torch.zeros(0))
         own, windows = share.of(banks).tolist(), share.of(all_windows)
-        rows = [self._read(*place, scale) for place in zip(own, share.of(within).tolist(), windows, strict=True)]
+        rows = self._read_all(list(zip(own, share.of(within).tolist(), windows, strict=True)), scale)
         lr, target = (
             apply_dihedral(torch.stack([row[part] for row in rows]).to(self.device, non_blocking=True), turn)
             for part in (0, 1)
         )
         return Batch(lr, target, self._motion(rows, own, windows, turn, scale))
 
-    def _read(self, bank: int, index: int, window: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
-        """LR, target and packed motion of one sample, cropped; only what the crop shows is read from the file."""
-        kind, buffer = self._kinds[bank], self._banks[bank].get(_key(scale, index), b'')
-        if len(buffer) != _row_bytes(kind, scale, self._numbers[bank]):
+    def _read_all(self, places: list[tuple[int, int, Tensor]], scale: int) -> list[_Row]:
+        """The samples at these places: bank, index, window.
+
+        No lock is taken, which would write beside the bank: where another process has added to it meanwhile, and may
+        have used pages again that were just read, they are read once more.
+        """
+        for _ in range(_ATTEMPTS):
+            used = {bank: _begin(self._banks[bank]) for bank, *_ in places}
+            failed: UserError | None = None
+            try:
+                rows = [self._read(used[bank], bank, index, window, scale) for bank, index, window in places]
+            except UserError as error:
+                failed = error
+            except lmdb.Error as error:
+                failed = UserError(f'{self._paths[places[0][0]]}: cannot be read ({error}); the file is damaged')
+            if all(self._banks[bank].info()['last_txnid'] == each.id() for bank, each in used.items()):
+                break
+        if failed:
+            raise failed
+        return rows
+
+    def _read(self, transaction: lmdb.Transaction, bank: int, index: int, window: Tensor, scale: int) -> _Row:
+        """LR, target and packed motion of one sample, cropped; only what the crop shows is copied."""
+        kind, buffer = self._kinds[bank], transaction.get(row_key(scale, index), b'')
+        size = _row_bytes(kind, scale, self._numbers[bank])
+        if len(buffer) != size + 4 * self._checked[bank]:
             raise _spoilt(self._paths[bank], scale, index)
+        if self._checked[bank] and not self._sound[bank][scale][index]:
+            if checksum(buffer[:size]) != buffer[size:]:
+                raise _spoilt(self._paths[bank], scale, index)
+            self._sound[bank][scale][index] = True
+        buffer = buffer[:size]
         shapes = kind.lr_shape(scale), kind.target_shape(scale)
         motion = np.frombuffer(buffer, np.float32, kind.motion_numbers)
         numbers: np.ndarray = np.frombuffer(buffer, self._numbers[bank], offset=motion.nbytes)
@@ -265,6 +241,15 @@ class BankFile(SeededSource):
         return Motion.together(each).to(self.device)
 
 
+def _begin(environment: lmdb.Environment) -> lmdb.Transaction:
+    """A look at a bank as it is now, which another process may have let grow."""
+    try:
+        return environment.begin(buffers=True)
+    except lmdb.MapResizedError:
+        environment.set_mapsize(0)  # as large as it is
+        return environment.begin(buffers=True)
+
+
 def _row_bytes(kind: SampleSpec, scale: int, numbers: np.dtype) -> int:
     """Bytes of a sample: its motion, LR and target."""
     values = math.prod(kind.lr_shape(scale)) + math.prod(kind.target_shape(scale))
@@ -272,7 +257,8 @@ def _row_bytes(kind: SampleSpec, scale: int, numbers: np.dtype) -> int:
 
 
 def _spoilt(path: str | Path, scale: int, index: int) -> UserError:
-    return UserError(f'{path}: sample {index:,} of x{scale} is missing, or not of its size; make the bank again')
+    what = 'is missing, not of its size, or damaged'
+    return UserError(f'{path}: sample {index:,} of x{scale} {what}; make the bank again')
 
 
 def _decoded(numbers: np.ndarray) -> Tensor:
@@ -293,40 +279,12 @@ def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[st
         for scale in wanted.lr_sizes:
             if (count := meta['counts'].get(scale, 0)) < 1:
                 raise UserError(f'{path}: an empty bank for x{scale}')
-            needed = _row_bytes(meta['kind'], scale, _DTYPES[meta['numbers']])
+            needed = _row_bytes(meta['kind'], scale, _DTYPES[meta['numbers']]) + 4 * (meta['format'] == CHECKED)
             with _open(path).begin(buffers=True) as transaction:
                 for index in (0, count - 1):
-                    if len(transaction.get(_key(scale, index), b'')) != needed:
+                    if len(transaction.get(row_key(scale, index), b'')) != needed:
                         raise _spoilt(path, scale, index)
         for addition in meta['additions']:
             if by_addition.setdefault(addition, path) != path:
                 raise UserError(f'{path}: holds the samples of {by_addition[addition]}; expected banks that differ')
     return metas
-
-
-def fill(
-    writer: BankWriter,
-    source: Source,
-    teacher_target: Callable[[Tensor, int], Tensor],
-    goal: int,
-    batch: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
-    """Add samples until every scale has `goal`.
-
-    Args:
-        writer: the bank.
-        source: of the inputs.
-        teacher_target: LR images and scale → the teacher's SR.
-        goal: samples of each scale.
-        batch: samples made at a time.
-        progress: called after each addition with the number of samples so far, and in the end.
-    """
-    total = goal * len(writer.counts)
-    for scale in writer.counts:
-        while (missing := goal - writer.counts[scale]) > 0:
-            inputs = source.next(min(batch, missing), scale)
-            # The teacher must see the input as the bank will give it: rounded.
-            lr = decode(encode(inputs.lr, writer.numbers))
-            writer.add(lr, teacher_target(lr, scale), scale, packed_motion(inputs, writer.kind))
-            progress(sum(min(count, goal) for count in writer.counts.values()), total)
