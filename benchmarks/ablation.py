@@ -32,7 +32,7 @@ from vsrkd_plugin.config.registries import VIDEO
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.comparing import Member, draw_comparison
 from vsrkd_plugin.reports.complexity import count_macs
-from vsrkd_plugin.run.checkpoints import write_text_atomically
+from vsrkd_plugin.run.whole_files import write_text_atomically
 
 
 def merged(base: Any, change: Any) -> Any:

@@ -24,7 +24,7 @@ from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.ops.precision import describe_device
 from vsrkd_plugin.registration import register_all
-from vsrkd_plugin.run.checkpoints import write_text_atomically
+from vsrkd_plugin.run.whole_files import write_text_atomically
 
 OPTIONS = {'paper': 'options/dfkd_vdsr_paper.yml', 'ours': 'options/dfkd_vdsr.yml'}
 LABELS = {'paper': "the paper's recipe", 'ours': 'our recipe'}

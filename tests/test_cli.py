@@ -316,7 +316,7 @@ def test_killed_ten_times_at_random(options: dict, tmp_path: Path) -> None:
     ours, theirs = _weights(tmp_path), _weights(whole)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     states = tmp_path / 'experiments' / 'tiny' / 'training_states'
-    assert len(list(states.glob('*.state'))) == 3 and not list(states.glob('.*.tmp'))
+    assert len(list(states.glob('*.state'))) == 3 and not list(states.glob('.*.part*'))
 
 
 @pytest.mark.parametrize('all_parts', [False, True])

@@ -41,7 +41,7 @@ def test_students_are_ordered_by_operations_for_a_pixel(tmp_path: Path, caplog: 
     assert page.count('teacher of ') == 2  # at two scales they are told apart by their figures
     assert 'left out: running' in page and 'running' in caplog.text
     assert cv2.imread(str(tmp_path / 'comparison.png')).shape[1] > 1000
-    assert not list(tmp_path.glob('.*.tmp'))
+    assert not list(tmp_path.glob('.*.part*'))
 
 
 def test_one_teacher_is_shown_once(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_report_of_a_distillation(experiment, caplog, monkeypatch):
     assert '2,716 MB of memory at most' in page
     assert cv2.imread(str(experiment / 'report.png')).shape[1] > 1000
     assert 'student - teacher' in caplog.text and 'Report: pictures x3, 2 image(s)' in caplog.text
-    assert not [file for file in os.listdir(experiment) if file.endswith('.tmp')]
+    assert not [file for file in os.listdir(experiment) if '.part' in file]
 
     assert without_times(make_report(experiment)) == without_times(report)
 

@@ -52,7 +52,7 @@ def test_the_second_time_nothing_is_run(tmp_path: Path, rounded: bool) -> None:
     assert (first.network.calls, first.found, second.network.calls, second.found) == (1, 0, 0, 1)
     plain = ImageSRAdapter(Counted(), 3)(image, 2)
     assert torch.equal(expected, plain.clamp(0, 1).mul(255).round() / 255 if rounded else plain)
-    assert not list((tmp_path / 'kept').glob('*.tmp'))
+    assert not list((tmp_path / 'kept').glob('.*.part*'))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.run.checkpoints import load_weights, read_weights, save_atomically, write_text_atomically
+from vsrkd_plugin.run.checkpoints import load_weights, read_weights
 
 
 def _network(channels: int = 3) -> nn.Module:
@@ -286,37 +286,6 @@ def test_missing_and_extra_keys(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'holds tail\.weight \(1 keys more\) that the Sequential'):
         load_weights(_network(), file)
     load_weights(_network(), file, strict=False)
-
-
-@pytest.mark.parametrize('step', ['save', 'fsync', 'replace'])
-def test_a_failing_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    file = tmp_path / 'net.pth'
-    save_atomically({'w': torch.ones(3)}, file)
-    old = file.read_bytes()
-
-    def fail(*args: Any) -> None:
-        if step == 'save':
-            args[1].write(b'half a check')
-        raise OSError('No space left on device')
-
-    with monkeypatch.context() as patch:
-        patch.setattr(*{'save': (torch, 'save'), 'fsync': (os, 'fsync'), 'replace': (os, 'replace')}[step], fail)
-        with pytest.raises(OSError, match='No space'):
-            save_atomically({'w': torch.zeros(3)}, file)
-        if step != 'save':
-            with pytest.raises(OSError, match='No space'):
-                write_text_atomically('new', file)
-    assert file.read_bytes() == old
-    assert list(tmp_path.iterdir()) == [file]
-    save_atomically({'w': torch.zeros(3)}, file)
-    assert torch.equal(read_weights(file)['w'], torch.zeros(3))
-
-
-def test_text(tmp_path: Path) -> None:
-    for text in ('x2, 37.57 dB ± 0.01', ''):
-        write_text_atomically(text, tmp_path / 'report.md')
-        assert (tmp_path / 'report.md').read_text(encoding='utf-8') == text
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize('key', ['g_ema', 'generator', 'netG', 'net_g', 'model_state_dict'])

@@ -98,8 +98,8 @@ def mend_saving() -> None:
     from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import master_only
 
-    from vsrkd_plugin.run.checkpoints import save_atomically
     from vsrkd_plugin.run.run_record import clock, write_run_record
+    from vsrkd_plugin.run.whole_files import save_atomically
 
     @master_only
     def save_network(self: Any, net: Any, net_label: str, current_iter: int, param_key: Any = 'params') -> None:

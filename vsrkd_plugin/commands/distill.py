@@ -29,10 +29,11 @@ from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
 from vsrkd_plugin.reports.folder import REPORT_FILES
 from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
-from vsrkd_plugin.run.checkpoints import read_weights, save_atomically, write_bytes_atomically, write_text_atomically
+from vsrkd_plugin.run.checkpoints import read_weights
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.stages import Stages
 from vsrkd_plugin.run.torch_files import read_torch_file
+from vsrkd_plugin.run.whole_files import save_atomically, write_bytes_atomically, write_text_atomically
 
 OPTIONS, TEACHER = 'options.yml', 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file

@@ -24,9 +24,9 @@ from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.testing import options_of_test
 from vsrkd_plugin.reports.folder import make_report
-from vsrkd_plugin.run.checkpoints import write_text_atomically
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.interruption import graceful
+from vsrkd_plugin.run.whole_files import clear_begun, write_text_atomically
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +41,9 @@ def run(args: argparse.Namespace) -> int:
         require_weights(opt)
     folder = Path(opt['path']['experiments_root' if args.is_train else 'results_root'])
     with owned(folder) if opt['rank'] == 0 else nullcontext():  # of several processes the first writes
+        if args.is_train and opt['rank'] == 0:
+            for each in (folder, *filter(Path.is_dir, folder.glob('*'))):
+                clear_begun(each)
         _run(args, opt, root)
         if args.is_train and opt['rank'] == 0:
             make_report(folder)

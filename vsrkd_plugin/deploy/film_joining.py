@@ -12,7 +12,8 @@ from typing import Any
 
 from vsrkd_plugin.deploy.film_encoding import FilmFormat, add_video, format_of
 from vsrkd_plugin.deploy.film_reading import import_av, open_film, video_stream
-from vsrkd_plugin.deploy.film_writing import cannot_write, part_of, put_in_place
+from vsrkd_plugin.deploy.film_writing import cannot_write
+from vsrkd_plugin.run.whole_files import begun, put_in_place
 
 _COPIED = ('audio', 'subtitle', 'data')
 _LATER = 1000  # seconds
@@ -89,7 +90,7 @@ def join_film(
         UserError: it cannot be written.
     """
     av = import_av()
-    container_format, part = format_of(target), part_of(target)
+    container_format, part = format_of(target), begun(target)
     options = {}
     if container_format in ('mp4', 'mov'):
         # In units of `movie_timescale` it is told when tracks begin; of milliseconds, by default.

@@ -9,8 +9,8 @@ from typing import Any
 
 from vsrkd_plugin.deploy.frame_folders import list_frames
 from vsrkd_plugin.errors import UserError, first_line
-from vsrkd_plugin.run.checkpoints import save_atomically, write_text_atomically
 from vsrkd_plugin.run.torch_files import read_torch_file
+from vsrkd_plugin.run.whole_files import save_atomically, write_text_atomically
 from vsrkd_plugin.run.zoo import resolve_weights
 
 _LOOKED_AT = 1 << 20  # bytes of the beginning, the middle and the end of a source that tell it from others

@@ -1,6 +1,5 @@
 """Films written frame by frame: under its name is a whole film, or nothing."""
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -23,6 +22,7 @@ from vsrkd_plugin.deploy.film_encoding import (
 )
 from vsrkd_plugin.deploy.film_reading import FilmInfo, Tags, import_av, reason_of, samples_of
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.run.whole_files import begun, put_in_place
 
 
 class FilmWriter:
@@ -43,7 +43,7 @@ class FilmWriter:
     ) -> None:
         av = import_av()
         self.path, self.film, self._av = path, film, av
-        self._part = part_of(path)
+        self._part = begun(path)
         self._errors = (av.FFmpegError, OSError, ValueError)
         try:
             self._container = av.open(str(self._part), 'w', format=container or format_of(path), options=options or {})
@@ -119,18 +119,6 @@ def write_pictures(path: Path, pictures: Iterable[np.ndarray], rate: int) -> Non
         if writer is not None:
             writer.discard()
         raise
-
-
-def part_of(path: Path) -> Path:
-    """The name that a file has while it is written."""
-    return path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
-
-
-def put_in_place(part: Path, path: Path) -> None:
-    """Sync a file that is whole, and give it its name."""
-    with open(part, 'rb') as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def cannot_write(path: Path, error: BaseException) -> UserError:

@@ -15,7 +15,7 @@ from vsrkd_plugin.data.listing import EXTENSIONS
 from vsrkd_plugin.deploy.film_colour import RGB, Colour
 from vsrkd_plugin.deploy.film_reading import FilmFrame, FilmInfo
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.run.checkpoints import write_bytes_atomically
+from vsrkd_plugin.run.whole_files import write_png
 
 FRAMES_PER_SECOND = Fraction(25)  # of a film that is made of frames, where nobody says
 
@@ -133,8 +133,7 @@ def write_frame(file: Path, planes: Sequence[Tensor], depth: int) -> None:
     """
     kind = np.uint8 if depth == 8 else np.uint16
     picture = np.stack([plane.cpu().numpy().astype(kind) for plane in reversed(planes)], -1)
-    encoded = cv2.imencode('.png', picture)[1]
     try:
-        write_bytes_atomically(encoded.tobytes(), file)
+        write_png(picture, file)
     except OSError as error:
         raise UserError(f'{file}: cannot be written ({error.strerror}); the frames before stay') from error

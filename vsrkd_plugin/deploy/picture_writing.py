@@ -10,7 +10,7 @@ from PIL import Image
 
 from vsrkd_plugin.deploy.png_stream import MOST, write_png
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.run.checkpoints import whole_file
+from vsrkd_plugin.run.whole_files import whole_file
 
 _QUALITY = 95  # of JPEG and WebP
 _PAPER = 255  # what is seen through what is transparent, where a format has no alpha

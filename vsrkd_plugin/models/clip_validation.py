@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger, tensor2img
@@ -18,6 +17,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.metrics.clips import FLICKER, clip_means, frame_metrics
 from vsrkd_plugin.metrics.means import Means, finite_means
 from vsrkd_plugin.run.progress import progress
+from vsrkd_plugin.run.whole_files import write_png
 
 LR_SIDE = 64  # of the frames that a network is tried with to find its window: large enough for all of BasicSR's
 _STUDENT = 'network_g'
@@ -60,9 +60,8 @@ class ClipValidation(SRModel):
 
     def _save_frames(self, sr: Tensor, folder: str, name: str, current_iter: Any) -> None:
         root = Path(self.opt['path']['visualization'], name, folder, *([str(current_iter)] if self.is_train else []))
-        root.mkdir(parents=True, exist_ok=True)
         for number, frame in enumerate(sr):
-            cv2.imwrite(str(root / f'{number:08d}.png'), tensor2img(frame))
+            write_png(tensor2img(frame), root / f'{number:08d}.png')
 
     def _log_clips(self, clips: dict[str, Means], name: str, current_iter: Any, tb_logger: Any) -> None:
         """Means as stock logs them, then what it does not know: each clip, and flicker."""

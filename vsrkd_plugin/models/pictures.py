@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vsrkd_plugin.distillation.task import DistillationTask
+from vsrkd_plugin.run.whole_files import write_png
 
 
 @torch.no_grad()
@@ -30,7 +30,6 @@ def synthesis_picture(
     training = task.student.training
     task.student.eval()
     folder = Path(folder, 'synthesised')
-    folder.mkdir(parents=True, exist_ok=True)
     for scale in task.scales:
         inputs = task.inputs.preview(scale, count)
         output, target = task.networks.outputs(inputs.lr, scale, inputs.target)
@@ -40,7 +39,7 @@ def synthesis_picture(
         if tb_logger:
             tb_logger.add_image(f'synthesis/x{scale} (input, teacher, student, 4x difference)', picture, iteration)
         pixels = (picture * 255).round().byte().permute(1, 2, 0).numpy()[:, :, ::-1]
-        cv2.imwrite(str(folder / f'x{scale}_{iteration}.png'), pixels)
+        write_png(pixels, folder / f'x{scale}_{iteration}.png')
     task.student.train(training)
 
 

@@ -12,6 +12,7 @@ from vsrkd_plugin.deploy.film_writing import write_pictures
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.evaluation import Film
 from vsrkd_plugin.reports.names import NAMES, titles
+from vsrkd_plugin.run.whole_files import begun, put_in_place, whole_file
 
 FRAMES_PER_SECOND = 10
 _SECONDS = 3  # that each clip is shown at least, by repetition
@@ -38,22 +39,25 @@ def write_film(folder: Path, films: list[Film], names: Mapping[str, str] = NAMES
         return None
     size = [max(edges) // 2 * 2 for edges in zip(*(_drawn(film, 0, names).shape[:2] for film in films), strict=True)]
     frames = list(_frames(films, size, names))
-    path, part = folder / 'report.mp4', folder / '.report.part.mp4'
+    path = folder / 'report.mp4'
     if _has_pyav():
         write_pictures(path, frames, FRAMES_PER_SECOND)
         return path
-    writer = cv2.VideoWriter(str(part), _MP4, FRAMES_PER_SECOND, (size[1], size[0]))
-    if writer.isOpened():
-        for frame in frames:
-            writer.write(frame)
-        writer.release()
-        part.replace(path)
-        return path
-    part.unlink(missing_ok=True)
-    path, part = folder / 'report_clips.png', folder / '.report_clips.part.png'
+    part = begun(path)
+    try:
+        writer = cv2.VideoWriter(str(part), _MP4, FRAMES_PER_SECOND, (size[1], size[0]))
+        if writer.isOpened():
+            for frame in frames:
+                writer.write(frame)
+            writer.release()
+            put_in_place(part, path)
+            return path
+    finally:
+        part.unlink(missing_ok=True)
+    path = folder / 'report_clips.png'
     images = [Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)) for frame in frames]
-    images[0].save(part, save_all=True, append_images=images[1:], duration=1000 // FRAMES_PER_SECOND, loop=0)
-    part.replace(path)
+    with whole_file(path) as file:
+        images[0].save(file, 'PNG', save_all=True, append_images=images[1:], duration=1000 // FRAMES_PER_SECOND, loop=0)
     return path
 
 

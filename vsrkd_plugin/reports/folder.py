@@ -33,7 +33,7 @@ from vsrkd_plugin.reports.student_files import write_student
 from vsrkd_plugin.reports.telling import headline, is_bold
 from vsrkd_plugin.reports.without_gt import evaluate_without_gt
 from vsrkd_plugin.reports.writing import log_tables, to_json, to_markdown
-from vsrkd_plugin.run.checkpoints import write_text_atomically
+from vsrkd_plugin.run.whole_files import write_text_atomically
 
 logger = logging.getLogger('basicsr')
 REPORT_FILES = ('report.html', 'report.md', 'report.json', 'report.png', 'report.mp4', 'report_clips.png')  # or some

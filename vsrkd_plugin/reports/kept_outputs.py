@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from vsrkd_plugin import __version__
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
+from vsrkd_plugin.run.whole_files import whole_file
 
 FOLDER = '.teacher_outputs'
 MOST_BYTES = 512 << 20  # of all that is kept in one folder
@@ -89,18 +89,8 @@ def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _write(file: Path, values: np.ndarray) -> None:
     """Under its final name in one step, as several reports may do so; a full disk is no error."""
-    temporary = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix='.tmp', delete=False) as stream:
-            temporary = stream.name
-            np.save(stream, values)
-        os.replace(temporary, file)
-    except BaseException as error:  # an interruption too must not leave half of it
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
+    with contextlib.suppress(OSError), whole_file(file) as stream:
+        np.save(stream, values)
 
 
 def drop_oldest(folder: Path, most: int = MOST_BYTES) -> None:

@@ -1,7 +1,6 @@
 """The report's picture: crops by every method above, PSNR over the training below."""
 
 import math
-import os
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vsrkd_plugin.reports.evaluation import Crop
 from vsrkd_plugin.reports.names import NAMES, titles
+from vsrkd_plugin.run.whole_files import whole_file
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = {'bicubic': '#7f7f7f', 'teacher': '#0072b2', 'student': '#d55e00'}
@@ -113,12 +113,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         OSError: `path` cannot be written.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        figure.savefig(temporary, format='png')
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        figure.savefig(file, format='png')
 
 
 def _draw_crops(figure: SubFigure, crops: list[Crop], bold: bool, shown: dict[str, str]) -> None:

@@ -8,8 +8,8 @@ from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.deploy.model import header_of, name_teacher
 from vsrkd_plugin.reports.complexity import Adapter
 from vsrkd_plugin.reports.model_card import to_model_card
-from vsrkd_plugin.run.checkpoints import write_text_atomically
 from vsrkd_plugin.run.model_file import write_model
+from vsrkd_plugin.run.whole_files import write_text_atomically
 
 PTH, SAFETENSORS, CARD = 'student.pth', 'student.safetensors', 'model_card.md'
 STUDENT_FILES = (PTH, SAFETENSORS, CARD)

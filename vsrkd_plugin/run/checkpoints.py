@@ -1,12 +1,11 @@
-"""Reading checkpoints of any origin without running them, and writing our own so that a kill never truncates one."""
+"""Reading checkpoints of any origin without running them."""
 
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -190,39 +189,3 @@ def _hint(keys: list[str]) -> str:
     if keys == ['mixing']:  # RLSP
         return "the checkpoint and the network's options differ in `normalised`"
     return "check the network's options against the checkpoint"
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """A file to write: under `path` is the old one or the whole new one, whenever the process ends.
-
-    Its folder is made if it is gone: a run that goes on from a state must not be lost for it.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_atomically(content: Any, path: str | os.PathLike) -> None:
-    """`torch.save` to a temporary file beside `path`, synced, then renamed: `path` is the old file or the whole new."""
-    with whole_file(path) as file:
-        torch.save(content, file)
-
-
-def write_text_atomically(text: str, path: str | os.PathLike) -> None:
-    """As `save_atomically`, for a text file (UTF-8)."""
-    write_bytes_atomically(text.encode(), path)
-
-
-def write_bytes_atomically(content: bytes, path: str | os.PathLike) -> None:
-    """As `save_atomically`, for what is bytes already."""
-    with whole_file(path) as file:
-        file.write(content)

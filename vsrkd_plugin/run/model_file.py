@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.errors import UserError, first_line
-from vsrkd_plugin.run.checkpoints import save_atomically, write_bytes_atomically
 from vsrkd_plugin.run.torch_files import read_torch_file
+from vsrkd_plugin.run.whole_files import save_atomically, write_bytes_atomically
 from vsrkd_plugin.run.zoo import resolve_weights
 
 KEY = 'vsrkd'  # of the header, in either format

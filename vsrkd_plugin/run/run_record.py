@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from vsrkd_plugin.ops.precision import describe_device
-from vsrkd_plugin.run.checkpoints import write_text_atomically
+from vsrkd_plugin.run.whole_files import write_text_atomically
 
 
 def peak_memory_mb(device: torch.device) -> float | None:

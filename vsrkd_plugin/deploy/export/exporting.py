@@ -1,6 +1,5 @@
 """A model as a file of a target: written beside its place, verified, put there; and what it costs."""
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from vsrkd_plugin.deploy.model import Model
 from vsrkd_plugin.deploy.quantise import layers_of
 from vsrkd_plugin.deploy.quantise_aware import tune
 from vsrkd_plugin.errors import UserError, one_of
+from vsrkd_plugin.run.whole_files import begun_folder
 from vsrkd_plugin.run.zoo import resolve_weights
 
 WEIGHTS = {'safetensors': '.safetensors', 'pth': '.pth'}
@@ -97,11 +97,11 @@ def export(model: Model, request: Request, say: Callable[[str], None] = lambda t
     if request.rgb and (model.is_video or model.header.channels != 1 or request.target in WEIGHTS):
         raise UserError('--rgb: is for networks of Y and files with a graph (onnx, torch, ncnn, openvino)')
     try:
-        with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=f'.{path.name}.') as folder:
+        with begun_folder(path) as folder:
             if request.target in WEIGHTS:
-                return path, [_write_weights(model, path, request.precision, Path(folder), scale)]
+                return path, [_write_weights(model, path, request.precision, folder, scale)]
             exportable = of_recurrent_model(model) if model.is_video else of_image_model(model, scale, request.rgb)
-            return path, _write_graph(exportable, request, path, Path(folder), say)
+            return path, _write_graph(exportable, request, path, folder, say)
     except OSError as error:
         raise UserError(f'{path}: cannot be written ({error.strerror or error})') from error
 

@@ -1,8 +1,8 @@
 """The procedural source of training inputs: random crops from a pool of dead leaves, rendered while training runs."""
 
 import atexit
+import contextlib
 import os
-import tempfile
 import threading
 import weakref
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.sending import send
+from vsrkd_plugin.run.whole_files import whole_file
 from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
@@ -92,16 +93,8 @@ class _Pool:
         """Store the pool under its final name in one step, as several processes may do so; a full disk is no error."""
         if self.file is None:
             return
-        temporary = None
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.file.parent, suffix='.tmp', delete=False) as stream:
-                temporary = stream.name
-                np.save(stream, self.levels.numpy())
-            os.replace(temporary, self.file)
-        except OSError:
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError), whole_file(self.file) as stream:
+            np.save(stream, self.levels.numpy())
 
 
 _threads: list[tuple[threading.Thread, weakref.ref[_Pool]]] = []  # that may still run

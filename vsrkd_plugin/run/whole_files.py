@@ -1,0 +1,142 @@
+"""Files and folders that are written whole: until then under a name of their own, which the next start clears away."""
+
+import os
+import re
+import shutil
+import socket
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+import torch
+
+_NAME = re.compile(r'\..+\.([0-9a-f]{8})-(\d+)\.part(\.\w+)?')
+_cleared: set[tuple[int, str]] = set()  # process and folder: once is enough, a folder may hold a million pictures
+
+
+def begun(path: str | os.PathLike) -> Path:
+    """The name that a file has while this process writes it: hidden, beside the final one, with its suffix.
+
+    What processes of this machine that are gone left beside it is removed.
+    """
+    path = Path(path)
+    folder = os.path.realpath(path.parent)
+    if (os.getpid(), folder) not in _cleared:
+        _cleared.add((os.getpid(), folder))
+        clear_begun(Path(folder))
+    return path.with_name(f'.{path.stem}.{_machine()}-{os.getpid()}.part{path.suffix}')
+
+
+def clear_begun(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder; not what others write at this moment."""
+    with suppress(OSError):  # it is not there; or not ours, then whoever writes there will tell
+        for entry in os.scandir(folder):
+            found = _NAME.fullmatch(entry.name)
+            if not found or found[1] != _machine() or _runs(int(found[2])):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+
+
+def _machine() -> str:
+    """Tells this machine from others that share a disk: processes of those cannot be seen from here."""
+    return f'{zlib.crc32(socket.gethostname().encode()):08x}'
+
+
+def _runs(process: int) -> bool:
+    if process == os.getpid():
+        return True
+    if sys.platform == 'win32':  # where `os.kill` would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # of another user
+        return True
+    return True
+
+
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Within: the name to write to. Afterwards it has its own, synced; if the block fails, nothing is left.
+
+    Under `path` is the old file or the whole new one, whenever the process ends.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = begun(path)
+    try:
+        yield temporary
+        put_in_place(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: str | os.PathLike) -> None:
+    """Sync a file that is written, and give it its name."""
+    with open(temporary, 'rb+') as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@contextmanager
+def begun_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Within: a folder beside `path`, for files that are not yet what they will be; it is removed afterwards.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = begun(Path(path).absolute())
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """As `whole`, for a file that is open.
+
+    Its folder is made if it is gone: a run that goes on from a state must not be lost for it.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary, open(temporary, 'wb') as file:
+        yield file
+
+
+def save_atomically(content: Any, path: str | os.PathLike) -> None:
+    """`torch.save` of a `whole_file`."""
+    with whole_file(path) as file:
+        torch.save(content, file)
+
+
+def write_text_atomically(text: str, path: str | os.PathLike) -> None:
+    """A text as a `whole_file`, in UTF-8."""
+    write_bytes_atomically(text.encode(), path)
+
+
+def write_bytes_atomically(content: bytes, path: str | os.PathLike) -> None:
+    """Bytes as a `whole_file`."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def write_png(pixels: np.ndarray, path: str | os.PathLike) -> None:
+    """A PNG as a `whole_file`; OpenCV's `imwrite` would end silently where the disk is full.
+
+    Args:
+        pixels: BGR or grey, uint8 or uint16, as OpenCV takes them.
+    """
+    written, encoded = cv2.imencode('.png', pixels)
+    assert written, pixels.shape
+    write_bytes_atomically(encoded.tobytes(), path)
