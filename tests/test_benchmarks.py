@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import random
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -30,6 +32,11 @@ def _script(name: str) -> ModuleType:
     sys.modules[name] = module  # one script imports another, dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+def _script_with_film(name: str) -> ModuleType:
+    _script('film')
+    return _script(name)
 
 
 @pytest.fixture(scope='module')
@@ -211,3 +218,27 @@ def test_agreement_is_measured_as_papers_do() -> None:
     assert found['teacher'] == pytest.approx(calculate_psnr(*images[1:], crop_border=4, test_y_channel=True), abs=0.02)
     assert found['sharpness student'] < 0.5 * found['sharpness teacher']
     assert script.measured({'teacher': hr, 'student': hr}, hr, 4)['agreement'] > 90
+
+
+@pytest.mark.slow
+def test_work_that_is_killed_ends_as_work_that_is_not(tmp_path: Path) -> None:
+    """The short form of the 100 kills in docs/results.md."""
+    line = [sys.executable, 'benchmarks/soak.py', '--kills', '6', '--iterations', '600', '--work', str(tmp_path)]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    for work in ('train', 'synthesize', 'upscale'):
+        assert told[work]['kills'] == 2 and told[work]['ends'] >= 1 and told[work]['compared'] >= 2, told
+    assert told['memory']['status'] == 0 and told['memory']['samples'] > 20, told
+
+
+def test_soak_tells_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that depends on the moment must not pass."""
+    soak = _script_with_film('soak')
+    ends = iter([0, 0])
+    results = iter([{'weights': 'a', 'names': 'x'}, {'weights': 'b', 'names': 'x, .x.part'}])
+    monkeypatch.setattr(soak, 'start', lambda *_args: SimpleNamespace(wait=lambda _seconds: next(ends)))
+    work = soak.Work('train', [], lambda _folder: next(results))
+    expected, _seconds = soak.whole(work, tmp_path / 'whole')
+    soak.kill(work, 0, tmp_path / 'killed', expected, 1.0, random.Random(0))
+    assert sorted(work.differing) == ['names', 'weights'] and work.ends == 1 and not work.failed
