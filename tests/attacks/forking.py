@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -18,6 +19,8 @@ import torch
 from vsrkd_plugin import commands
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.registration import register
+
+from .small_disk import mount
 
 _TOLD = ('inspect: ', 'distill: ', 'export: ', 'upscale: ', 'basicsr: warning: ')  # beside errors
 SECONDS, MEGABYTES = 5.0, 1000  # that a command may take to see that its input is bad; beyond what is imported
@@ -60,13 +63,29 @@ class Outcome:
         return text
 
 
-def attack(arguments: Sequence[str], folder: Path, limit: float = 4 * SECONDS) -> Outcome:
+@dataclass(frozen=True)
+class SmallDisk:
+    """A disk in place of the folder.
+
+    Attributes:
+        kilobytes: of room; None: it is read-only.
+        left: a folder that is made, with what lies on the disk at the end.
+    """
+
+    kilobytes: int | None
+    left: Path
+
+
+def attack(
+    arguments: Sequence[str], folder: Path, limit: float = 4 * SECONDS, disk: SmallDisk | None = None
+) -> Outcome:
     """Run a command in a folder.
 
     Args:
         arguments: of the command line, such as `['train', '-opt', 'a.yml']`.
         folder: where it runs; what changes there is told.
         limit: seconds after which it is killed.
+        disk: on which the folder lies meanwhile.
     """
     _warm()
     before, start = _seen(folder), time.monotonic()
@@ -75,7 +94,7 @@ def attack(arguments: Sequence[str], folder: Path, limit: float = 4 * SECONDS) -
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _run(arguments, folder, told)
+        _run(arguments, folder, told, disk)
     status, usage = _wait(child, start + limit)
     seconds = time.monotonic() - start
     output, errors = (file.read_text(encoding='utf-8', errors='replace') for file in told)
@@ -96,7 +115,7 @@ def _warm() -> None:
         importlib.import_module(f'vsrkd_plugin.commands.{module.name}')
 
 
-def _run(arguments: Sequence[str], folder: Path, told: list[Path]) -> None:
+def _run(arguments: Sequence[str], folder: Path, told: list[Path], disk: SmallDisk | None) -> None:
     """The child; does not come back."""
     status = 99
     try:
@@ -106,6 +125,8 @@ def _run(arguments: Sequence[str], folder: Path, told: list[Path]) -> None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - for the rest of this process
         sys.stdout = open(1, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
         sys.stderr = open(2, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
+        if disk:
+            mount(folder, disk.kilobytes)
         os.chdir(folder)
         sys.argv = ['basicsr', *arguments]
         torch.set_num_threads(1)  # threads of the parent are not here
@@ -121,6 +142,8 @@ def _run(arguments: Sequence[str], folder: Path, told: list[Path]) -> None:
         with contextlib.suppress(ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
+        if disk:
+            shutil.copytree(folder, disk.left)
         os._exit(status)
 
 

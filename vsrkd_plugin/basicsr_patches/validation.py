@@ -3,11 +3,13 @@
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin.basicsr_patches.terminal import VALIDATION_BAR
 from vsrkd_plugin.metrics.means import Means, compares, finite_means, measure
+from vsrkd_plugin.run.whole_files import write_png
 
 logger = logging.getLogger('basicsr')
 
@@ -35,7 +37,8 @@ class _Record:
 def mend_validation() -> None:
     """Symptoms: a set without GT is compared with the GT of the set before it, or ends in a traceback, also where NIQE
     would do without; one black or tiny image makes a set's mean infinite or nan, which is the best one for ever then,
-    or ends in a traceback; what validation measured is only in the log's text.
+    or ends in a traceback; what validation measured is only in the log's text; where the disk is full, OpenCV leaves
+    half a picture and says nothing.
     """
     from basicsr.models import sr_model
     from basicsr.models.base_model import BaseModel
@@ -103,6 +106,12 @@ def mend_validation() -> None:
             with open(Path(self.opt['path']['experiments_root'], 'metrics.jsonl'), 'a', encoding='utf-8') as file:
                 file.write(json.dumps(line, allow_nan=False) + '\n')
 
+    def imwrite(img: Any, file_path: str, params: Any = None, auto_mkdir: bool = True) -> None:
+        write_png(img, file_path)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith('basicsr.models.') and hasattr(module, 'imwrite'):
+            vars(module)['imwrite'] = imwrite
     sr_model.calculate_metric = calculate_metric
     SRModel.feed_data = feed_data
     SRModel.nondist_validation = nondist_validation

@@ -17,6 +17,7 @@ from vsrkd_plugin.models.sources import build_source, sources_that_need_not_lear
 from vsrkd_plugin.models.teacher import build, build_teacher_and_entry
 from vsrkd_plugin.ops.precision import autocast
 from vsrkd_plugin.run.model_file import SUFFIXES, write_model
+from vsrkd_plugin.run.whole_files import check_writable
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +44,7 @@ def compress(opt: dict[str, Any], path: Path) -> None:
         raise UserError(f'{path}: is there already; name another file')
     if not path.absolute().parent.is_dir():
         raise UserError(f'{path}: there is no folder {path.parent}')
+    check_writable(path.parent, f'-o {path}')
     plan = sources_that_need_not_learn(plan, 'compress')
     if plan.teacher is None:
         raise UserError('compress: expected a teacher (network_t, path, pretrain_network_t)')

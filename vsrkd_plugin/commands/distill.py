@@ -33,7 +33,7 @@ from vsrkd_plugin.run.checkpoints import read_weights
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.stages import Stages
 from vsrkd_plugin.run.torch_files import read_torch_file
-from vsrkd_plugin.run.whole_files import save_atomically, write_bytes_atomically, write_text_atomically
+from vsrkd_plugin.run.whole_files import check_writable, save_atomically, write_bytes_atomically, write_text_atomically
 
 OPTIONS, TEACHER = 'options.yml', 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
@@ -130,7 +130,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Before the teacher is looked at, which takes its time: the folder must hold nothing that would be overwritten."""
+    """Before the teacher is looked at, which takes its time: the folder can be written, and nothing is overwritten."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f'-o {folder}: is a file; expected a folder')
     there = [name for name in (CARD, SAFETENSORS, *REPORT_FILES) if (folder / name).exists()]
@@ -138,6 +138,7 @@ def _check_folder(folder: Path) -> None:
         there.append(TEACHER)
     if there:
         raise UserError(f'-o {folder}: holds a {there[0]} that is not of a distillation; name another folder')
+    check_writable(folder, f'-o {folder}')
     above = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if not os.access(above, os.W_OK):
         raise UserError(f'-o {folder}: cannot be written to')

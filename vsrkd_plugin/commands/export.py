@@ -11,6 +11,7 @@ from vsrkd_plugin.deploy.export.exporting import Request, export
 from vsrkd_plugin.deploy.export.table import in_words
 from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.sandbox import unnoticed
+from vsrkd_plugin.run.whole_files import check_writable
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     request = Request(
         args.to, Path(args.o).expanduser() if args.o else None, precision, args.scale, args.rgb, args.tune
     )
+    if request.path:
+        check_writable(request.path.parent, f'-o {request.path}')
     with unnoticed():
         model = open_model(args.model, *named(args), say)
         model = replace(model, header=replace(model.header, version=__version__))

@@ -16,6 +16,7 @@ from vsrkd_plugin.deploy.upscaling import Tile, Upscaler, choose_device
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.sandbox import unnoticed
+from vsrkd_plugin.run.whole_files import check_writable
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     source, target = Path(args.source).expanduser(), Path(args.target).expanduser()
     if not source.exists():
         raise UserError(f'-i {source}: no such picture, folder or film')
+    check_writable(target if target.is_dir() else target.parent, f'-o {target}')
     settings: dict[str, Any] = {
         'scale': args.scale,
         'tile': _tile(args.tile),

@@ -5,7 +5,6 @@ Neither the log nor a random state notices.
 
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.preflight.sandbox import build_or_tell, resumes, split_type, unnoticed
 from vsrkd_plugin.run.folder_lock import check_free
 from vsrkd_plugin.run.training_states import read_state
+from vsrkd_plugin.run.whole_files import check_writable
 
 # Losses of BasicSR that are cheap to build; others may load a network, or download one.
 _PLAIN_LOSSES = ('L1Loss', 'MSELoss', 'CharbonnierLoss', 'WeightedTVLoss', 'GANLoss')
@@ -160,7 +160,7 @@ def _check_folders(opt: dict[str, Any]) -> None:
             )
         # A new run renames an old folder, for which the one above it must be writable; the lock is made there, too.
         for place in {real.parent, *(() if anew else (real,))}:
-            _check_writable(place, f'name: cannot write into {folder}', ' (--root names another)')
+            check_writable(place, f'name: cannot write into {folder}', ' (--root names another)')
 
 
 def _check_caches(opt: dict[str, Any]) -> None:
@@ -168,16 +168,4 @@ def _check_caches(opt: dict[str, Any]) -> None:
     for index, source in enumerate((opt.get('synthesis') or {}).get('sources') or []):
         if folder := source.get('cache_dir'):
             told = f'synthesis, sources, {index}, cache_dir: cannot write into {folder}'
-            _check_writable(Path(os.path.realpath(folder)), told)
-
-
-def _check_writable(place: Path, told: str, hint: str = '') -> None:
-    """`place`, or what there is of it, can be written; `told` begins the error, `hint` ends it."""
-    while not os.path.lexists(place):
-        place = place.parent
-    if not place.is_dir():
-        raise UserError(f'{told}: {place} is not a folder')
-    try:
-        os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
-    except OSError as error:
-        raise UserError(f'{told}: {place}: {error.strerror}; expected a folder that can be written{hint}') from error
+            check_writable(Path(os.path.realpath(folder)), told)

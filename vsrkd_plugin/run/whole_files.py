@@ -5,15 +5,18 @@ import re
 import shutil
 import socket
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import cv2
 import numpy as np
 import torch
+
+from vsrkd_plugin.errors import UserError
 
 _NAME = re.compile(r'\..+\.([0-9a-f]{8})-(\d+)\.part(\.\w+)?')
 _cleared: set[tuple[int, str]] = set()  # process and folder: once is enough, a folder may hold a million pictures
@@ -62,6 +65,27 @@ def _runs(process: int) -> bool:
     except (PermissionError, OverflowError):  # of another user
         return True
     return True
+
+
+def check_writable(place: Path, told: str, hint: str = '') -> None:
+    """Refuse a folder, or what there is above it, that cannot be written; before the work, not after it.
+
+    Args:
+        told: begins the error.
+        hint: ends it.
+
+    Raises:
+        UserError: with the reason.
+    """
+    place = place.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f'{told}: {place} is not a folder')
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix='.basicsr-', dir=place))
+    except OSError as error:
+        raise UserError(f'{told}: {place}: {error.strerror}; expected a folder that can be written{hint}') from error
 
 
 @contextmanager
@@ -114,10 +138,33 @@ def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         yield file
 
 
+class _Remembering:
+    """A file for `torch.save`, which makes of an error of the system one that does not say what it was."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.flush = file, file.flush
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+
 def save_atomically(content: Any, path: str | os.PathLike) -> None:
-    """`torch.save` of a `whole_file`."""
+    """`torch.save` of a `whole_file`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with whole_file(path) as file:
-        torch.save(content, file)
+        remembering = _Remembering(file)
+        try:
+            torch.save(content, cast(IO[bytes], remembering))
+        except RuntimeError as error:
+            raise remembering.error or error from None
 
 
 def write_text_atomically(text: str, path: str | os.PathLike) -> None:
