@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from stock_training import stock_options
+from tiny_training import tiny_options
 from torch.utils.data import Dataset
 
 from vsrkd_plugin.basicsr_patches import loop
+from vsrkd_plugin.cli import main
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.run.training_states import read_state
 
 
 def test_training_set_shorter_than_a_batch(image_folder: Path) -> None:
@@ -133,3 +137,19 @@ def test_a_resumed_epoch_leaves_out_what_was_seen(image_folder: Path) -> None:
     progress.resumed = 3  # of another length of epochs: nothing is left out
     sampler.set_epoch(2)
     assert list(sampler) == orders[2]
+
+
+def test_a_training_that_goes_on_within_an_epoch_has_the_same_random_state(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A student with dropout depends on it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.yml').write_text(yaml.safe_dump(tiny_options(tmp_path, image_folder, total_iter=15)))
+    assert main(['train', '-opt', 'a.yml']) == 0
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    whole = {iteration: read_state(states / f'{iteration}.state') for iteration in (6, 12, 15)}
+    for iteration in (6, 9, 12, 15):
+        (states / f'{iteration}.state').unlink()
+    assert main(['train', '-opt', 'a.yml', '--auto_resume']) == 0
+    for iteration, state in whole.items():  # the second epoch begins with iteration 11
+        assert torch.equal(read_state(states / f'{iteration}.state')['torch_rng'], state['torch_rng']), iteration

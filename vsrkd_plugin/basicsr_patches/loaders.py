@@ -8,15 +8,20 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 _PATIENCE = 30.0  # seconds that the end of a run waits for a thread that is loading a sample
 
+_RANKS_APART = 1_000_003  # seeds of processes, so that epochs of one are not those of the next
 _threads: 'weakref.WeakSet[threading.Thread]' = weakref.WeakSet()  # that load ahead, of whatever loader
 
 
 def mend_loaders() -> None:
     """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises, and its threads never end, which can abort
     the process at its end; a training set shorter than a batch trains zero iterations and says 'End of training'; a
-    training that is gone on with sees its epoch from the beginning again, and the end of it less often."""
+    training that is gone on with sees its epoch from the beginning again, and the end of it less often; to begin an
+    epoch draws from torch's random state, which a training that is gone on with does once more: its dropout differs.
+    """
     import basicsr.train
 
     from vsrkd_plugin.errors import UserError
@@ -34,6 +39,9 @@ def mend_loaders() -> None:
                 'dataset_enlarge_ratio'
             )
         result[1].batch = result[0].batch_size
+        # Else each epoch draws the seed of its processes from torch's random state, which a resumed one does once more.
+        result[0].generator = result[1].generator = torch.Generator()
+        result[1].first_seed = int(opt.get('manual_seed') or 0) + _RANKS_APART * opt['rank']
         return result
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
@@ -49,6 +57,8 @@ def _mend_epochs() -> None:
 
     def set_epoch(self: Any, epoch: int) -> None:
         stock_epoch(self, epoch)
+        if generator := getattr(self, 'generator', None):
+            generator.manual_seed(self.first_seed + epoch)
         done, progress.resumed, batch = progress.resumed, None, getattr(self, 'batch', None)
         iterations = 0 if done is None or not batch else done - epoch * (self.num_samples // batch)
         self.skipped = max(iterations, 0) * (batch or 0)
