@@ -11,10 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from stock_training import run_stock, steps
+from tiny_training import tiny_options
 
 from vsrkd_plugin.basicsr_patches import checkpoints, loop
+from vsrkd_plugin.cli import main
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.reports.experiment import read_validations
+from vsrkd_plugin.run.training_states import read_state
 
 
 def test_pruning_keeps_the_newest(trained: tuple[Path, dict[str, Any], str]) -> None:
@@ -129,3 +134,26 @@ def test_what_cannot_be_read_pushes_no_state_out(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {
         *('2.state', '3.state', '99.state'), *('net_g_2.pth', 'net_g_3.pth', 'net_g_99.pth')
     }  # fmt: skip
+
+
+def test_what_a_kill_between_saving_and_validation_lost_is_measured_anew(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of an iteration is saved before it is validated, so the best of all is not in it."""
+    monkeypatch.chdir(tmp_path)
+    options = tiny_options(tmp_path, image_folder, total_iter=12)
+    options['val']['val_freq'] = 6
+    (tmp_path / 'a.yml').write_text(yaml.safe_dump(options))
+    assert main(['train', '-opt', 'a.yml']) == 0
+    experiment = tmp_path / 'experiments' / 'tiny'
+    whole, best = read_validations(experiment / 'metrics.jsonl', []), _best(experiment / 'training_states' / '12.state')
+    for iteration in (9, 12):
+        (experiment / 'training_states' / f'{iteration}.state').unlink()
+    (experiment / 'metrics.jsonl').unlink()
+    assert main(['train', '-opt', 'a.yml', '--auto_resume']) == 0
+    assert read_validations(experiment / 'metrics.jsonl', []) == whole
+    assert _best(experiment / 'training_states' / '12.state') == best
+
+
+def _best(state: Path) -> Any:
+    return read_state(state)['best']

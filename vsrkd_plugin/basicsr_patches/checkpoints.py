@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ logger = logging.getLogger('basicsr')
 class Progress:
     """Where the training of this process is."""
 
+    val_loaders: Sequence[Any] = ()
+
     epoch: int = 0  # that is being run; stock runs on through empty ones after the last iteration
     last: tuple[int, int] | None = None  # epoch and number of the newest iteration; None before the first
     resumed: int | None = None  # the iteration that is gone on from, until its epoch has begun
+    validate: int | None = None  # the same, until it is validated; None where it is not to be
 
 
 progress = Progress()
@@ -32,7 +36,8 @@ def mend_resume() -> None:
     or something else is picked for ever; auto-resume looks below the current directory whatever the root, and forgets
     `path, resume_state` where there is no state yet; a state of another experiment is gone on with in folders that are
     not there; a teacher with `param_key_t: params_ema` becomes another one; a training that is made longer ends in a
-    traceback, since a state's cosines are over."""
+    traceback, since a state's cosines are over; a state is saved before its iteration is validated, so that a kill in
+    between loses the measurement, and any kill behind it the best one."""
     import basicsr.train
     from basicsr.models.base_model import BaseModel
 
@@ -42,7 +47,7 @@ def mend_resume() -> None:
 
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths = opt['path']
-        progress.epoch, progress.last, progress.resumed = 0, None, None
+        progress.epoch, progress.last, progress.resumed, progress.validate = 0, None, None, None
         state, file = None, Path(paths['resume_state']) if paths.get('resume_state') else None
         if opt['auto_resume']:
             found = newest_state(Path(paths['training_states']), lambda line: print(line, flush=True))
@@ -74,6 +79,8 @@ def mend_resume() -> None:
         ]
         stock(self, {**resume_state, 'schedulers': schedulers})
         progress.resumed = resume_state['iter']
+        if (val := self.opt.get('val')) is not None and resume_state['iter'] % val['val_freq'] == 0:
+            progress.validate = resume_state['iter']
 
     basicsr.train.load_resume_state = load_resume_state
     BaseModel.resume_training = resume_training

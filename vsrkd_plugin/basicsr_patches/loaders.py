@@ -24,6 +24,7 @@ def mend_loaders() -> None:
     """
     import basicsr.train
 
+    from vsrkd_plugin.basicsr_patches.checkpoints import progress
     from vsrkd_plugin.errors import UserError
 
     _mend_prefetching()
@@ -38,6 +39,7 @@ def mend_loaders() -> None:
                 f'{opt["datasets"]["train"]["batch_size_per_gpu"]}; lower batch_size_per_gpu or raise '
                 'dataset_enlarge_ratio'
             )
+        progress.val_loaders = result[2]
         result[1].batch = result[0].batch_size
         # Else each epoch draws the seed of its processes from torch's random state, which a resumed one does once more.
         result[0].generator = result[1].generator = torch.Generator()

@@ -107,7 +107,14 @@ def _mend_interruption() -> None:
         stock_epoch(self, epoch)
 
     def update_learning_rate(self: Any, current_iter: int, warmup_iter: int = -1) -> None:
-        stop_if_asked(self, checkpoints.progress.epoch, current_iter - 1)
+        progress = checkpoints.progress
+        if progress.validate == current_iter - 1:  # of the state that is gone on from: it was saved before
+            for val_loader in progress.val_loaders:
+                self.validation(
+                    val_loader, progress.validate, _writers[-1] if _writers else None, self.opt['val']['save_img']
+                )
+        progress.validate = None
+        stop_if_asked(self, progress.epoch, current_iter - 1)
         checkpoints.progress.last = checkpoints.progress.epoch, current_iter
         stock_update(self, current_iter, warmup_iter)
 
