@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import lmdb
 import torch
@@ -146,9 +147,10 @@ def of_bank(folder: Path) -> dict[str, Any]:
 
 
 def of_film(folder: Path) -> dict[str, Any]:
-    """The bytes of a film, and what is beside it."""
-    names = ', '.join(sorted(path.name for path in folder.iterdir()))
-    return {'film': zlib.crc32((folder / 'large.mkv').read_bytes()), 'names': names}
+    """Every frame of a film with its time, and what is beside it; the file itself holds a random number (Matroska)."""
+    with av.open(str(folder / 'large.mkv')) as film:
+        frames = {f'frame {frame.pts}': zlib.crc32(frame.to_ndarray().tobytes()) for frame in film.decode(video=0)}
+    return {**frames, 'names': ', '.join(sorted(path.name for path in folder.iterdir()))}
 
 
 def start(arguments: list[str], folder: Path) -> subprocess.Popen:
@@ -232,6 +234,7 @@ def main() -> int:
     """Run it; gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--kills', type=int, default=100, help='in all, shared out among the works')
+    parser.add_argument('--works', nargs='+', default=['train', 'synthesize', 'upscale'], help='that are killed')
     parser.add_argument('--iterations', type=int, default=20_000, help='of the long training; 0: none')
     parser.add_argument('--length', type=int, default=400, help='iterations of the training that is killed')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
@@ -239,7 +242,8 @@ def main() -> int:
     args = parser.parse_args()
     folder = (args.work or Path(tempfile.mkdtemp(prefix='soak-'))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    works, dice, told = prepare(folder, args.length), random.Random(args.seed), {}
+    works = [work for work in prepare(folder, args.length) if work.name in args.works]
+    dice, told = random.Random(args.seed), {}
     for index, work in enumerate(works):
         expected, seconds = whole(work, folder / f'{work.name}_whole')
         kills = args.kills // len(works) + (index < args.kills % len(works))

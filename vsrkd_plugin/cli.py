@@ -14,7 +14,7 @@ from vsrkd_plugin.arguments import parser, program
 from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError, first_line
 from vsrkd_plugin.run.allocator import keep_freed_memory
 from vsrkd_plugin.run.faults import FAULT, mendable, of_loading, write_fault
-from vsrkd_plugin.run.interruption import Ended, cleaning_up, leaving_at_once
+from vsrkd_plugin.run.interruption import Ended, cleaning_up, leaving_at_once, signal_behind
 
 _MOST = 500  # characters of an error: a name may be of thousands
 
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # from elsewhere than a signal of ours
         return _ended('interrupted', 128 + signal.SIGINT)
     except Exception as error:
+        if ended := signal_behind(error):
+            return _ended(f'interrupted ({ended})', 128 + ended.number)
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             return 128 + getattr(signal, 'SIGPIPE', 13)
         if told := mendable(error):

@@ -1,6 +1,7 @@
 """Runs commands in children of this process, in which everything is imported already: milliseconds each."""
 
 import contextlib
+import faulthandler
 import functools
 import importlib
 import os
@@ -77,7 +78,11 @@ class SmallDisk:
 
 
 def attack(
-    arguments: Sequence[str], folder: Path, limit: float = 4 * SECONDS, disk: SmallDisk | None = None
+    arguments: Sequence[str],
+    folder: Path,
+    limit: float = 4 * SECONDS,
+    disk: SmallDisk | None = None,
+    signals: Sequence[tuple[float, signal.Signals]] = (),
 ) -> Outcome:
     """Run a command in a folder.
 
@@ -86,6 +91,7 @@ def attack(
         folder: where it runs; what changes there is told.
         limit: seconds after which it is killed.
         disk: on which the folder lies meanwhile.
+        signals: that it is sent, each with the seconds after which.
     """
     _warm()
     before, start = _seen(folder), time.monotonic()
@@ -94,8 +100,8 @@ def attack(
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        _run(arguments, folder, told, disk)
-    status, usage = _wait(child, start + limit)
+        _run(arguments, folder, told, limit, disk)
+    status, usage = _wait(child, start + limit, [(start + after, number) for after, number in signals])
     seconds = time.monotonic() - start
     output, errors = (file.read_text(encoding='utf-8', errors='replace') for file in told)
     for file in told:
@@ -115,7 +121,7 @@ def _warm() -> None:
         importlib.import_module(f'vsrkd_plugin.commands.{module.name}')
 
 
-def _run(arguments: Sequence[str], folder: Path, told: list[Path], disk: SmallDisk | None) -> None:
+def _run(arguments: Sequence[str], folder: Path, told: list[Path], limit: float, disk: SmallDisk | None) -> None:
     """The child; does not come back."""
     status = 99
     try:
@@ -130,6 +136,7 @@ def _run(arguments: Sequence[str], folder: Path, told: list[Path], disk: SmallDi
         os.chdir(folder)
         sys.argv = ['basicsr', *arguments]
         torch.set_num_threads(1)  # threads of the parent are not here
+        faulthandler.dump_traceback_later(limit - 1)  # where it hangs, for whoever looks at the test
         status = main(arguments)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -147,8 +154,13 @@ def _run(arguments: Sequence[str], folder: Path, told: list[Path], disk: SmallDi
         os._exit(status)
 
 
-def _wait(child: int, deadline: float) -> tuple[int, resource.struct_rusage]:
+def _wait(
+    child: int, deadline: float, signals: Sequence[tuple[float, signal.Signals]]
+) -> tuple[int, resource.struct_rusage]:
+    waiting = sorted(signals)
     while time.monotonic() < deadline:
+        if waiting and time.monotonic() >= waiting[0][0]:
+            os.kill(child, waiting.pop(0)[1])
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status), usage

@@ -131,3 +131,19 @@ def test_signals_while_starting(name: str, seconds: float, tmp_path: Path) -> No
     assert process.returncode == 128 + getattr(signal, name)
     told = [line for line in errors.splitlines() if not line.startswith('distill: ')]
     assert told == [f'basicsr: interrupted ({name})'], errors
+
+
+def test_a_signal_of_which_other_code_makes_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """While a class is made, Python wraps what its members raise in a RuntimeError."""
+
+    class Member:
+        def __set_name__(self, _owner: type, _name: str) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)  # the handler runs
+
+    monkeypatch.setattr('vsrkd_plugin.commands.info.run', lambda _args: type('Made', (), {'member': Member()}))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['info', '--import', 'json']) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == 'basicsr: interrupted (SIGTERM)\n' and not any(tmp_path.iterdir())

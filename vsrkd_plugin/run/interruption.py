@@ -25,6 +25,16 @@ class Ended(KeyboardInterrupt):
         self.number = number
 
 
+def signal_behind(error: BaseException) -> Ended | None:
+    """The signal that made code on its way raise something else, as Python does where a class was being made."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Ended):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
 @contextmanager
 def _handled(handler: Handler) -> Iterator[None]:
     """Within: signals go to a handler, but those that are ignored (`nohup`); in threads nothing changes."""
