@@ -205,17 +205,20 @@ def kill(work: Work, kills: int, folder: Path, expected: dict[str, Any], seconds
 def sample_memory(work: Path, iterations: int) -> dict[str, Any]:
     """Memory and open files of a training, from when its start is over."""
     (work / 'long.yml').write_text(yaml.safe_dump({**options(work, iterations), 'name': 'long'}), encoding='utf-8')
-    process = start(['train', '-opt', 'long.yml', '--force_yml', 'logger:save_checkpoint_freq=500'], work)
+    process = start(
+        ['train', '-opt', 'long.yml', '--force_yml', f'logger:save_checkpoint_freq={min(500, iterations // 10)}'], work
+    )
     samples: list[tuple[float, int, int]] = []
-    begun = time.monotonic()
+    begun, trains = time.monotonic(), False
     while process.poll() is None:
-        time.sleep(max(0.05, iterations / 10_000))
+        time.sleep(max(0.05, iterations / 20_000))
         try:
             pages = int(Path(f'/proc/{process.pid}/statm').read_text(encoding='ascii').split()[1])
             files = len(os.listdir(f'/proc/{process.pid}/fd'))
         except (FileNotFoundError, ProcessLookupError, IndexError):  # it has ended
             break
-        trains = (work / 'experiments' / 'long' / 'training_states' / '500.state').is_file() or iterations < 1000
+        # From the second state on: until then it grows, and fills its bank.
+        trains = trains or len(list((work / 'experiments' / 'long' / 'training_states').glob('*.state'))) > 1
         reports = (work / 'experiments' / 'long' / 'training.json').is_file()  # written when the training is over
         if trains and not reports:
             samples.append((time.monotonic() - begun, pages * os.sysconf('SC_PAGE_SIZE') >> 20, files))

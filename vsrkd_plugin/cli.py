@@ -14,7 +14,7 @@ from vsrkd_plugin.arguments import parser, program
 from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError, first_line
 from vsrkd_plugin.run.allocator import keep_freed_memory
 from vsrkd_plugin.run.faults import FAULT, mendable, of_loading, write_fault
-from vsrkd_plugin.run.interruption import Ended, cleaning_up, leaving_at_once, signal_behind
+from vsrkd_plugin.run.interruption import cleaning_up, leaving_at_once, signal_behind
 
 _MOST = 500  # characters of an error: a name may be of thousands
 
@@ -32,26 +32,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(args)
-    except UserError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        return _of_error(error, sys.argv[1:] if argv is None else argv)
+
+
+def _of_error(error: BaseException, arguments: Sequence[str]) -> int:
+    """Tell how it ended; gives the exit status."""
+    if ended := signal_behind(error):  # whatever other code made of it on its way
+        return _ended(f'interrupted ({ended})', 128 + ended.number)
+    if isinstance(error, UserError):
         return _ended(f'error: {of_loading(error) or error}', 2)
-    except TrainingStopped as error:
+    if isinstance(error, TrainingStopped):
         return _ended(f'stopped: {error}', 1)
-    except TrainingInterrupted as error:
+    if isinstance(error, TrainingInterrupted):
         return _ended(str(error), 128 + error.signal_number)
-    except Ended as error:
-        return _ended(f'interrupted ({error})', 128 + error.number)
-    except KeyboardInterrupt:  # from elsewhere than a signal of ours
+    if isinstance(error, KeyboardInterrupt):  # from elsewhere than a signal of ours
         return _ended('interrupted', 128 + signal.SIGINT)
-    except Exception as error:
-        if ended := signal_behind(error):
-            return _ended(f'interrupted ({ended})', 128 + ended.number)
-        if isinstance(error, BrokenPipeError) and _reader_has_gone():
-            return 128 + getattr(signal, 'SIGPIPE', 13)
-        if told := mendable(error):
-            return _ended(f'error: {told}', 2)
-        file = write_fault(error, sys.argv[1:] if argv is None else argv)
-        told = f'a fault of this program, {type(error).__name__}: {first_line(error)}'
-        return _ended(f'{told}; ' + (f'please attach {file} to an issue' if file else 'no folder takes a file'), FAULT)
+    if isinstance(error, BrokenPipeError) and _reader_has_gone():
+        return 128 + getattr(signal, 'SIGPIPE', 13)
+    if told := mendable(error):
+        return _ended(f'error: {told}', 2)
+    file = write_fault(error, arguments)
+    told = f'a fault of this program, {type(error).__name__}: {first_line(error)}'
+    return _ended(f'{told}; ' + (f'please attach {file} to an issue' if file else 'no folder takes a file'), FAULT)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar('T')
 _END = object()
+_PATIENCE = 10.0  # seconds that an error waits for a thread: a signal may have left it without the queue's lock
 _LOOK = 0.1  # seconds after which a waiting thread looks whether it is to stop
 
 
@@ -32,7 +33,7 @@ class Ahead(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(None if error is None else _PATIENCE)
 
     def _items(self) -> Iterator[T]:
         while True:
@@ -84,7 +85,7 @@ class Behind:
             self._stop.set()
         else:
             _put(self._queue, _END, self._stop)
-        self._thread.join()
+        self._thread.join(None if error is None else _PATIENCE)
         if error is None:
             self._raise()
 
