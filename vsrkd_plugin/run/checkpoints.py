@@ -23,6 +23,7 @@ logger = logging.getLogger('basicsr')
 WEIGHT_KEYS = (
     'params_ema', 'params', 'state_dict', 'model', 'net', 'model_state_dict', 'g_ema', 'generator', 'netG', 'net_g',
 )  # fmt: skip
+CHECKSUM = 'vsrkd_checksum'  # in the metadata of a `.safetensors` file
 _MOST_MODULES, _DEEPEST = 100_000, 200  # of a pickled network; a forged one may hold itself
 
 
@@ -83,9 +84,21 @@ def weights_are_there(path: str | os.PathLike) -> bool:
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file in the format that the community publishes weights in; it can hold nothing else."""
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
-    return load_file(file)
+    weights = load_file(file)
+    with safe_open(file, framework='pt') as opened:
+        metadata = opened.metadata() or {}
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum_of(metadata, weights):
+        raise ValueError('it does not fit its checksum: it is damaged, or another program changed it')
+    return weights
+
+
+def checksum_of(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
+    """What a `.safetensors` file of ours says of itself, so that a bit that is lost is noticed."""
+    others = {name: text for name, text in metadata.items() if name != CHECKSUM}
+    return fingerprint({**weights, repr(sorted(others.items())): torch.zeros(0)})
 
 
 def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str, Tensor]]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.run.checkpoints import CHECKSUM, checksum_of
 from vsrkd_plugin.run.torch_files import read_torch_file
 from vsrkd_plugin.run.whole_files import save_atomically, write_bytes_atomically
 from vsrkd_plugin.run.zoo import resolve_weights
@@ -99,8 +100,10 @@ def write_model(weights: Mapping[str, Tensor], header: ModelHeader, path: str | 
     elif path.suffix == '.safetensors':
         from safetensors.torch import save
 
-        # Tensors that share their memory are refused by the format.
-        content = save({name: value.clone() for name, value in tensors.items()}, {KEY: json.dumps(header.as_json())})
+        # Tensors that share their memory are refused by the format; it has no checksum of its own.
+        metadata = {KEY: json.dumps(header.as_json())}
+        metadata[CHECKSUM] = checksum_of(metadata, tensors)
+        content = save({name: value.clone() for name, value in tensors.items()}, metadata)
         write_bytes_atomically(content, path)
     else:
         raise UserError(f'{path}: expected a file name that ends in {" or ".join(SUFFIXES)}')

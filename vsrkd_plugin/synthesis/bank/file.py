@@ -241,6 +241,15 @@ class BankFile(SeededSource):
         return Motion.together(each).to(self.device)
 
 
+def _length(path: str | Path, key: bytes) -> int:
+    """Bytes of an entry; 0 where there is none, or the pages that lead to it are damaged."""
+    try:
+        with _open(path).begin(buffers=True) as transaction:
+            return len(transaction.get(key, b''))
+    except lmdb.Error:
+        return 0
+
+
 def _begin(environment: lmdb.Environment) -> lmdb.Transaction:
     """A look at a bank as it is now, which another process may have let grow."""
     try:
@@ -280,10 +289,9 @@ def check_banks(paths: Sequence[str | Path], wanted: SampleSpec) -> list[dict[st
             if (count := meta['counts'].get(scale, 0)) < 1:
                 raise UserError(f'{path}: an empty bank for x{scale}')
             needed = _row_bytes(meta['kind'], scale, _DTYPES[meta['numbers']]) + 4 * (meta['format'] == CHECKED)
-            with _open(path).begin(buffers=True) as transaction:
-                for index in (0, count - 1):
-                    if len(transaction.get(row_key(scale, index), b'')) != needed:
-                        raise _spoilt(path, scale, index)
+            for index in (0, count - 1):
+                if _length(path, row_key(scale, index)) != needed:
+                    raise _spoilt(path, scale, index)
         for addition in meta['additions']:
             if by_addition.setdefault(addition, path) != path:
                 raise UserError(f'{path}: holds the samples of {by_addition[addition]}; expected banks that differ')
