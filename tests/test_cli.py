@@ -18,6 +18,7 @@ import yaml
 from tiny_training import TOTAL, command_line, few_threads, run, stock_test_options, tiny_options
 
 from vsrkd_plugin.cli import main
+from vsrkd_plugin.run.training_states import read_share
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -358,6 +359,36 @@ def test_two_processes_equal_one_with_the_joint_batch(
         )
 
 
+def test_two_processes_go_on_bit_for_bit(options: dict, tmp_path: Path) -> None:
+    """Each with its own part of the bank; where one of these is gone it is told, and the training goes on."""
+    options['train'].update(total_iter=12, ema_decay=0.9)
+    options['synthesis']['bank'] = {'reuse': 3, 'rows': 16}
+    options['logger']['save_checkpoint_freq'] = 3
+    options['logger']['keep_checkpoints'] = 4
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'vsrkd_plugin', 'train']
+    line = command_line(torchrun, options, tmp_path, '--root', str(tmp_path), '--auto_resume')
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    found, told = [], []
+    for lost in ((), ('9.*', '12.*'), ('9.*', '12.*', '6.rank1')):
+        for pattern in lost:
+            for file in states.glob(pattern):
+                file.unlink()
+        done = subprocess.run(line, env=few_threads(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        told.append('is not there: what process 1 keeps of the bank is made anew' in done.stdout)
+        found.append((_weights(tmp_path), read_share(states / '12.state', 1, 2)))
+    assert told == [False, False, True]
+    (whole, share), (weights, again), (others, _) = found
+    assert all(torch.equal(weights[name], value) for name, value in whole.items())
+    for scale, shelf in share['source']['shelves'].items():
+        assert all(torch.equal(again['source']['shelves'][scale][name], value) for name, value in shelf.items())
+    assert torch.equal(share['torch_rng'], again['torch_rng'])
+    assert not all(torch.equal(others[name], value) for name, value in whole.items())
+    assert {file.name for file in states.iterdir()} == {
+        f'{n}.{end}' for n in (3, 6, 9, 12) for end in ('state', 'rank1')
+    } - {'6.rank1'}
+
+
 def test_info(capsys: Any) -> None:
     assert main(['info']) == 0
     text = capsys.readouterr().out
@@ -440,3 +471,13 @@ def test_an_uncaught_error_ends_with_status_70(options: dict, tmp_path: Path) ->
     (file,) = tmp_path.glob('vsrkd_fault_*.txt')
     assert str(file) in done.stderr and 'my_losses.py' in file.read_text(encoding='utf-8')
     assert 'terminate called' not in done.stderr
+
+
+def test_torch_distributed_launch_is_understood(options: dict, tmp_path: Path) -> None:
+    """It gives each process `--local-rank=N`, which torchrun does not."""
+    options['train']['total_iter'] = 2
+    launch = ['-m', 'torch.distributed.launch', '--nproc_per_node', '2', '--master_port', '29731', '-m', 'vsrkd_plugin']
+    line = command_line([*launch, 'train'], options, tmp_path, '--root', str(tmp_path))
+    done = subprocess.run(line, env=few_threads(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / 'experiments' / 'tiny' / 'models' / 'net_g_latest.pth').is_file()

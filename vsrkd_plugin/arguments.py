@@ -35,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument('--version', action='version', version=f'vsrkd_plugin {__version__}')
+    # What `torch.distributed.launch` gives each process; it is in the environment too, where torchrun puts it.
+    top.add_argument('--local-rank', '--local_rank', type=int, help=argparse.SUPPRESS)
     top.set_defaults(run=None, needs_nothing=False)
     commands = top.add_subparsers(metavar='COMMAND')
     _add_training(commands)

@@ -48,6 +48,9 @@ def test_a_signal(
     shutil.copytree(made, folder := tmp_path / 'place')
     done = attack(command.arguments, folder, 120, signals=[(0.02 + share * seconds(name), number)])
     before, after = content_of(made), content_of(folder)
+    if done.status == -number:  # before the program was there to hear it
+        assert not done.errors and not done.made
+        return
     assert done.status in (0, 128 + number), (done.status, done.errors[-1500:])
     told = [line for line in done.errors.splitlines() if line.startswith('basicsr: ') and 'warning' not in line]
     assert len(told) == (done.status != 0) and all('interrupted' in line for line in told), done.errors[-1500:]

@@ -500,7 +500,8 @@ def test_the_command_trains_resumes_and_reports(options: dict, tmp_path: Path) -
     film = cv2.VideoCapture(str(folder / 'report.mp4'))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 2 * 30  # six frames of each clip, five times
     lines = (folder / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
-    assert [json.loads(line)['iteration'] for line in lines] == [12, 24]
+    # The twelfth, which was gone on from, is measured again: whether the kill came before its measurement nobody knows.
+    assert [json.loads(line)['iteration'] for line in lines] == [12, 12, 24] and lines[0] == lines[1]
 
 
 def test_a_test_of_a_video_student(options: dict, tmp_path: Path) -> None:

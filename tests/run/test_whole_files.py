@@ -84,7 +84,7 @@ def test_what_is_being_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
         running = begun(tmp_path / 'c.pth')
         os.link(file.name, running.with_name(running.name.replace(f'-{os.getpid()}.', f'-{os.getppid()}.')))
         monkeypatch.setattr(whole_files, '_machine', lambda: '01234567')
-        os.link(file.name, begun(tmp_path / 'd.pth').with_name('.d.01234567-4194305.part.pth'))
+        os.link(file.name, begun(tmp_path / 'd.pth').with_name('.d.pth.01234567-4194305.part'))
         monkeypatch.undo()
         names = {entry.name for entry in tmp_path.iterdir()}
         clear_begun(tmp_path)

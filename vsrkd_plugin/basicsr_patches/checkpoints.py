@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin.basicsr_patches.terminal import end_training
-from vsrkd_plugin.run.training_states import numbered_states
+from vsrkd_plugin.run.training_states import numbered_states, share_of
 
 logger = logging.getLogger('basicsr')
 
@@ -121,6 +121,7 @@ def mend_saving() -> None:
 
     def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         if current_iter != -1:
+            save_share(self, current_iter)
             save_state(self, epoch, current_iter)
             return
         end_training(progress.last and progress.last[1])
@@ -135,6 +136,12 @@ def mend_saving() -> None:
         precision = vars(model).get('precision') or opt['network_g'].get('precision', 'fp32')
         folder, iterations = Path(opt['path']['experiments_root']), int(opt['train']['total_iter'])
         write_run_record(folder, iterations, model.device, precision, opt['manual_seed'])
+
+    def save_share(model: Any, current_iter: int) -> None:
+        """What only this process knows, where it is not the first, whose state is saved whole."""
+        if model.opt['rank'] > 0 and hasattr(model, 'share_state'):
+            state = Path(model.opt['path']['training_states'], f'{current_iter}.state')
+            save_atomically(model.share_state(), share_of(state, model.opt['rank']))
 
     @master_only
     def save_state(self: Any, epoch: int, current_iter: int) -> None:
@@ -167,8 +174,9 @@ def prune_checkpoints(opt: dict[str, Any], iteration: int) -> None:
     old = {number for number, _ in numbered[keep:]}
     for number, file in numbered[keep:]:
         file.unlink(missing_ok=True)
-        for model in Path(opt['path']['models']).glob(f'net_*_{number}.pth'):
-            model.unlink(missing_ok=True)
+        models, shares = Path(opt['path']['models']).glob(f'net_*_{number}.pth'), file.parent.glob(f'{number}.rank*')
+        for beside in (*models, *shares):
+            beside.unlink(missing_ok=True)
     if old:
         logger.debug('Pruned the checkpoints of iterations %s', sorted(old))
 

@@ -161,5 +161,4 @@ def build_inputs(
         turn=bank.turn,
         seed=seed,
         device=device,
-        keep=plan.world_size == 1,
     )

@@ -5,6 +5,7 @@ import warnings
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,7 @@ from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.schedulers import make_scheduler
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import place, resolve_precision
+from vsrkd_plugin.run.training_states import read_share
 
 
 class Task(Protocol):
@@ -155,6 +157,26 @@ class TaskModel(MultiScaleSRModel):
         }
         return {**self.task.state_dict(), 'torch_rng': torch.get_rng_state(), 'best': best}
 
+    def share_state(self) -> dict[str, Any]:
+        """What a process knows that is not the first of several: its part of a bank, its random state."""
+        inputs = getattr(self.task, 'inputs', None)
+        source = {} if inputs is None else {'source': inputs.state_dict()}
+        return {'processes': self.opt['world_size'], 'torch_rng': torch.get_rng_state(), **source}
+
+    def _with_share(self, resume_state: dict[str, Any]) -> dict[str, Any]:
+        """A state with this process's own part in the place of the first one's."""
+        rank, state = self.opt['rank'], Path(self.opt['path']['resume_state'])
+        try:
+            return {**resume_state, **read_share(state, rank, self.opt['world_size'])}
+        except UserError as error:
+            print(
+                f'{error}: what process {rank} keeps of the bank is made anew, so that the training goes on, but not '
+                'bit for bit',
+                flush=True,
+            )
+        source = resume_state.get('source', {})
+        return {**resume_state, 'source': {**source, 'shelves': {}}} if 'shelves' in source else resume_state
+
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Go on as if never interrupted: weights, averages, sources and random states of a training state.
 
@@ -166,6 +188,8 @@ class TaskModel(MultiScaleSRModel):
             raise UserError(
                 f'{file}: holds no {", ".join(sorted(missing))}; not of this training (another model or other options)'
             )
+        if self.opt['rank'] > 0:
+            resume_state = self._with_share(resume_state)
         try:
             super().resume_training(resume_state)
             self.task.load_state_dict(resume_state)

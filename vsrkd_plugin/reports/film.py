@@ -43,7 +43,7 @@ def write_film(folder: Path, films: list[Film], names: Mapping[str, str] = NAMES
     if _has_pyav():
         write_pictures(path, frames, FRAMES_PER_SECOND)
         return path
-    part = begun(path)
+    part = begun(path, '.mp4')
     try:
         writer = cv2.VideoWriter(str(part), _MP4, FRAMES_PER_SECOND, (size[1], size[0]))
         if writer.isOpened():

@@ -22,17 +22,21 @@ _NAME = re.compile(r'\..+\.([0-9a-f]{8})-(\d+)\.part(\.\w+)?')
 _cleared: set[tuple[int, str]] = set()  # process and folder: once is enough, a folder may hold a million pictures
 
 
-def begun(path: str | os.PathLike) -> Path:
-    """The name that a file has while this process writes it: hidden, beside the final one, with its suffix.
+def begun(path: str | os.PathLike, suffix: str = '') -> Path:
+    """The name that a file has while this process writes it: hidden, beside the final one.
 
     What processes of this machine that are gone left beside it is removed.
+
+    Args:
+        path: the final name.
+        suffix: that the writer insists on; without it nobody takes the file for what it is not yet.
     """
     path = Path(path)
     folder = os.path.realpath(path.parent)
     if (os.getpid(), folder) not in _cleared:
         _cleared.add((os.getpid(), folder))
         clear_begun(Path(folder))
-    return path.with_name(f'.{path.stem}.{_machine()}-{os.getpid()}.part{path.suffix}')
+    return path.with_name(f'.{path.name}.{_machine()}-{os.getpid()}.part{suffix}')
 
 
 def clear_begun(folder: Path) -> None:

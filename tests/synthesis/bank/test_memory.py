@@ -133,13 +133,11 @@ def test_goes_on_bit_for_bit() -> None:
         assert torch.equal(ours.lr, theirs.lr) and torch.equal(ours.target, theirs.target)
 
 
-def test_without_keep_the_bank_fills_anew() -> None:
-    bank, again = _bank(keep=False), _bank(keep=False)
+def test_of_a_state_without_samples_the_bank_fills_anew() -> None:
+    bank, again = _bank(), _bank()
     for _ in range(20):
         bank.next(8, 2)
-    state = bank.state_dict()
-    assert not state['shelves']
-    again.load_state_dict(state)
+    again.load_state_dict({**bank.state_dict(), 'shelves': {}})
     assert again.next(8, 2).lr.min() * 2048 >= bank.source.given  # only images that were never given before
 
 

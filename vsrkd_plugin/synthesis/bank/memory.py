@@ -58,8 +58,6 @@ class ReplayBank(Source):
         turn: whether samples are flipped and rotated.
         seed: of the choice.
         device: where samples are kept.
-        keep: whether `state_dict` holds the samples. If not, a bank that goes on is filled anew: so it must be where
-            several processes train, as only the first one's state is saved.
 
     Raises:
         ValueError: `reuse` or `rows` below 1; the wanted samples are larger than those kept.
@@ -78,7 +76,6 @@ class ReplayBank(Source):
         turn: bool = True,
         seed: int = 0,
         device: torch.device | str = 'cpu',
-        keep: bool = True,
     ) -> None:
         if reuse < 1 or rows < 1:
             raise ValueError(f'reuse and rows must be at least 1, got {reuse} and {rows}')
@@ -86,7 +83,7 @@ class ReplayBank(Source):
         if not kind.holds(self.wanted):
             raise ValueError(f'from {kind} cannot be cropped: {self.wanted}')
         self.source, self.teacher_target = source, teacher_target
-        self.reuse, self.numbers, self.turn, self.keep = reuse, numbers, turn, keep
+        self.reuse, self.numbers, self.turn = reuse, numbers, turn
         self.optimizers = source.optimizers
         self.asked = 0  # inputs that the teacher has seen
         self._rng = torch.Generator().manual_seed(seed)
@@ -154,12 +151,11 @@ class ReplayBank(Source):
             'shelves': {
                 scale: {name: getattr(shelf, name) for name in ('lr', 'target', 'motion', 'left')}
                 for scale, shelf in self._shelves.items()
-                if self.keep
             },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken.
+        """Go on where `state_dict` was taken; of a state without `shelves` it is filled anew.
 
         Raises:
             ValueError: the state is of a bank of other scales or sizes.
