@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vsrkd_plugin import __version__
 
@@ -26,9 +26,16 @@ def program() -> str:
     return name if name in ('basicsr', 'vsrkd') else 'basicsr'
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line, as all errors are told."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{program()}: error: {message} ({self.prog} -h tells more)\n')
+
+
 def parser() -> argparse.ArgumentParser:
     """Of all commands."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog=program(),
         description='BasicSR with data-free distillation (vsrkd_plugin).',
         epilog=_EXAMPLES,
@@ -105,7 +112,9 @@ def _add_synthesize(commands: Any) -> None:
     )
     _add_options(synthesis)
     synthesis.add_argument('-n', type=int, required=True, metavar='N', help='samples in all, over all scales')
-    synthesis.add_argument('-o', required=True, metavar='BANK.lmdb', help='the bank; one that is there is gone on with')
+    synthesis.add_argument(
+        '-o', required=True, type=_named, metavar='BANK.lmdb', help='the bank; one that is there is gone on with'
+    )
     synthesis.add_argument('--batch', type=int, help='samples made at a time; default: 16 images, 2 clips')
     synthesis.add_argument(
         '--shard', metavar='K/N', help='make the K-th of N shards, BANK.K-of-N.lmdb; N machines share the work so'
@@ -122,7 +131,7 @@ def _add_compress(commands: Any) -> None:
         'vsrkd compress -opt dfkd_vdsr.yml -o student.pth',
     )
     _add_options(compression)
-    compression.add_argument('-o', required=True, metavar='STUDENT.pth', help='the checkpoint to write')
+    compression.add_argument('-o', required=True, type=_named, metavar='STUDENT.pth', help='the checkpoint to write')
     _add_import(compression)
     compression.set_defaults(run=_command('compress'))
 
@@ -162,7 +171,7 @@ def _add_distill(commands: Any) -> None:
         'vsrkd distill zoo:vdsr_x234 --budget 5m',
     )
     _add_teacher(distillation)
-    distillation.add_argument('-o', metavar='FOLDER', help='where everything goes; default: runs/TEACHER')
+    distillation.add_argument('-o', type=_named, metavar='FOLDER', help='where everything goes; default: runs/TEACHER')
     distillation.add_argument(
         '--student', metavar='KIND', help="same (the teacher's family), compact, or a FILE.yml with network_g"
     )
@@ -221,8 +230,22 @@ def _add_upscale(commands: Any) -> None:
     )
     add = command.add_argument
     add('-m', dest='model', required=True, metavar='MODEL', help='a checkpoint (.pth, .safetensors), or zoo:NAME')
-    add('-i', dest='source', required=True, metavar='INPUT', help='a picture, a folder (and those in it), or a film')
-    add('-o', dest='target', required=True, metavar='OUT', help='a folder; of one picture or film also a file')
+    add(
+        '-i',
+        dest='source',
+        required=True,
+        type=_named,
+        metavar='INPUT',
+        help='a picture, a folder (and those in it), or a film',
+    )
+    add(
+        '-o',
+        dest='target',
+        required=True,
+        type=_named,
+        metavar='OUT',
+        help='a folder; of one picture or film also a file',
+    )
     add('-s', dest='scale', type=float, metavar='FACTOR', help="from 1, also 1.5; default: the network's largest")
     add(
         '--tile', default='auto', metavar='auto|N', help='auto: the largest that fits the memory; N: pixels of its side'
@@ -256,7 +279,7 @@ def _add_export(commands: Any) -> None:
         help='onnx: .onnx; torch: .pt2 of torch.export; ncnn: .param and .bin; openvino: .xml and .bin; safetensors, '
         'pth: weights that tell what they are',
     )
-    command.add_argument('-o', metavar='FILE', help="default: the model's name, scale and precision, here")
+    command.add_argument('-o', metavar='FILE', type=_named, help="default: the model's name, scale and precision, here")
     command.add_argument('-s', '--scale', type=int, metavar='FACTOR', help='of a model of several; a file has one')
     precision = command.add_mutually_exclusive_group()
     precision.add_argument('--fp16', action='store_true', help='weights of half precision')
@@ -295,6 +318,13 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         '--contract', metavar='{…}', help='what it takes, where it is not found out: {value_range: [0, 255]}'
     )
+
+
+def _named(text: str) -> str:
+    """A path; not nothing, which would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError('expected a path, got an empty text')
+    return text
 
 
 def _add_import(command: argparse.ArgumentParser) -> None:

@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     0; 1 (training stopped, or a part of the work failed); 2 (bad input, or what else a person can mend); 70 (a fault of
     ours; a file tells it); 128 + a signal.
     """
+    try:
+        os.getcwd()
+    except OSError as error:  # before what dies of it without a word that helps
+        return _ended(f'error: the current folder: {error.strerror}; it was removed, go to another', 2)
     commands = parser()
     args = commands.parse_args(argv)
     if args.run is None:  # no command: what there is
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(args)
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         return _of_error(error, sys.argv[1:] if argv is None else argv)
 
 
@@ -48,6 +52,8 @@ def _of_error(error: BaseException, arguments: Sequence[str]) -> int:
         return _ended(str(error), 128 + error.signal_number)
     if isinstance(error, KeyboardInterrupt):  # from elsewhere than a signal of ours
         return _ended('interrupted', 128 + signal.SIGINT)
+    if isinstance(error, SystemExit):  # nothing of ours does so
+        return _ended(f'error: a network or module of yours has ended the program (SystemExit {error})', 2)
     if isinstance(error, BrokenPipeError) and _reader_has_gone():
         return 128 + getattr(signal, 'SIGPIPE', 13)
     if told := mendable(error):
@@ -66,7 +72,9 @@ def _run(args: argparse.Namespace) -> int:
         from vsrkd_plugin.run.progress import shown
         from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
-        register_all(args.imports)
+        with warnings.catch_warnings():  # BasicSR imports what is deprecated, which is nobody's error here
+            warnings.simplefilter('ignore', DeprecationWarning)
+            register_all(args.imports)
     # Of several processes the first tells.
     with cleaning_up(), _warnings_in_a_line(), subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):
         return args.run(args)

@@ -16,6 +16,8 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from conftest import smooth_image
 from torch import Tensor
 
+from vsrkd_plugin.archs.vdsr_arch import VDSR
+
 from .forking import attack
 
 Weights = dict[str, Tensor]
@@ -182,3 +184,16 @@ def test_safetensors(case: str, folder: Path) -> None:
     (folder / 'a.safetensors').write_bytes(SAFETENSORS[case])
     line = attack(['upscale', '-m', 'a.safetensors', '-i', 'p.png', '-o', 'o.png'], folder).line
     assert 'a.safetensors' in line, line
+
+
+@pytest.mark.parametrize('dtype', [torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64, torch.bool], ids=str)
+def test_weights_of_unusual_numbers_are_read_or_told(dtype: torch.dtype, tmp_path: Path) -> None:
+    folder = tmp_path / 'place'
+    folder.mkdir()
+    weights = {name: value.to(dtype) for name, value in VDSR(num_feat=8, num_block=4).state_dict().items()}
+    torch.save({'params': weights}, folder / 'a.pth')
+    done = attack(['inspect', 'a.pth'], folder, 60)
+    if dtype.is_floating_point:
+        assert done.status == 0, done.errors
+    else:
+        assert f'holds {str(dtype).removeprefix("torch.")}; expected floating-point weights' in done.line

@@ -67,3 +67,32 @@ def test_a_module_after_a_good_one(place: Path, monkeypatch: pytest.MonkeyPatch)
     (place / 'good.py').write_text('x = 1', encoding='utf-8')
     (place / 'bad.py').write_text('1 / 0', encoding='utf-8')
     assert attack(['info', '--import', 'good', 'bad'], place).line.startswith('--import bad, line 1')
+
+
+def test_a_report_of_a_network_whose_module_is_not_imported(place: Path) -> None:
+    """The options say which it was; nothing is imported for it."""
+    code = (
+        'from basicsr.utils.registry import ARCH_REGISTRY\nfrom vsrkd_plugin.archs.vdsr_arch import VDSR\n'
+        '@ARCH_REGISTRY.register()\nclass NetOfAUser(VDSR):\n    """Mine."""\n'
+    )
+    (place / 'nets_of_a_user.py').write_text(code, encoding='utf-8')
+    changes = ['network_g:type=NetOfAUser', 'train:total_iter=1', 'train:growth=~']
+    done = attack(['train', '-opt', 'good.yml', '--import', 'nets_of_a_user', '--force_yml', *changes], place, 60)
+    assert done.status == 0, done.errors
+    line = attack(['report', 'experiments/tiny'], place).line
+    assert 'experiments/tiny/options.yml: network_g: no network' in line
+    assert line.endswith('the training was given --import nets_of_a_user')
+    done = attack(['report', 'experiments/tiny', '--import', 'nets_of_a_user'], place, 60)
+    assert done.status == 0, done.errors
+
+
+def test_a_network_that_ends_the_program(place: Path) -> None:
+    code = (
+        'from basicsr.utils.registry import ARCH_REGISTRY\nfrom vsrkd_plugin.archs.vdsr_arch import VDSR\n'
+        '@ARCH_REGISTRY.register()\nclass NetThatLeaves(VDSR):\n    """Mine."""\n'
+        '    def forward(self, x, scale=None):\n        raise SystemExit(0)\n'
+    )
+    (place / 'net_that_leaves.py').write_text(code, encoding='utf-8')
+    network = '{type: NetThatLeaves, num_feat: 8, num_block: 4}'
+    line = ['upscale', '-m', 'teacher.pth', '-i', 'images', '-o', 'out', '--import', 'net_that_leaves']
+    assert 'has ended the program (SystemExit 0)' in attack([*line, '--network', network], place).line

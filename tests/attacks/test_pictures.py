@@ -1,6 +1,8 @@
 """Pictures that are damaged, too large, or none."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,3 +79,45 @@ def test_a_pipe_among_pictures_is_passed_by(command: str, place: Path) -> None:
 def test_what_is_no_picture(what: str, folder: Path) -> None:
     os.mkfifo(folder / 'pipe.png')
     assert attack(['upscale', '-m', 'zoo:vdsr_s_x234', '-i', what, '-o', 'out.png'], folder).line
+
+
+@pytest.mark.parametrize('rate', ['1e-300', '1e12', '0', '-1', '1/0', 'nan'])
+def test_a_rate_of_no_film(rate: str, folder: Path) -> None:
+    (folder / 'frames').mkdir()
+    for number in range(5):
+        (folder / 'frames' / f'{number}.png').write_bytes(encoded('.png'))
+    line = ['upscale', '-m', 'zoo:vdsr_s_x234', '-i', 'frames', '-o', 'a.mp4', f'--fps={rate}']
+    assert attack(line, folder).line.startswith('--fps: expected a number from 0.001 to 1000')
+
+
+def test_a_link_to_itself_is_told_and_the_others_are_enlarged(folder: Path) -> None:
+    (folder / 'pictures').mkdir()
+    (folder / 'pictures' / 'a.png').write_bytes(encoded('.png'))
+    (folder / 'pictures' / 'self.png').symlink_to('self.png')
+    line = ['upscale', '-m', 'zoo:vdsr_s_x234', '-i', 'pictures', '-o', 'out', '-s', '2']
+    done = subprocess.run([sys.executable, '-m', 'vsrkd_plugin', *line], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1 and (folder / 'out' / 'a.png').is_file() and '1 failed: self.png' in done.stderr
+
+
+@pytest.mark.parametrize('option', ['-i', '-o'])
+def test_a_path_of_no_letters(option: str, folder: Path) -> None:
+    (folder / 'a.png').write_bytes(encoded('.png'))
+    paths = {'-i': 'a.png', '-o': 'b.png', option: ''}
+    line = ['upscale', '-m', 'zoo:vdsr_s_x234', *(text for pair in paths.items() for text in pair)]
+    assert attack(line, folder).line.startswith(f'argument {option}: expected a path, got an empty text')
+
+
+def test_a_device_without_numbers(folder: Path) -> None:
+    (folder / 'a.png').write_bytes(encoded('.png'))
+    line = ['upscale', '-m', 'zoo:vdsr_s_x234', '-i', 'a.png', '-o', 'b.png', '--device', 'meta']
+    assert attack(line, folder).line.startswith('--device meta: cannot be used')
+
+
+def test_a_folder_that_is_gone(folder: Path) -> None:
+    code = (
+        'import os, sys; from vsrkd_plugin.cli import main\n'
+        'os.mkdir("gone"); os.chdir("gone"); os.rmdir("../gone")\n'
+        'sys.exit(main(["info"]))'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'the current folder' in done.stderr

@@ -110,7 +110,7 @@ def test_a_second_run_goes_on(compact: str, folder: Path, tmp_path: Path, capsys
         (['--memory', '1M'], 'pixels need'),
         (['--device', 'nonsense'], '--device nonsense: cannot be used'),
         (['--ext', 'gif'], '--ext gif: expected'),
-        (['--fps', '0'], '--fps: expected a number above 0'),
+        (['--fps', '0'], '--fps: expected a number from 0.001 to 1000'),
         (['--contract', '{x: 1}'], '--contract'),
     ],
 )

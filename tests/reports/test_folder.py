@@ -137,7 +137,7 @@ def test_missing_parts_are_named(experiment, missing, words):
     ('edit', 'words'),
     [
         (lambda o: o.pop('network_g'), 'network_g'),
-        (lambda o: o['network_g'].update(type='Nope'), 'network_g: cannot be built'),
+        (lambda o: o['network_g'].update(type='Nope'), "network_g: no network 'Nope' is registered"),
         (lambda o: o['network_g'].update(num_feat=5), 'has shape'),
         (lambda o: o['network_g'].update(width=5), 'network_g: cannot be built.*width'),
         (lambda o: o['path'].pop('pretrain_network_t'), 'pretrain_network_t'),

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.testing import options_of_test
+from vsrkd_plugin.reports.experiment import OPTIONS, told_imports
 from vsrkd_plugin.reports.folder import make_report
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.interruption import graceful
@@ -72,18 +74,19 @@ def _run(args: argparse.Namespace, opt: dict[str, Any], root: str) -> None:
         distributed.close_distributed()
         return
 
-    loop.set_copy_options(lambda _file, folder: _write_options(opt, folder))
+    loop.set_copy_options(lambda _file, folder: _write_options(opt, folder, args.imports))
     with graceful():
         loop.run_with_options(train_pipeline, opt, args.opt, root)
     distributed.close_distributed()
 
 
-def _write_options(opt: dict[str, Any], folder: str) -> None:
-    """What ran, `--force_yml` included, into the experiment folder."""
+def _write_options(opt: dict[str, Any], folder: str, imports: Sequence[str] | None) -> None:
+    """What ran, `--force_yml` and `--import` included, into the experiment folder."""
     if opt['rank'] != 0:
         return
     text = yaml.safe_dump(opt, sort_keys=False, allow_unicode=True)
     command = ' '.join(shlex.quote(part) for part in [Path(sys.argv[0]).name, *sys.argv[1:]])
     write_text_atomically(
-        f'# The options of this run, completed. Command:\n#   {command}\n{text}', Path(folder, 'options.yml')
+        f'# The options of this run, completed. Command:\n#   {command}\n{told_imports(imports)}{text}',
+        Path(folder, OPTIONS),
     )

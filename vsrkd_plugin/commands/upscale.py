@@ -89,8 +89,8 @@ def _fps(text: str | None) -> Fraction | None:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if rate <= 0:
-        raise UserError(f'--fps: expected a number above 0, such as 25 or 30000/1001, got {text!r}')
+    if not Fraction(1, 1000) <= rate <= 1000:
+        raise UserError(f'--fps: expected a number from 0.001 to 1000, such as 25 or 30000/1001, got {text!r}')
     return rate
 
 

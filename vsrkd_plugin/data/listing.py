@@ -41,7 +41,7 @@ def read_folder(folder: Path, key: str) -> Entries:
                 path = folder / entry.name
                 if entry.name.startswith('.') or entry.name == '__MACOSX' or _waits(entry):
                     found.others.append(path)
-                elif entry.is_dir():
+                elif path.is_dir():
                     found.folders.append(path)
                 elif path.suffix.lower() in EXTENSIONS:
                     found.images.append(path)
@@ -54,11 +54,11 @@ def read_folder(folder: Path, key: str) -> Entries:
 
 def _waits(entry: os.DirEntry) -> bool:
     """Whether it is a pipe, a socket or a device, of which reading may never end."""
-    if entry.is_file() or entry.is_dir():  # which costs nothing
-        return False
     try:
+        if entry.is_file() or entry.is_dir():  # which costs nothing
+            return False
         entry.stat()
-    except OSError:  # a link to nothing: told when it is read
+    except OSError:  # a link to nothing or to itself: told when it is read
         return False
     return True
 

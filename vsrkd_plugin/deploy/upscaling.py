@@ -38,7 +38,7 @@ def choose_device(name: str | None = None) -> torch.device:
     """
     try:
         device = torch.device(name or ('cuda' if torch.cuda.is_available() else 'cpu'))
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).tolist()  # which a device without numbers ('meta') cannot
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f'--device {name}: cannot be used ({first_line(error)})') from error
     return device

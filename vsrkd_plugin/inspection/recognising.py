@@ -214,9 +214,12 @@ def _refuse_broken(path: str, weights: Mapping[str, Tensor]) -> None:
     for name, value in weights.items():
         if value.ndim > 3 and not value.is_floating_point() and name.endswith('weight'):
             kind = str(value.dtype).removeprefix('torch.')
+            if value.is_complex() or value.dtype == torch.bool:
+                raise UserError(f'{path}: {name} holds {kind}; expected floating-point weights')
             raise UserError(f'{path}: {name} holds {kind}: quantised weights; expected those before quantisation')
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            bad = int((~torch.isfinite(value)).sum())
+        # As fp32: of 8 bits torch cannot tell.
+        if value.is_floating_point() and not (finite := torch.isfinite(value.float())).all():
+            bad = int((~finite).sum())
             raise UserError(f'{path}: {name} holds {bad:,} values that are not finite; the checkpoint is damaged')
 
 

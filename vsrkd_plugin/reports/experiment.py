@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from pydantic import ValidationError
 
 from vsrkd_plugin.config import values as v
 from vsrkd_plugin.config.loading import load_options
-from vsrkd_plugin.config.registries import Model
+from vsrkd_plugin.config.registries import Model, find_registered
 from vsrkd_plugin.config.schema import ContractOptions, PathOptions
 from vsrkd_plugin.config.section import Section, first_flaw, option
 from vsrkd_plugin.data.images import BUNDLED
-from vsrkd_plugin.errors import UserError, unexpected
+from vsrkd_plugin.errors import UserError, show, unexpected
 
 logger = logging.getLogger('basicsr')
+OPTIONS = 'options.yml'  # of an experiment
+_IMPORTS = '# Modules, --import: '
 TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
 
 
@@ -72,22 +75,43 @@ def read_experiment(folder: Path) -> Experiment:
     """
     if not folder.is_dir():
         raise UserError(f'{folder}: no such experiment folder; expected one that a training made (experiments/NAME)')
-    if not (folder / 'options.yml').is_file():
+    if not (folder / OPTIONS).is_file():
         raise UserError(f'{folder}: has no options.yml, expected the resolved options of the training')
     if not (folder / 'models').is_dir():
         raise UserError(f'{folder}: has no folder models, expected one with net_g_latest.pth or net_g_<iteration>.pth')
-    options = load_options(str(folder / 'options.yml'))
+    options = load_options(str(folder / OPTIONS))
     if not isinstance(options.get('network_g'), dict) or 'type' not in options['network_g']:
         raise UserError(f'{folder / "options.yml"}: has no network_g with a type, expected the trained network')
     try:
         _Reported.model_validate(options)
     except ValidationError as error:
         raise UserError(f'{folder / "options.yml"}: {first_flaw(error)}') from error
+    _check_registered(folder / OPTIONS, options)
     notes: list[str] = []
     return Experiment(
         folder, options, _student_file(folder / 'models'), _read_training(folder / 'training.json', notes),
         read_validations(folder / 'metrics.jsonl', notes), notes,
     )  # fmt: skip
+
+
+def told_imports(modules: Sequence[str] | None) -> str:
+    """A line of `options.yml` that tells the modules of `--import`; nothing where there are none."""
+    return f'{_IMPORTS}{" ".join(modules)}\n' if modules else ''
+
+
+def _check_registered(file: Path, options: dict[str, Any]) -> None:
+    """Refuse networks that are not registered, with the modules that the training was given; nothing is imported."""
+    for label in ('g', 't', *(options.get('compare') or ())):  # the networks that a report builds
+        key, network = f'network_{label}', options.get(f'network_{label}')
+        name = network.get('type') if isinstance(network, dict) else None
+        if not isinstance(name, str) or find_registered('network', name) is not None:
+            continue
+        lines = file.read_text(encoding='utf-8').splitlines()
+        modules = next((line.removeprefix(_IMPORTS) for line in lines if line.startswith(_IMPORTS)), None)
+        hint = (
+            f'the training was given --import {modules}' if modules else 'name the module of one of yours by --import'
+        )
+        raise UserError(f'{file}: {key}: no network {show(name)} is registered; {hint}')
 
 
 def read_validations(file: Path, notes: list[str]) -> dict[str, dict[int, dict[str, float]]]:
