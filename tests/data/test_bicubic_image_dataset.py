@@ -194,3 +194,11 @@ def test_missing_and_empty_folders_name_the_data_set(tmp_path: Path) -> None:
         _dataset(tmp_path / 'nowhere')
     with pytest.raises(UserError, match=r'datasets, set, dataroot_gt: .*holds no image'):
         _dataset(tmp_path)
+
+
+def test_images_of_one_name_in_two_folders_have_names_of_their_own(tmp_path: Path, make_images: Any) -> None:
+    """Results are saved by these names."""
+    folders = [make_images(tmp_path / 'a' / 'HR'), make_images(tmp_path / 'b' / 'HR'), make_images(tmp_path / 'c')]
+    dataset = BicubicImageDataset({'name': 'x', 'phase': 'val', 'dataroot_gt': [str(f) for f in folders], 'scale': 2})
+    names = [dataset[index]['lq_path'] for index in range(len(dataset))]
+    assert len(set(names)) == len(names) == sum(len(list(folder.iterdir())) for folder in folders)

@@ -148,3 +148,14 @@ def test_flaws_are_named(tmp_path: Path) -> None:
     (tmp_path / 'sizes' / 'title.png').write_bytes((tmp_path / 'sizes' / '00000000.png').read_bytes())
     with pytest.raises(UserError, match=r'frame title\.png has no number'):
         dataset(tmp_path / 'sizes')
+
+
+def test_the_layout_of_vimeo_is_read(tmp_path: Path) -> None:
+    """`00001/0001/im1.png`: clips of the same number have names of their own; a clip's other folders are no clips."""
+    for clip in ('00001/0001', '00001/0002', '00002/0001'):
+        write_clip(tmp_path / clip, list(range(1, 8)))
+    found = dataset(tmp_path, num_frame=7)
+    assert [found[index]['folder'] for index in range(len(found))] == ['00001/0001', '00001/0002', '00002/0001']
+    assert dataset(tmp_path, num_frame=7, clips=['00002/0001'])[0]['folder'] == '0001'
+    write_clip(tmp_path / 'other' / 'masks', list(range(1, 8)))
+    assert len(dataset(tmp_path, num_frame=7)) == 3

@@ -8,7 +8,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vsrkd_plugin.data.images import list_images
+from vsrkd_plugin.data.images import list_images_of
 from vsrkd_plugin.data.kept_tensors import KeptTensors
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
@@ -47,7 +47,7 @@ class BicubicImageDataset(Dataset):
         self.color = opt.get('color', 'rgb')
         self.interpolate = opt.get('interpolate', False)
         key = f'datasets, {opt.get("name", "?")}, dataroot_gt'
-        self.images = [entry for root in roots for entry in list_images(root, key)]
+        self.images = list_images_of(roots, key)
         self.enlarge = opt.get('enlarge', 1) if self.training else 1
         if self.color not in ('y', 'rgb'):
             raise UserError(f'datasets, {opt.get("name")}: color must be y or rgb, got {self.color!r}')

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from vsrkd_plugin.data.images import BUNDLED, FileReader, Reader
 from vsrkd_plugin.data.invented_clips import Inventor, bundled_clips
 from vsrkd_plugin.data.kept_tensors import KeptTensors
-from vsrkd_plugin.data.listing import list_frames
+from vsrkd_plugin.data.listing import list_frames, short_names
 from vsrkd_plugin.data.randomness import randint
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.ops.degradation import DEGRADATIONS, SIGMA, degrade
@@ -66,6 +66,7 @@ class DegradedClipDataset(Dataset):
                 f'datasets, {name}: gt_size must be a multiple of the scale {self.scale}, got {opt.get("gt_size")}'
             )
         self.clips = _list_clips(opt['dataroot_gt'], opt.get('clips'), f'datasets, {name}, dataroot_gt')
+        self.names = short_names([clip for clip, _ in self.clips])
         for clip, frames in self.clips:
             if len(frames) < self.num_frame:
                 raise UserError(f'{clip}: has {len(frames)} frames, fewer than num_frame {self.num_frame}')
@@ -107,13 +108,13 @@ class DegradedClipDataset(Dataset):
         if index >= len(self):
             raise IndexError(index)
         index %= len(self.clips)
-        name = self.clips[index][0]
+        name = self.names[index]
         if self.training and randint(1000) < 1000 * self.opt.get('invented', 0):
             lq, gt = self._invent()
             name = 'invented'
         else:
             lq, gt = self._draw(index) if self.training else self.pair(index)
-        return {'lq': lq.float() / 255, 'gt': gt.float() / 255, 'folder': Path(name).name, 'scale': self.scale}
+        return {'lq': lq.float() / 255, 'gt': gt.float() / 255, 'folder': name, 'scale': self.scale}
 
     def _read(self, index: int, span: slice = slice(None)) -> Tensor:
         """HR levels of a clip, or of some of its frames, `(t, 3, h, w)`."""

@@ -1,7 +1,7 @@
 """Where HR images come from: a folder, an LMDB, or the pictures of scikit-image's wheel; one clear error a flaw."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,20 @@ def list_images(root: str, key: str) -> list[tuple[str, Reader]]:
     stems = Counter(file.stem for file in files)
     # a.png and a.jpg become a_png and a_jpg: results are saved under these names, and one would overwrite the other.
     return [(file.stem if stems[file.stem] == 1 else file.name.replace('.', '_'), FileReader(file)) for file in files]
+
+
+def list_images_of(roots: Sequence[str], key: str) -> list[tuple[str, Reader]]:
+    """`list_images` of several folders; images of one name get their folder's in front, or results would overwrite
+    each other."""
+    found = [(root, name, read) for root in roots for name, read in list_images(root, key)]
+    times = Counter(name for _, name, _ in found)
+    longer = [name if times[name] == 1 else f'{Path(root).name}_{name}' for root, name, _ in found]
+    times = Counter(longer)
+    numbered = [
+        name if times[name] == 1 else f'{roots.index(root) + 1}_{name}'
+        for name, (root, *_) in zip(longer, found, strict=True)
+    ]
+    return [(name, read) for name, (*_, read) in zip(numbered, found, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,13 @@ def _waits(entry: os.DirEntry) -> bool:
 def list_frames(root: Path, wanted: Sequence[str] | None, key: str) -> list[tuple[Path, list[Path]]]:
     """The clips below a folder, each with its frames in order.
 
-    A clip is a folder with images in it. Where there are such folders, images beside them are none of the frames (a
-    preview, say); where there are none, the images are the frames of one clip.
+    A clip is a folder with images in it, or numbered ones in a folder without (Vimeo-90K: `00001/0001/im1.png`). Where
+    there are such folders, images beside them are none of the frames (a preview, say); where there are none, the images
+    are the frames of one clip.
 
     Args:
         root: the folder.
-        wanted: names of the clips to take; all if None.
+        wanted: names of the clips to take, as `short_names` has them; all if None.
         key: the option that named the folder, for errors.
 
     Raises:
@@ -79,23 +80,37 @@ def list_frames(root: Path, wanted: Sequence[str] | None, key: str) -> list[tupl
     """
     top = read_folder(root, key)
     inside = {folder: read_folder(folder, key) for folder in top.folders}
+    numbered = [f for entries in inside.values() if not entries.images for f in entries.folders if f.name.isdecimal()]
+    inside.update({folder: read_folder(folder, key) for folder in numbered})
     clips = {folder: entries for folder, entries in inside.items() if entries.images}
-    skipped = top.others + [folder for folder in top.folders if folder not in clips]
+    within = {folder.parent for folder in clips}
+    skipped = top.others + [folder for folder in inside if folder not in clips and folder not in within]
     if clips:
         skipped += top.images
     elif top.images:
         clips, skipped = {root: Entries(top.images, [], [])}, top.others + top.folders
-    names = [folder.name for folder in clips]
+    names = short_names([str(folder) for folder in clips])
     missing = sorted(set(wanted or ()) - set(names))
     if missing:
         raise UserError(f'{key}: {root} has no clips {", ".join(missing)}; it has {", ".join(names) or "none"}')
     if not clips:
         raise UserError(f'{key}: {root} holds neither frames nor folders of frames')
-    chosen = {folder: entries for folder, entries in clips.items() if wanted is None or folder.name in wanted}
+    named = zip(names, clips.items(), strict=True)
+    chosen = {folder: entries for name, (folder, entries) in named if wanted is None or name in wanted}
     for entries in chosen.values():
         skipped += entries.others + entries.folders
     tell_skipped(root, skipped)
     return [(folder, order_frames(folder, entries.images)) for folder, entries in chosen.items()]
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The last parts of paths, as many as tell them all apart: `0001`, or `00001/0001`."""
+    parts = [Path(path).parts for path in paths]
+    for length in range(1, max(map(len, parts), default=0)):
+        names = ['/'.join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(paths)
 
 
 def order_frames(folder: Path, files: Sequence[Path]) -> list[Path]:
