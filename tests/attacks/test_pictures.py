@@ -121,3 +121,14 @@ def test_a_folder_that_is_gone(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and 'the current folder' in done.stderr
+
+
+@pytest.mark.parametrize(('most', 'told'), [(4095, True), (65535, False), (255, False)])
+def test_twelve_bits_in_sixteen_are_told(most: int, told: bool, folder: Path) -> None:
+    """Whether it is dark or of other numbers the file does not say."""
+    deep = (smooth_image(40, 48, 0).astype(np.float64) / 255 * most).astype(np.uint16)
+    deep[0, 0] = most
+    (folder / 'a.png').write_bytes(encoded('.png', deep))
+    line = ['upscale', '-m', 'zoo:vdsr_s_x234', '-i', 'a.png', '-o', 'b.png', '-s', '2']
+    done = subprocess.run([sys.executable, '-m', 'vsrkd_plugin', *line], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and ('is it of 12?' in done.stderr) == told, done.stderr

@@ -98,6 +98,9 @@ def _read(image: Image.Image, content: bytes) -> Picture:
     pixels = _upright(pixels if pixels.ndim == 3 else pixels[..., None], turn)
     if turn in _TURNED:
         notes.append(f'{_TURNED[turn]} upright as its EXIF says')
+    colours = pixels[..., : 3 if pixels.shape[2] > 2 else 1]
+    if pixels.dtype == np.uint16 and 255 < (brightest := int(colours.max())) < 1 << 12:
+        notes.append(f'taken as of 16 bits, and dark (brightest {brightest:,} of 65,535): is it of 12?')
     if pixels.shape[2] in (2, 4):
         pixels = _without_hidden_colours(pixels)
     return Picture(np.ascontiguousarray(pixels), icc, exif, tuple(notes))
