@@ -76,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
             warnings.simplefilter('ignore', DeprecationWarning)
             register_all(args.imports)
     # Of several processes the first tells.
-    with cleaning_up(), _warnings_in_a_line(), subnormals_as_zero(), shown(int(os.environ.get('RANK', 0)) == 0):
+    with cleaning_up(), _warnings_in_a_line(), subnormals_as_zero(), shown(int(os.environ.get('RANK') or 0) == 0):
         return args.run(args)
 
 

@@ -3,6 +3,7 @@
 BasicSR's logger and registries are global to a process: whole trainings run in processes of their own.
 """
 
+import json
 import os
 import re
 import shutil
@@ -82,7 +83,14 @@ def _resume(tmp_path: Path, auto: bool, **more: Any) -> tuple[Any, dict[str, Any
         'ignore_resume_networks': ['network_t'],
         **more,
     }
-    opt = {'auto_resume': auto, 'network_g': {}, 'network_t': {}, 'path': paths, 'rank': 0}
+    opt = {
+        'auto_resume': auto,
+        'network_g': {},
+        'network_t': {},
+        'path': paths,
+        'rank': 0,
+        'train': {'total_iter': 10**6},
+    }
     return basicsr.train.load_resume_state(opt), paths
 
 
@@ -157,3 +165,45 @@ def test_what_a_kill_between_saving_and_validation_lost_is_measured_anew(
 
 def _best(state: Path) -> Any:
     return read_state(state)['best']
+
+
+@pytest.fixture
+def going_on(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `a.yml`, whose training is at iteration 6 of 6."""
+    monkeypatch.chdir(tmp_path)
+    options = tiny_options(tmp_path, image_folder, total_iter=6)
+    del options['manual_seed']
+    (tmp_path / 'a.yml').write_text(yaml.safe_dump(options))
+    assert main(['train', '-opt', 'a.yml']) == 0
+    return tmp_path
+
+
+def test_a_total_below_what_is_trained_is_refused(going_on: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (going_on / 'experiments' / 'tiny' / 'training.json').read_text()
+    assert main(['train', '-opt', 'a.yml', '--auto_resume', '--force_yml', 'train:total_iter=5']) == 2
+    assert 'train, total_iter: 5, but ' in capsys.readouterr().err
+    assert (going_on / 'experiments' / 'tiny' / 'training.json').read_text() == before
+
+
+def test_a_teacher_of_other_weights_is_refused(going_on: Path, capsys: pytest.CaptureFixture) -> None:
+    """A file that was replaced between a kill and the going on."""
+    weights = torch.load(going_on / 'teacher.pth', weights_only=True)['params']
+    more = ['train', '-opt', 'a.yml', '--auto_resume', '--force_yml', 'train:total_iter=7']
+    torch.save({'params': {name: value * 1.01 for name, value in weights.items()}}, going_on / 'teacher.pth')
+    assert main(more) == 2
+    assert '6.state: the teacher has other weights' in capsys.readouterr().err
+    torch.save(weights, going_on / 'teacher.pth')  # the same, kept otherwise
+    assert main(more) == 0
+
+
+def test_the_seed_that_was_drawn_is_kept(going_on: Path) -> None:
+    def seeds() -> list[int]:
+        folder = going_on / 'experiments' / 'tiny'
+        options = yaml.safe_load((folder / 'options.yml').read_text(encoding='utf-8'))
+        return [options['manual_seed'], json.loads((folder / 'training.json').read_text(encoding='utf-8'))['seed']]
+
+    before = seeds()
+    for total in (7, 8):
+        more = ['--auto_resume', '--force_yml', f'train:total_iter={total}']
+        assert main(['train', '-opt', 'a.yml', *more]) == 0
+        assert seeds() == before

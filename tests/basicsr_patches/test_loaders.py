@@ -153,3 +153,32 @@ def test_a_training_that_goes_on_within_an_epoch_has_the_same_random_state(
     assert main(['train', '-opt', 'a.yml', '--auto_resume']) == 0
     for iteration, state in whole.items():  # the second epoch begins with iteration 11
         assert torch.equal(read_state(states / f'{iteration}.state')['torch_rng'], state['torch_rng']), iteration
+
+
+def test_a_training_reaches_its_total_where_epochs_drop_a_batch(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three images, two of them an epoch: stock counts 1.5 batches an epoch, and ended two thirds on its way."""
+    monkeypatch.chdir(tmp_path)
+    options = stock_options(image_folder)
+    options['datasets']['train']['enlarge'] = 1
+    options['train']['total_iter'], options['val']['val_freq'] = 12, 12
+    (tmp_path / 'a.yml').write_text(yaml.safe_dump(options))
+    assert main(['train', '-opt', 'a.yml']) == 0
+    states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+    assert max(int(file.stem) for file in states.glob('*.state')) == 12
+
+
+def test_a_training_that_goes_on_with_longer_epochs_reaches_its_total(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with fewer processes: the epoch that the state tells is beyond all of those that there are now."""
+    monkeypatch.chdir(tmp_path)
+    options = stock_options(image_folder)
+    for enlarge, total in ((1, 8), (20, 12)):
+        options['datasets']['train']['enlarge'] = enlarge
+        options['train']['total_iter'], options['val']['val_freq'] = total, total
+        (tmp_path / 'a.yml').write_text(yaml.safe_dump(options))
+        assert main(['train', '-opt', 'a.yml', '--auto_resume']) == 0
+        states = tmp_path / 'experiments' / 'tiny' / 'training_states'
+        assert max(int(file.stem) for file in states.glob('*.state')) == total

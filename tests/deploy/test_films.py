@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -453,6 +454,63 @@ def test_parts_of_something_else_are_not_gone_on_with(
     assert any(f'was made with another {told}: begins anew' in text for text in said)
     assert not any('goes on' in text for text in said)
     assert len(times_of(target)) == 20
+    # Hours of work, perhaps, and the difference a slip: put back, they are gone on with.
+    aside = parts_folder(target).with_name('out.mp4.parts.old1')
+    assert any(str(aside) in text for text in said) and (aside / 'state.pth').is_file()
+    if change == 'crf':
+        aside.rename(parts_folder(target))
+        _, said = enlarged(model, source, target, part=4)
+        assert any('goes on behind frame' in text for text in said)
+
+
+def test_frames_that_were_taken_away_are_made_anew(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vsrkd_plugin.deploy.film_targets import FolderTarget
+
+    source, target = make_film(tmp_path / 'in.mp4', moving_picture(20)), tmp_path / 'frames'
+    count, write = 0, FolderTarget.write
+
+    def dying(self: FolderTarget, *args: object) -> None:
+        nonlocal count
+        count += 1
+        if count > 10:
+            raise Stop
+        write(self, *args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderTarget, 'write', dying)
+        with pytest.raises(Stop):
+            enlarged(model, source, target, part=4)
+    shutil.rmtree(target)
+    _, said = enlarged(model, source, target, part=4)
+    assert any('00000000.png is gone: begins anew' in text for text in said)
+    assert len(list(target.iterdir())) == 20
+
+
+def test_a_disk_that_cannot_be_read_is_no_reason_to_begin_anew(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = make_film(tmp_path / 'in.mp4', moving_picture(20)), tmp_path / 'out.mp4'
+    _interrupt(model, source, target, monkeypatch)
+
+    def failing(_path: object) -> None:
+        raise OSError(5, 'Input/output error')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('vsrkd_plugin.deploy.film_progress.read_torch_file', failing)
+        with pytest.raises(UserError, match='cannot be read'):
+            enlarged(model, source, target, part=4)
+    _, said = enlarged(model, source, target, part=4)
+    assert any('goes on behind frame' in text for text in said)
+
+
+def test_a_film_into_the_current_folder(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_film(tmp_path / 'in.mp4', moving_picture(3))
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    enlarged(model, source, Path('.'))
+    assert len(list((tmp_path / 'here').glob('*.png'))) == 3
 
 
 def test_parts_that_are_damaged_are_made_anew(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,9 +529,11 @@ def test_parts_that_are_damaged_are_made_anew(tmp_path: Path, model: Model, monk
 def test_files_of_others_in_the_folder_of_parts_stay(tmp_path: Path, model: Model) -> None:
     source, target = make_film(tmp_path / 'in.mp4', moving_picture(4)), tmp_path / 'out.mp4'
     parts_folder(target).mkdir()
-    (parts_folder(target) / 'mine.txt').write_text('keep')
+    for name in ('mine.txt', 'part1.mp4', 'partition.txt'):
+        (parts_folder(target) / name).write_text('keep')
     enlarged(model, source, target)
-    assert [file.name for file in parts_folder(target).iterdir()] == ['mine.txt']
+    names = sorted(file.name for file in parts_folder(target).iterdir())
+    assert names == ['mine.txt', 'part1.mp4', 'partition.txt']
 
 
 def _interrupt(model: Model, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ class Progress:
     """Where the training of this process is."""
 
     val_loaders: Sequence[Any] = ()
+    state: dict[str, Any] | None = None  # that is gone on from
 
     epoch: int = 0  # that is being run; stock runs on through empty ones after the last iteration
     last: tuple[int, int] | None = None  # epoch and number of the newest iteration; None before the first
@@ -37,7 +38,8 @@ def mend_resume() -> None:
     `path, resume_state` where there is no state yet; a state of another experiment is gone on with in folders that are
     not there; a teacher with `param_key_t: params_ema` becomes another one; a training that is made longer ends in a
     traceback, since a state's cosines are over; a state is saved before its iteration is validated, so that a kill in
-    between loses the measurement, and any kill behind it the best one."""
+    between loses the measurement, and any kill behind it the best one; a `total_iter` below the state's makes the
+    report tell of fewer iterations than the weights have."""
     import basicsr.train
     from basicsr.models.base_model import BaseModel
 
@@ -48,6 +50,7 @@ def mend_resume() -> None:
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths = opt['path']
         progress.epoch, progress.last, progress.resumed, progress.validate = 0, None, None, None
+        progress.state = None
         state, file = None, Path(paths['resume_state']) if paths.get('resume_state') else None
         if opt['auto_resume']:
             found = newest_state(Path(paths['training_states']), lambda line: print(line, flush=True))
@@ -60,6 +63,13 @@ def mend_resume() -> None:
         if file is None or state is None:
             clock.start(0.0)
             return None
+        total = int(opt['train']['total_iter'])
+        if state['iter'] > total:
+            raise UserError(
+                f'train, total_iter: {total:,}, but {file} is of iteration {state["iter"]:,}; expected no less, or '
+                'another name for a training anew'
+            )
+        progress.state = state
         paths['resume_state'] = str(file)
         print(f'Resume from {file}, iteration {state["iter"]}', flush=True)
         _load_own_checkpoints(opt, state['iter'])

@@ -17,7 +17,9 @@ _threads: 'weakref.WeakSet[threading.Thread]' = weakref.WeakSet()  # that load a
 
 
 def mend_loaders() -> None:
-    """Symptoms: `prefetch_mode: cpu` hangs for ever when the loader raises, and its threads never end, which can abort
+    """Symptoms: the number of epochs counts a batch that is dropped, so that a training may end, and say that it is
+    complete, long before `total_iter`; one that goes on with longer epochs, of fewer processes say, does nothing more;
+    `prefetch_mode: cpu` hangs for ever when the loader raises, and its threads never end, which can abort
     the process at its end; a training set shorter than a batch trains zero iterations and says 'End of training'; a
     training that is gone on with sees its epoch from the beginning again, and the end of it less often; to begin an
     epoch draws from torch's random state, which a training that is gone on with does once more: its dropout differs.
@@ -40,11 +42,15 @@ def mend_loaders() -> None:
                 'dataset_enlarge_ratio'
             )
         progress.val_loaders = result[2]
+        per_epoch = len(result[0])
+        if progress.state is not None:  # it may have had longer or shorter epochs
+            progress.state['epoch'] = progress.state['iter'] // per_epoch
+        epochs = -(-int(opt['train']['total_iter']) // per_epoch)
         result[1].batch = result[0].batch_size
         # Else each epoch draws the seed of its processes from torch's random state, which a resumed one does once more.
         result[0].generator = result[1].generator = torch.Generator()
         result[1].first_seed = int(opt.get('manual_seed') or 0) + _RANKS_APART * opt['rank']
-        return result
+        return (*result[:3], epochs, *result[4:])
 
     basicsr.train.create_train_val_dataloader = create_train_val_dataloader
 

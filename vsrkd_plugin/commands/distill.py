@@ -43,7 +43,7 @@ T = TypeVar('T')
 def run(args: argparse.Namespace) -> int:
     """Distil `args.teacher` into `args.o`; gives the exit status."""
     started = time.monotonic()
-    if int(os.environ.get('WORLD_SIZE', 1)) > 1:
+    if int(os.environ.get('WORLD_SIZE') or 1) > 1:
         raise UserError(
             f'distill: is for one process, {os.environ["WORLD_SIZE"]} were started; call it without torchrun, or start '
             'train with torchrun on the options that it wrote'

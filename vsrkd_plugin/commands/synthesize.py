@@ -31,7 +31,7 @@ _SHARD_SEEDS = 1_000_003  # apart, so that those of a shard that is added to do 
 def run(args: argparse.Namespace) -> int:
     """Fill the bank `args.o`; gives the exit status."""
     if torch.cuda.is_available():  # under torchrun each process has a GPU of its own
-        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK') or 0) % torch.cuda.device_count())
     fill_bank(checked_options(args), Path(args.o), args.n, args.batch, _shard(args.shard))
     return 0
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 def _shard(text: str | None) -> tuple[int, int]:
     """Which of how many; without `text` what torchrun says."""
     if text is None:
-        return int(os.environ.get('RANK', 0)) + 1, int(os.environ.get('WORLD_SIZE', 1))
+        return int(os.environ.get('RANK') or 0) + 1, int(os.environ.get('WORLD_SIZE') or 1)
     which, _, of = text.partition('/')
     if not (which.isdecimal() and of.isdecimal() and 1 <= int(which) <= int(of)):
         raise UserError(f'--shard: expected K/N with 1 <= K <= N, such as 1/4, got {text}')

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     validate(opt, args.is_train)
     distributed.init_distributed(args.launcher or ('pytorch' if 'LOCAL_RANK' in os.environ else 'none'))
     root = os.path.abspath(args.root)
+    if args.is_train and opt.get('manual_seed') is None:
+        opt['manual_seed'] = _seed_of_before(opt, root, args.auto_resume)
     complete(opt, root, args.is_train, args.auto_resume, args.debug)
     check_files(opt)
     if not args.is_train:
@@ -50,6 +52,17 @@ def run(args: argparse.Namespace) -> int:
         if args.is_train and opt['rank'] == 0:
             make_report(folder)
     return 0
+
+
+def _seed_of_before(opt: dict[str, Any], root: str, auto_resume: bool) -> int | None:
+    """The seed that was drawn where the training that goes on began; None where none is known."""
+    state = (opt.get('path') or {}).get('resume_state')
+    folders = [Path(root, 'experiments', opt['name'])] if auto_resume else []
+    folders += [Path(state).expanduser().parent.parent] if isinstance(state, str) else []
+    for file in (folder / OPTIONS for folder in folders):
+        if file.is_file() and isinstance(seed := load_options(str(file)).get('manual_seed'), int):
+            return seed
+    return None
 
 
 def _options_of_test(args: argparse.Namespace) -> dict[str, Any]:

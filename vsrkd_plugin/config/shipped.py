@@ -62,7 +62,7 @@ def find_options_file(path: str) -> Path:
     if by_name and os.path.lexists(name):  # it may have been changed: not the package's one instead
         raise UserError(f'{path}: no such options file; there is {name} in this folder')
     if by_name and name in known:
-        if int(os.environ.get('RANK', 0)) == 0:
+        if int(os.environ.get('RANK') or 0) == 0:
             print(f'{path} is not in this folder: taking the one of the package, {known[name]}', file=sys.stderr)
         return known[name]
     alike = name if name in known else nearest(name, known)

@@ -1,9 +1,11 @@
 """What is kept beside a film that is being enlarged, so that the same command goes on with it after an interruption."""
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from vsrkd_plugin.run.zoo import resolve_weights
 
 _LOOKED_AT = 1 << 20  # bytes of the beginning, the middle and the end of a source that tell it from others
 _RECORD, _STATE = 'record.json', 'state.pth'
+_NAMES = r'(part\d{6}\.video|record\.json|state\.pth)'
+_OURS = re.compile(rf'{_NAMES}|\.{_NAMES}\..+\.part')  # the second while it is written
 
 
 def parts_folder(target: Path) -> Path:
@@ -32,6 +36,7 @@ class KeptParts:
     Attributes:
         folder: where they are.
         state: of the newest part, None where there is none.
+        aside: where what is of no use is now.
         why_anew: why parts that were there are of no use; empty where there were none, or they are gone on with.
     """
 
@@ -39,14 +44,22 @@ class KeptParts:
         self.folder, self.made_of = parts_folder(target), dict(made_of)
         self.state: dict[str, Any] | None = None
         self.why_anew = ''
+        self.aside: Path | None = None
 
-    def open(self) -> None:
+    def open(self, lacks: Callable[[int], str] = lambda written: '') -> None:
         """Go on with what is there, if it is of the same film, or begin; the folder is there afterwards.
 
+        What is of no use may be hours of work, and the difference a slip: it is set aside.
+
+        Args:
+            lacks: number of frames written → what is not there of them any more, outside of the folder.
+
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be read or written.
         """
-        self.why_anew = self._compare()
+        self.why_anew = self._compare(lacks)
+        if self.why_anew:
+            self.aside = self._set_aside()
         if self.why_anew or self.state is None:
             self.state = None
             self.remove()
@@ -60,7 +73,16 @@ class KeptParts:
             if file.name not in kept and _is_ours(file):  # of a part that was not finished
                 file.unlink()
 
-    def _compare(self) -> str:
+    def _set_aside(self) -> Path:
+        names = (self.folder.with_name(f'{self.folder.name}.old{number}') for number in itertools.count(1))
+        aside = next(name for name in names if not os.path.lexists(name))
+        try:
+            os.rename(self.folder, aside)
+        except OSError as error:
+            raise UserError(f'{self.folder}: cannot be renamed ({error.strerror})') from error
+        return aside
+
+    def _compare(self, lacks: Callable[[int], str]) -> str:
         """Why what is there is of no use; empty if it is, or nothing is there."""
         record, state = self.folder / _RECORD, self.folder / _STATE
         if not record.is_file():
@@ -75,6 +97,10 @@ class KeptParts:
                 missing = [index for index in range(self.count) if not self._is_there(index)]
                 if missing:
                     return f'part {missing[0]} is missing'
+                if text := lacks(int(self.state['written'])):
+                    return f'of a folder from which {text} is gone'
+        except OSError as error:  # of the disk: what is there may be whole
+            raise UserError(f'{self.folder}: cannot be read ({error.strerror or error})') from error
         except Exception as error:  # whatever a damaged file makes its reader raise
             return f'cannot be read ({first_line(error)})'
         return ''
@@ -119,9 +145,7 @@ class KeptParts:
 
 
 def _is_ours(file: Path) -> bool:
-    return file.is_file() and (
-        file.name in (_RECORD, _STATE) or file.name.lstrip('.').startswith(('part', 'state.pth'))
-    )
+    return file.is_file() and _OURS.fullmatch(file.name) is not None
 
 
 def fingerprint(path: str | os.PathLike) -> str:

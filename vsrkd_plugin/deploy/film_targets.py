@@ -1,5 +1,6 @@
 """Where the frames of an enlarged film go, part by part: into a film, or into a folder of PNG frames."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,9 @@ class Target(Protocol):
 
     def close_part(self) -> int | None:
         """The part is whole; bytes of its file, None where it has none."""
+
+    def lacks(self, written: int) -> str:
+        """What is not there any more of so many frames, beside the files of parts; empty if nothing is gone."""
 
     def discard(self) -> None:
         """Leave the part that was begun."""
@@ -130,6 +134,9 @@ class FilmTarget:
         writer.close()
         return writer.path.stat().st_size
 
+    def lacks(self, written: int) -> str:
+        return ''
+
     def discard(self) -> None:
         if self._writer is not None:
             self._writer.discard()
@@ -169,12 +176,18 @@ class FolderTarget:
         numbers = (rgb.float().clamp(0, 1) * (2**self._depth - 1)).round_()
         return list(numbers.to(torch.uint8 if self._depth == 8 else torch.int32)[0])
 
+    def lacks(self, written: int) -> str:
+        there = {entry.name for entry in os.scandir(self.path)}
+        return next((name for name in map(self._name, range(written)) if name not in there), '')
+
+    def _name(self, number: int) -> str:
+        return f'{self._names[number] if self._names else f"{number:08d}"}.png'
+
     def open_part(self, path: Path, first: int) -> None:
         self._number = first
 
     def write(self, planes: list[Tensor], time: int, duration: int) -> None:
-        name = self._names[self._number] if self._names else f'{self._number:08d}'
-        write_frame(self.path / f'{name}.png', planes, self._depth)
+        write_frame(self.path / self._name(self._number), planes, self._depth)
         self._number += 1
 
     def close_part(self) -> int | None:

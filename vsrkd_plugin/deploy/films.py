@@ -97,7 +97,7 @@ def upscale_film(
         UserError: the source cannot be read or has no pictures, the target is the source or cannot be written, the
             extra `video` is missing.
     """
-    source, target, device = Path(source), Path(target), torch.device(device)
+    source, target, device = Path(source), Path(target).absolute(), torch.device(device)
     _refuse_itself(source, target)
     notes: list[str] = []
 
@@ -126,9 +126,9 @@ def upscale_film(
         }
         kept = KeptParts(target, made_of)
         with owned(kept.folder, str(target)):
-            kept.open()
+            kept.open(to.lacks)
             if kept.why_anew:
-                tell(f'what is in {kept.folder} was {kept.why_anew}: begins anew')
+                tell(f'what is in {kept.folder} was {kept.why_anew}: begins anew; it is in {kept.aside} now')
             done = _Enlarging(reader, TimedStream(stream), to, kept, device, part).run(tell)
             for text in reader.told:
                 tell(text)

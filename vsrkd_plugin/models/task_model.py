@@ -18,6 +18,7 @@ from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.models.schedulers import make_scheduler
 from vsrkd_plugin.ops.parallel import broadcast_parameters
 from vsrkd_plugin.ops.precision import place, resolve_precision
+from vsrkd_plugin.run.checkpoints import fingerprint
 from vsrkd_plugin.run.training_states import read_share
 
 
@@ -83,6 +84,7 @@ class TaskModel(MultiScaleSRModel):
         self.current_iter: int | None = None
         self.best_metric_results: dict[str, dict[str, Any]] = {}
         self._clock: tuple[float, int | None] = (time.monotonic(), None)
+        self._fingerprint: str | None = None  # of the teacher
         self._validated: dict[str, int] = {}  # data set → the iteration it was last validated at
         self.task = self.build_task(bool(self.opt['path'].get('resume_state')))
         if self.task.averaged is not None:
@@ -155,7 +157,16 @@ class TaskModel(MultiScaleSRModel):
             name: {metric: {**record, 'val': float(record['val'])} for metric, record in records.items()}
             for name, records in self.best_metric_results.items()
         }
-        return {**self.task.state_dict(), 'torch_rng': torch.get_rng_state(), 'best': best}
+        return {**self.task.state_dict(), 'torch_rng': torch.get_rng_state(), 'best': best, **self._teacher()}
+
+    def _teacher(self) -> dict[str, str]:
+        """What tells the teacher from others; nothing where none is asked."""
+        adapter = getattr(getattr(self.task, 'networks', None), 'teacher', None)
+        if adapter is None:
+            return {}
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(adapter.network.state_dict())
+        return {'teacher': self._fingerprint}
 
     def share_state(self) -> dict[str, Any]:
         """What a process knows that is not the first of several: its part of a bank, its random state."""
@@ -184,7 +195,12 @@ class TaskModel(MultiScaleSRModel):
             UserError: the state belongs to other options.
         """
         file = self.opt['path']['resume_state']
-        if missing := self.extra_state().keys() - resume_state.keys():
+        mine, before = self._teacher().get('teacher'), resume_state.get('teacher')
+        if mine and before and mine != before:
+            raise UserError(
+                f'{file}: the teacher has other weights than the one that the student has learned from so far'
+            )
+        if missing := self.extra_state().keys() - resume_state.keys() - {'teacher'}:  # 0.1.0 did not keep it
             raise UserError(
                 f'{file}: holds no {", ".join(sorted(missing))}; not of this training (another model or other options)'
             )

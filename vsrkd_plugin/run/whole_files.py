@@ -53,8 +53,12 @@ def clear_begun(folder: Path) -> None:
 
 
 def _machine() -> str:
-    """Tells this machine from others that share a disk: processes of those cannot be seen from here."""
-    return f'{zlib.crc32(socket.gethostname().encode()):08x}'
+    """Tells this machine from others that share a disk, containers too: their processes cannot be seen from here."""
+    try:
+        space = os.readlink('/proc/self/ns/pid')
+    except OSError:  # not Linux
+        space = ''
+    return f'{zlib.crc32(f"{socket.gethostname()} {space}".encode()):08x}'
 
 
 def _runs(process: int) -> bool:

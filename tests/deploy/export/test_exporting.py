@@ -230,3 +230,20 @@ def test_values_that_are_not_finite_are_refused_wherever_they_come(value: float)
 
     with pytest.raises(UserError, match=r'gives values at .* that are not finite'):
         verify(exportable, run, 'fp32')
+
+
+@pytest.mark.parametrize('target', ['openvino', 'ncnn'])
+def test_weights_beside_the_graph_overwrite_nothing(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `.bin` of that name may be the model itself, or anything."""
+    monkeypatch.chdir(tmp_path)
+    graph = {'openvino': 'net.xml', 'ncnn': 'net.param'}[target]
+    Path('net.bin').write_bytes(b'mine')
+    for path, told in (('net.bin', 'is the model itself'), ('other.pth', 'is there already')):
+        with pytest.raises(UserError, match=rf'net\.bin, which is written beside {graph}, {told}'):
+            Request(target, Path(graph)).checked_path(path, 2)
+    Path(graph).write_bytes(b'of an export before')
+    assert Request(target, Path(graph)).checked_path('other.pth', 2) == Path(graph)
+    with pytest.raises(UserError, match='is the model itself'):
+        Request(target, Path(graph)).checked_path('net.bin', 2)

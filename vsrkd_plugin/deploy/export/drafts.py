@@ -1,12 +1,12 @@
 """What a target makes: files under temporary names, that can be run before they get their own."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vsrkd_plugin.deploy.export.verifying import Runner
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.run.whole_files import put_in_place
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class Draft:
             UserError: that is not possible.
         """
         try:
-            for temporary, name in reversed(list(self.files.items())):
-                os.replace(temporary, name)
+            graph, *others = self.files.items()
+            if others:  # an older graph must not meet the new weights, whenever the process ends
+                graph[1].unlink(missing_ok=True)
+            for temporary, name in (*others, graph):
+                put_in_place(temporary, name)
         except OSError as error:
             raise UserError(f'{next(iter(self.files.values()))}: cannot be written ({error.strerror})') from error

@@ -74,6 +74,12 @@ class Request:
         source = resolve_weights(model_path)
         if path.exists() and source.exists() and path.samefile(source):
             raise UserError(f'{path}: is the model itself; name another file (-o)')
+        beside = path.with_suffix('.bin')  # the weights of these two
+        if self.target in ('openvino', 'ncnn') and beside.exists():
+            is_model = source.exists() and beside.samefile(source)
+            if is_model or not path.exists():
+                what = 'is the model itself' if is_model else 'is there already'
+                raise UserError(f'{beside}, which is written beside {path.name}, {what}; name another file (-o)')
         return path
 
 

@@ -112,7 +112,7 @@ def read_meta_if_any(path: Path) -> dict[str, Any] | None:
         if not all(isinstance(made.get('clips', {}), dict) for made in meta.get('made_of', [])):
             raise ValueError('made_of')
         return {'numbers': 'fp16', 'additions': [], 'made_of': [], **meta}
-    except (lmdb.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (lmdb.Error, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f'{path}: not a readable bank ({type(error).__name__}: {error})') from error
 
 
