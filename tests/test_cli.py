@@ -389,6 +389,40 @@ def test_two_processes_go_on_bit_for_bit(options: dict, tmp_path: Path) -> None:
     } - {'6.rank1'}
 
 
+def test_a_signal_to_one_of_two_processes_saves_both_in_one_iteration(options: dict, tmp_path: Path) -> None:
+    """And the two go on bit for bit."""
+    roots = [tmp_path / 'whole', tmp_path / 'interrupted']
+    options['train'].update(total_iter=100, growth={'start': 2, 'every': 10})
+    options['synthesis']['bank'] = {'reuse': 3, 'rows': 16}
+    options['logger']['save_checkpoint_freq'] = 1000
+    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '-m', 'vsrkd_plugin', 'train']
+    lines = []
+    for root in roots:
+        root.mkdir()
+        lines.append(command_line(torchrun, options, root, '--root', str(root), '--auto_resume'))
+    assert subprocess.run(lines[0], env=few_threads(), capture_output=True).returncode == 0
+    process = subprocess.Popen(lines[1], env=few_threads(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    ranks = []
+    for text in process.stdout:
+        if 'iter:       4' in text:
+            children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+            ranks = [int(child) for child in children]
+            os.kill(max(ranks), signal.SIGTERM)  # the second
+            break
+    rest = process.stdout.read()
+    assert process.wait() and len(ranks) == 2, rest
+    states = roots[1] / 'experiments' / 'tiny' / 'training_states'
+    there = sorted(file.name for file in states.iterdir())
+    iteration = there[0].split('.')[0]
+    assert there == [f'{iteration}.rank1', f'{iteration}.state'] and 0 < int(iteration) < 100
+    again = subprocess.run(lines[1], env=few_threads(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert f'iteration {iteration}' in again.stdout.replace(',', '')
+    ours, theirs = _weights(roots[1]), _weights(roots[0])
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 def test_info(capsys: Any) -> None:
     assert main(['info']) == 0
     text = capsys.readouterr().out

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,8 @@ from tiny_training import few_threads
 from torch import Tensor
 
 from vsrkd_plugin.cli import main
-from vsrkd_plugin.commands import distill
+from vsrkd_plugin.commands import distill, train
+from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.recipe import budget
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.model_file import ModelHeader, read_header, write_model
@@ -102,8 +104,6 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
     monkeypatch.chdir(tmp_path)
     teacher = save(tmp_path / 't.pth')
-    from vsrkd_plugin.commands import train
-
     stock = train.run
 
     def stopped(args) -> int:
@@ -259,8 +259,6 @@ def test_what_a_folder_holds_is_not_overwritten(
 
 def test_a_copied_teacher_is_told_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
     monkeypatch.chdir(tmp_path)
-    from vsrkd_plugin.commands import train
-
     calls = []
 
     def stopped(args) -> int:
@@ -274,6 +272,34 @@ def test_a_copied_teacher_is_told_from_another(tmp_path: Path, monkeypatch: pyte
     assert f'is of another teacher, {teacher}' in capsys.readouterr().err
     assert main(['distill', teacher, '-o', 'out']) == 130
     assert len(calls) == 2
+
+
+def test_a_folder_that_was_moved_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Its copy of the teacher moved with it; a teacher that is gone is told so."""
+    calls = []
+
+    def interrupted(args: Any) -> int:
+        calls.append(load_options(args.opt, args.force_yml)['path']['pretrain_network_t'])
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, 'run', interrupted)
+    teacher = save(tmp_path / 'a.pth', prefix='generator.')
+    assert main(['distill', teacher, '-o', 'out', '--budget', '1m']) == 130
+    Path('out').rename("it's: elsewhere")
+    assert main(['distill', teacher, '-o', "it's: elsewhere"]) == 130
+    assert calls == [str(tmp_path / 'out' / 'teacher.pth'), str(tmp_path / "it's: elsewhere" / 'teacher.pth')]
+    capsys.readouterr()
+    Path(teacher).rename('b.pth')
+    assert main(['distill', 'b.pth', '-o', "it's: elsewhere"]) == 2
+    assert f'is of another teacher, {teacher}, which is gone' in capsys.readouterr().err
+
+
+def test_a_student_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, 'run', lambda _args: 0)
+    assert main(['distill', save(tmp_path / 'a.pth'), '-o', 'out', '--budget', '1m']) == 2
+    assert 'experiments/out/model_card.md: cannot be read (No such file' in capsys.readouterr().err
 
 
 def test_of_several_processes_it_is_not_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

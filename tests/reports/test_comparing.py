@@ -1,7 +1,9 @@
 """Experiments side by side: which are compared, what the table says, what a broken one is told."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -66,6 +68,30 @@ def test_a_broken_report_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / 'a' / 'report.json').write_text(text, encoding='utf-8')
     with pytest.raises(UserError, match=r'a.report\.json: is not a report'):
         compare_experiments(tmp_path)
+
+
+def test_whatever_stands_in_a_report_it_is_compared_or_named(tmp_path: Path) -> None:
+    write_experiment(tmp_path / 'a', 10, 36.0)
+    file = tmp_path / 'a' / 'report.json'
+    whole, told = json.loads(file.read_text()), 0
+
+    def places(value: object) -> Iterator[tuple[Any, Any]]:
+        for key, each in list(value.items() if isinstance(value, dict) else enumerate(value)):  # type: ignore[arg-type]
+            yield value, key
+            if isinstance(each, dict | list):
+                yield from places(each)
+
+    for section, key in list(places(whole)):
+        right = section[key]
+        for wrong in (None, 'x', [], {}, [1, 2, 3], {'a': 1}, True, -1, 0, 1e308, [[]] * 4):
+            section[key] = wrong
+            file.write_text(json.dumps(whole))
+            try:
+                compare_experiments(tmp_path)
+            except UserError as error:
+                told += 'report.json' in str(error)
+        section[key] = right
+    assert told > 100
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:

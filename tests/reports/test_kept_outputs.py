@@ -92,8 +92,8 @@ def test_whatever_differs_is_asked_for_again(tmp_path: Path) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize('spoil', [
     lambda file: file.write_bytes(file.read_bytes()[:-5]), lambda file: file.write_bytes(b''),
-    lambda file: np.save(file, np.zeros((1, 3, 4, 4), np.uint8)), lambda file: np.save(file, np.zeros((1, 3, 16, 16))),
-    lambda file: np.save(file, np.array([{}]), allow_pickle=True),
+    lambda file: np.savez(file, values=np.zeros((1, 3, 4, 4), np.uint8)),
+    lambda file: np.savez(file, values=np.zeros((1, 3, 16, 16))),
 ])  # fmt: skip
 def test_a_broken_file_is_written_anew(tmp_path: Path, spoil) -> None:
     image = torch.rand(1, 3, 8, 8)
@@ -116,11 +116,11 @@ def test_where_nothing_can_be_written_it_works_all_the_same(tmp_path: Path) -> N
 
 def test_the_oldest_go_when_there_is_too_much(tmp_path: Path) -> None:
     for number in range(5):
-        np.save(tmp_path / f'{number}.npy', np.zeros(1000, np.uint8))
-        os.utime(tmp_path / f'{number}.npy', (number, number))
-    size = (tmp_path / '0.npy').stat().st_size
+        np.savez(tmp_path / f'{number}.npz', values=np.zeros(1000, np.uint8))
+        os.utime(tmp_path / f'{number}.npz', (number, number))
+    size = (tmp_path / '0.npz').stat().st_size
     drop_oldest(tmp_path, 3 * size)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ['2.npy', '3.npy', '4.npy']
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['2.npz', '3.npz', '4.npz']
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -98,3 +98,12 @@ def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     with pytest.raises(OSError, match='file'):
         write_png(pixels, tmp_path / 'file' / 'a.png')
+
+
+def test_what_a_killed_process_of_our_number_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    left = begun(tmp_path / 'net.onnx')
+    left.mkdir()
+    (left / 'half.bin').write_bytes(b'x')
+    with begun_folder(tmp_path / 'net.onnx') as folder:
+        assert folder == left and not list(folder.iterdir())
+    assert not list(tmp_path.iterdir())

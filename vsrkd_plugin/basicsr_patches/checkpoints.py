@@ -115,6 +115,7 @@ def mend_saving() -> None:
     from basicsr.models.base_model import BaseModel
     from basicsr.utils.dist_util import master_only
 
+    from vsrkd_plugin.ops.parallel import wait_for_all
     from vsrkd_plugin.run.run_record import clock, write_run_record
     from vsrkd_plugin.run.whole_files import save_atomically
 
@@ -132,6 +133,7 @@ def mend_saving() -> None:
     def save_training_state(self: Any, epoch: int, current_iter: int) -> None:
         if current_iter != -1:
             save_share(self, current_iter)
+            wait_for_all()  # the state is the last to be there
             save_state(self, epoch, current_iter)
             return
         end_training(progress.last and progress.last[1])

@@ -1,6 +1,7 @@
 """`distill`: a student from a teacher's file alone; writes the options that do it, and runs stock training on them."""
 
 import argparse
+import json
 import math
 import os
 import re
@@ -8,6 +9,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +28,7 @@ from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
 from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
+from vsrkd_plugin.reports.experiment import OPTIONS
 from vsrkd_plugin.reports.folder import REPORT_FILES
 from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
@@ -35,7 +38,7 @@ from vsrkd_plugin.run.stages import Stages
 from vsrkd_plugin.run.torch_files import read_torch_file
 from vsrkd_plugin.run.whole_files import check_writable, save_atomically, write_bytes_atomically, write_text_atomically
 
-OPTIONS, TEACHER = 'options.yml', 'teacher.pth'
+TEACHER = 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
 T = TypeVar('T')
 
@@ -54,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f'{folder}: holds a {STUDENT} already; name another folder (-o)')
     options = folder / OPTIONS
     begun = options.exists()
-    if begun:
-        _check_same_teacher(options, args.teacher)
+    moved = _moved_teacher(options, args.teacher) if begun else []
     with Stages('distill', None if begun else budget, started) as stages:
         if begun:
             stages.say(f'going on with {options}; what it says holds, not the arguments of this call')
@@ -69,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
                     raise UserError(f'{options}: was written meanwhile by another distill; name another folder (-o)')
                 _write_options(args, found, student, folder, stages, budget)
             stages.begin('training, then the report')
-            _train(options, folder, args.imports)
-            _tried_to_write(lambda: _finish(options, folder, args.imports), folder)
+            _train(options, folder, args.imports, moved)
+            _finish(options, folder, args.imports)
     return 0
 
 
@@ -180,14 +182,24 @@ def _check_inputs(folders: list[str]) -> None:
             raise UserError(f'--inputs {folder}: no such folder; expected one of LR pictures')
 
 
-def _check_same_teacher(options: Path, teacher: str) -> None:
-    """Options that are there must be of this teacher: else a mistyped folder would train another student."""
-    opt = load_options(str(options), None)
-    named = (opt.get('path') or {}).get('pretrain_network_t')
-    if named == str((options.parent / TEACHER).resolve()):
-        named = _origin(options.parent) or named
-    if named not in (teacher, str(Path(teacher).expanduser().resolve())):
-        raise UserError(f'{options}: is of another teacher, {named}; name another folder (-o)')
+def _moved_teacher(options: Path, teacher: str) -> list[str]:
+    """What is to be said otherwise than in options that are there, where their folder has another place now.
+
+    Raises:
+        UserError: they are not of this teacher: a mistyped folder would train another student.
+    """
+    copy = options.parent.resolve() / TEACHER
+    named = (load_options(str(options), None).get('path') or {}).get('pretrain_network_t')
+    of, moved = named, []
+    if isinstance(named, str) and Path(named).name == TEACHER and (origin := _origin(options.parent)):
+        if named != str(copy) and not Path(named).exists():
+            moved = [f'path:pretrain_network_t={json.dumps(str(copy))}']
+        if moved or named == str(copy):
+            of = origin
+    if of not in (teacher, str(Path(teacher).expanduser().resolve())):
+        gone = isinstance(of, str) and ':' not in of and not Path(of).exists()
+        raise UserError(f'{options}: is of another teacher, {of}{", which is gone" * gone}; name another folder (-o)')
+    return moved
 
 
 def _origin(folder: Path) -> str | None:
@@ -199,11 +211,11 @@ def _origin(folder: Path) -> str | None:
     return content.get(_ORIGIN) if isinstance(content, dict) else None
 
 
-def _train(options: Path, folder: Path, imports: list[str] | None) -> None:
+def _train(options: Path, folder: Path, imports: list[str] | None, overrides: list[str]) -> None:
     train.run(
         argparse.Namespace(
             opt=str(options),
-            force_yml=None,
+            force_yml=overrides,
             root=str(folder),
             launcher=None,
             debug=False,
@@ -220,7 +232,11 @@ def _finish(options: Path, folder: Path, imports: list[str] | None) -> None:
     experiment = folder / 'experiments' / opt['name']
     reports = [name for name in REPORT_FILES if (experiment / name).is_file()]
     for name in (*reports, CARD, SAFETENSORS, STUDENT):  # the student last: it says that all is done
-        write_bytes_atomically((experiment / name).read_bytes(), folder / name)
+        try:
+            content = (experiment / name).read_bytes()
+        except OSError as error:
+            raise UserError(f'{experiment / name}: cannot be read ({error.strerror})') from error
+        _tried_to_write(partial(write_bytes_atomically, content, folder / name), folder)
     print(f'\n{folder / STUDENT}: the student\n{folder / "report.html"}: its report, for a browser (or report.md)')
     more = f' --import {shlex.join(imports)}' if imports else ''
     goes_in, comes_out = ('FILM', 'LARGE.mp4') if Model.of(opt).is_video else ('PICTURES', 'LARGE')

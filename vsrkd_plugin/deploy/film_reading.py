@@ -177,6 +177,8 @@ class FilmReader:
                 except self._error:  # damaged: the next ones may be whole
                     self._broken += 1
         except self._error as error:
+            if isinstance(error, OSError):  # of the disk, or of a format's reader that calls damage so
+                _check_readable(self.path)
             self.cut_short = f'cannot be read on ({first_line(error)})'
 
     def _look_at_the_end(self, seconds: float, count: int) -> None:
@@ -313,3 +315,17 @@ def samples_of(plane: Any, depth: int) -> np.ndarray:
 
 def reason_of(error: BaseException) -> str:
     return getattr(error, 'strerror', None) or first_line(error)
+
+
+def _check_readable(path: Path) -> None:
+    """Read a file to its end: a disk or a network that fails is no damage of the film.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    try:
+        with open(path, 'rb') as file:
+            while file.read(1 << 24):
+                pass
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read on ({error.strerror})') from error

@@ -178,11 +178,11 @@ class _Enlarging:
                         self._close(behind)
                 self._put(behind, self.stream.finish(), told)
                 self._close(behind, complete=True)
-        except BaseException as error:
+        except BaseException:
             self.to.discard()
             if not self.kept.count:
                 self.kept.remove()
-            elif isinstance(error, KeyboardInterrupt):
+            else:
                 tell(f'{self.kept.count} parts are kept in {self.kept.folder}; the same command goes on')
             raise
         return self.written - before

@@ -78,7 +78,7 @@ class FolderReader:
         for time, file in list(enumerate(self.files))[skip:]:
             try:
                 picture = _read(file)
-            except UserError as error:
+            except _Damaged as error:
                 self.cut_short = str(error)
                 return
             height, width = picture.shape[:2]
@@ -90,6 +90,10 @@ class FolderReader:
             picture = _with_depth(picture, self.info.colour.depth)
             blue, green, red = (torch.from_numpy(np.ascontiguousarray(picture[..., index])) for index in range(3))
             yield FilmFrame([green, blue, red], time, 1)
+
+
+class _Damaged(UserError):
+    """A file that is there and is no picture."""
 
 
 def _has_alpha(file: Path) -> bool:
@@ -109,7 +113,7 @@ def _read(file: Path) -> np.ndarray:
     except cv2.error:
         picture = None
     if picture is None or picture.dtype not in (np.uint8, np.uint16):
-        raise UserError(f'{file}: not a readable picture of 8 or 16 bits')
+        raise _Damaged(f'{file}: not a readable picture of 8 or 16 bits')
     return picture
 
 

@@ -22,6 +22,12 @@ def of_rank_0(value: Any) -> Any:
     return values[0]
 
 
+def wait_for_all() -> None:
+    """Return when all processes have called it."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def average(value: Tensor) -> Tensor:
     """The mean of a tensor over all processes, detached."""
     value = value.detach().clone()
@@ -56,3 +62,24 @@ def broadcast_parameters(module: torch.nn.Module) -> None:
     if world_size() > 1:
         for tensor in (*module.parameters(), *module.buffers()):
             dist.broadcast(tensor.data, 0)
+
+
+class Agreement:
+    """The largest number that any process gives, known to all; the answer comes a call later, so that none waits.
+
+    By gloo, whatever the devices are: nothing is asked of a GPU.
+    """
+
+    def __init__(self) -> None:
+        self._group: Any = dist.new_group(backend='gloo')
+        self._asked: Any = None
+        self._answer = torch.zeros(1, dtype=torch.int32)
+
+    def ask(self, number: int) -> int:
+        """Give this process's number from 0; the largest of those given at the last call. All processes call it."""
+        if self._asked is not None:
+            self._asked.wait()
+        agreed = int(self._answer)
+        self._answer = torch.tensor([number], dtype=torch.int32)
+        self._asked = dist.all_reduce(self._answer, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        return agreed

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.reports.experiment import OPTIONS
 from vsrkd_plugin.reports.picture import COLOURS, DPI, save_figure
 from vsrkd_plugin.reports.writing import markdown_table
 from vsrkd_plugin.run.whole_files import write_text_atomically
@@ -18,6 +19,7 @@ from vsrkd_plugin.run.whole_files import write_text_atomically
 logger = logging.getLogger('basicsr')
 
 Cell = tuple[str, int]  # data set, scale
+_LARGEST = 1e24  # numbers in a report are smaller: a year has 3e16 nanoseconds
 Quality = tuple[tuple[Cell, float], ...]  # PSNR by cell, in order
 
 
@@ -33,7 +35,7 @@ class Member:
 
 def is_collection(folder: Path) -> bool:
     """Whether a folder holds experiments rather than being one."""
-    return not (folder / 'options.yml').exists() and any(folder.glob('*/options.yml'))
+    return not (folder / OPTIONS).exists() and any(folder.glob(f'*/{OPTIONS}'))
 
 
 def compare_experiments(folder: Path) -> list[Member]:
@@ -49,7 +51,7 @@ def compare_experiments(folder: Path) -> list[Member]:
         UserError: no experiment has a report, a report is broken, or the folder cannot be written.
     """
     members, unfinished = [], []
-    for options in sorted(Path(folder).glob('*/options.yml')):
+    for options in sorted(Path(folder).glob(f'*/{OPTIONS}')):
         file = options.with_name('report.json')
         if file.is_file():
             members.append(_read(file))
@@ -84,9 +86,31 @@ def _read(file: Path) -> Member:
                 psnr.setdefault(result['method'], {})[result['dataset'], result['scale']] = result['psnr']
         if 'student' not in cost:
             raise ValueError('no student in it')
+        _check_numbers(cost, psnr, report['training']['seconds'])
         return Member(file.parent.name, cost, psnr, report['training']['seconds'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise UserError(f'{file}: is not a report of this version ({first_line(error)}); make it again') from error
+
+
+def _check_numbers(cost: dict[str, dict[str, Any]], psnr: dict[str, dict[Cell, float]], seconds: float | None) -> None:
+    """Refuse what no report has: it would end the page or the picture.
+
+    Raises:
+        TypeError: where a number belongs there is something else.
+    """
+    numbers = [value for values in psnr.values() for value in values.values()]
+    optional = [seconds]
+    for entry in cost.values():
+        if len(entry['input']) < 4:
+            raise TypeError(f'expected the shape of an input, got {entry["input"]!r:.40}')
+        numbers += [entry['params'], entry['seconds_per_image'], *entry['input'][2:]]
+        optional.append(entry['macs_per_pixel'])
+    for value in numbers + [value for value in optional if value is not None]:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+            raise TypeError(f'expected a number, got {value!r:.40}')
+    for dataset, scale in (cell for values in psnr.values() for cell in values):
+        if not isinstance(dataset, str) or not isinstance(scale, int):
+            raise TypeError(f'expected a data set and its scale, got {dataset!r:.40} and {scale!r:.40}')
 
 
 def _cells(members: list[Member]) -> list[Cell]:

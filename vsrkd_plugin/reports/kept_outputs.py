@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from vsrkd_plugin import __version__
 from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
-from vsrkd_plugin.run.whole_files import whole_file
+from vsrkd_plugin.run.kept_arrays import SUFFIX, keep_array, kept_array
 
 FOLDER = '.teacher_outputs'
 MOST_BYTES = 512 << 20  # of all that is kept in one folder
@@ -46,16 +45,17 @@ class KeptOutputs(ImageSRAdapter):
 
     def forward(self, lr: Tensor, scale: int, base: Tensor | None = None) -> Tensor:
         """As `ImageSRAdapter`'s, in [0, 1] and rounded to 8 bits if asked for."""
-        file = self.folder / f'{self._key(lr, scale)}.npy'
-        kept = _read(file, (*lr.shape[:2], lr.shape[2] * scale, lr.shape[3] * scale))
-        if kept is not None and kept.dtype == (np.uint8 if self.rounded else np.float32):
+        file = self.folder / f'{self._key(lr, scale)}{SUFFIX}'
+        shape = *lr.shape[:2], lr.shape[2] * scale, lr.shape[3] * scale
+        kept = kept_array(file, np.uint8 if self.rounded else np.float32, shape)
+        if kept is not None:
             self.found += len(lr)
             output = torch.from_numpy(kept).to(lr.device)
             return output / 255 if self.rounded else output
         output = self.adapter(lr, scale, base)
         if self.rounded:
             output = output.clamp(0, 1).mul(255).round()
-        _write(file, (output.byte() if self.rounded else output).cpu().numpy())
+        keep_array(file, (output.byte() if self.rounded else output).cpu().numpy())
         return output / 255 if self.rounded else output
 
     def _key(self, lr: Tensor, scale: int) -> str:
@@ -75,24 +75,6 @@ def _bytes(value: Tensor) -> bytes:
     return value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
-def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    try:
-        kept = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # none, or a broken one
-        return None
-    if not isinstance(kept, np.ndarray) or kept.shape != shape:
-        return None
-    with contextlib.suppress(OSError):
-        os.utime(file)  # what is used is not the oldest
-    return kept
-
-
-def _write(file: Path, values: np.ndarray) -> None:
-    """Under its final name in one step, as several reports may do so; a full disk is no error."""
-    with contextlib.suppress(OSError), whole_file(file) as stream:
-        np.save(stream, values)
-
-
 def drop_oldest(folder: Path, most: int = MOST_BYTES) -> None:
     """Remove what was not used for longest, until no more than `most` bytes are kept."""
     with contextlib.suppress(OSError):
@@ -105,7 +87,7 @@ def drop_oldest(folder: Path, most: int = MOST_BYTES) -> None:
 
 
 def _sizes(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    for file in folder.glob('*.npy'):
+    for file in folder.glob('*.np[yz]'):  # without a checksum they were `.npy`
         with contextlib.suppress(FileNotFoundError):  # another report removed it
             told = file.stat()
             yield told.st_mtime, told.st_size, file

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,7 +15,9 @@ from vsrkd_plugin.errors import TrainingInterrupted
 # Ctrl+C, `kill`, and a terminal that is closed, which Windows does not tell.
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name))
 Handler = Callable[[int, FrameType | None], Any]
+_ONE_PRESS = 1.0  # seconds: Ctrl+C reaches the processes of torchrun twice, from the terminal and from torchrun
 _received: int | None = None
+_agreement: Any = None  # of several processes
 
 
 class Ended(KeyboardInterrupt):
@@ -69,15 +72,20 @@ def leaving_at_once(program: str) -> Iterator[None]:
 
 @contextmanager
 def graceful() -> Iterator[None]:
-    """Within: a first signal is only noted, for `stop_if_asked`; a second one acts at once."""
-    global _received
-    _received = None
+    """Within: a first signal is only noted, for `stop_if_asked`; a second one, a second later, acts at once."""
+    global _received, _agreement
+    _received = _agreement = None
+    first = 0.0
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         global _received
-        _received = number
-        for each, handler in stock.items():
-            signal.signal(each, handler)
+        nonlocal first
+        now = time.monotonic()
+        if _received is not None:
+            if now - first >= _ONE_PRESS:
+                _act(number, stock[number], frame)
+            return
+        _received, first = number, now
         print(
             f'{signal.Signals(number).name}: the training is saved after this iteration; again to stop at once.',
             flush=True,
@@ -86,6 +94,15 @@ def graceful() -> Iterator[None]:
     stock = {number: signal.getsignal(number) for number in SIGNALS}
     with _handled(note):
         yield
+
+
+def _act(number: int, handler: Any, frame: FrameType | None) -> None:
+    """What a signal does where nobody notes it."""
+    if callable(handler):
+        handler(number, frame)
+        return
+    signal.signal(number, handler)
+    signal.raise_signal(number)
 
 
 @contextmanager
@@ -104,7 +121,7 @@ def cleaning_up() -> Iterator[None]:
 
 
 def stop_if_asked(model: Any, epoch: int, iteration: int) -> None:
-    """Save `model` and end the training, if a signal has come.
+    """Save `model` and end the training, if a signal has come; to any of several processes: all end in one iteration.
 
     Args:
         model: BasicSR's model in training.
@@ -114,8 +131,15 @@ def stop_if_asked(model: Any, epoch: int, iteration: int) -> None:
     Raises:
         TrainingInterrupted: after saving.
     """
-    if _received is None:
+    from vsrkd_plugin.ops.parallel import Agreement, world_size  # here: torch is not there yet when a program starts
+
+    global _agreement
+    received = _received or 0
+    if world_size() > 1:
+        _agreement = _agreement or Agreement()
+        received = _agreement.ask(received)
+    if not received:
         return
     if iteration > 0:
         model.save(epoch, iteration)
-    raise TrainingInterrupted(_received, iteration)
+    raise TrainingInterrupted(received, iteration)

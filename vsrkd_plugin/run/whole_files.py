@@ -97,10 +97,14 @@ def check_writable(place: Path, told: str, hint: str = '') -> None:
 
 
 @contextmanager
-def whole(path: str | os.PathLike) -> Iterator[Path]:
+def whole(path: str | os.PathLike, synced: bool = True) -> Iterator[Path]:
     """Within: the name to write to. Afterwards it has its own, synced; if the block fails, nothing is left.
 
     Under `path` is the old file or the whole new one, whenever the process ends.
+
+    Args:
+        path: the final name.
+        synced: that holds where the power fails, too.
 
     Raises:
         OSError: it cannot be written.
@@ -108,7 +112,10 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     temporary = begun(path)
     try:
         yield temporary
-        put_in_place(temporary, path)
+        if synced:
+            put_in_place(temporary, path)
+        else:
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -128,6 +135,7 @@ def begun_folder(path: str | os.PathLike) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     folder = begun(Path(path).absolute())
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this one's number
     folder.mkdir()
     try:
         yield folder
@@ -136,13 +144,13 @@ def begun_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def whole_file(path: str | os.PathLike, synced: bool = True) -> Iterator[IO[bytes]]:
     """As `whole`, for a file that is open.
 
     Its folder is made if it is gone: a run that goes on from a state must not be lost for it.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as temporary, open(temporary, 'wb') as file:
+    with whole(path, synced) as temporary, open(temporary, 'wb') as file:
         yield file
 
 

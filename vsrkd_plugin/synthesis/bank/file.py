@@ -199,10 +199,11 @@ class BankFile(SeededSource):
             except lmdb.Error as error:
                 failed = UserError(f'{self._paths[places[0][0]]}: cannot be read ({error}); the file is damaged')
             if all(self._banks[bank].info()['last_txnid'] == each.id() for bank, each in used.items()):
-                break
-        if failed:
-            raise failed
-        return rows
+                if failed:
+                    raise failed
+                return rows
+        names = ', '.join(str(self._paths[bank]) for bank in used)
+        raise UserError(f'{names}: is written to faster than it can be read; expected one process that adds to a bank')
 
     def _read(self, transaction: lmdb.Transaction, bank: int, index: int, window: Tensor, scale: int) -> _Row:
         """LR, target and packed motion of one sample, cropped; only what the crop shows is copied."""

@@ -1,7 +1,6 @@
 """The procedural source of training inputs: random crops from a pool of dead leaves, rendered while training runs."""
 
 import atexit
-import contextlib
 import os
 import threading
 import weakref
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vsrkd_plugin.ops.sending import send
-from vsrkd_plugin.run.whole_files import whole_file
+from vsrkd_plugin.run.kept_arrays import SUFFIX, keep_array, kept_array
 from vsrkd_plugin.synthesis.source import Batch, SeededSource, Share
 from vsrkd_plugin.synthesis.sources.dead_leaves import RECIPE, render_levels
 
@@ -35,7 +34,7 @@ class _Pool:
         self.error: BaseException | None = None
         self.changed = threading.Condition()
         self.stop = threading.Event()
-        name = f'leaves{RECIPE}_{seed}_{num_images}x{channels}x{size}.npy'
+        name = f'leaves{RECIPE}_{seed}_{num_images}x{channels}x{size}{SUFFIX}'
         self.file = None if cache_dir is None else Path(cache_dir) / name
         if not self._load():
             self.thread = threading.Thread(target=self._fill, name='procedural images', daemon=True)
@@ -74,27 +73,18 @@ class _Pool:
                 self.error = error
                 self.changed.notify_all()
             return
-        self._save()
+        if self.file is not None:
+            keep_array(self.file, array)
 
     def _load(self) -> bool:
         if self.file is None:
             return False
-        try:
-            stored = np.load(self.file, allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # none yet, or a broken one: render
-            return False
-        if stored.dtype != np.uint8 or stored.shape != tuple(self.levels.shape):
+        stored = kept_array(self.file, np.uint8, tuple(self.levels.shape))
+        if stored is None:  # or a broken one: render
             return False
         self.levels = torch.from_numpy(stored)
         self.rendered = len(stored)
         return True
-
-    def _save(self) -> None:
-        """Store the pool under its final name in one step, as several processes may do so; a full disk is no error."""
-        if self.file is None:
-            return
-        with contextlib.suppress(OSError), whole_file(self.file) as stream:
-            np.save(stream, self.levels.numpy())
 
 
 _threads: list[tuple[threading.Thread, weakref.ref[_Pool]]] = []  # that may still run
