@@ -242,6 +242,26 @@ def test_killed_and_resumed_equals_never_killed(options: dict, tmp_path: Path) -
     assert json.loads((tmp_path / 'experiments' / 'tiny' / 'training.json').read_text())['iterations'] == TOTAL
 
 
+def test_options_that_a_state_does_not_fit_leave_everything(options: dict, tmp_path: Path) -> None:
+    """In one line that says what does not fit; the folder still tells what was trained in it."""
+    options['train'].update(total_iter=4)
+    assert run(['train'], options, tmp_path, '--root', str(tmp_path)).returncode == 0
+    folder = tmp_path / 'experiments' / 'tiny'
+    before = {file: file.read_bytes() for file in folder.rglob('*') if file.is_file() and file.suffix != '.log'}
+    for change, told in (
+        ('network_g:num_feat=6', r'4\.state: does not fit these options \(.*: size mismatch for .*shape'),
+        ('scales=[2]', r'4\.state: does not fit these options \('),
+        ('manual_seed=8', r'manual_seed: 8, but the training of .*4\.state has 7; expected the same'),
+    ):
+        line = ['--root', str(tmp_path), '--auto_resume', '--force_yml', 'train:total_iter=6', change]
+        done = run(['train'], options, tmp_path, *line)
+        assert done.returncode == 2 and re.search(told, done.stderr.strip().splitlines()[-1]), done.stderr[-2000:]
+        assert all(file.read_bytes() == content for file, content in before.items()), change
+    line = ['--root', str(tmp_path), '--auto_resume', '--force_yml', 'train:total_iter=6']
+    assert run(['train'], options, tmp_path, *line).returncode == 0
+    assert 'total_iter: 6\n' in (folder / 'options.yml').read_text()
+
+
 def test_a_second_run_of_a_name_is_refused(options: dict, tmp_path: Path) -> None:
     """It changes nothing, a report may be made meanwhile, and after `kill -9` the next start works."""
     options['train']['total_iter'] = 1_000_000

@@ -14,6 +14,8 @@ def first_line(error: BaseException, limit: int = 200) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = lines[0].rstrip()
+    if line.endswith(':') and len(lines) > 1:  # torch's list of what does not fit
+        line = f'{line} {lines[1].strip()}'
     if not any(map(str.isalpha, line)):  # a KeyError of a reader of pickles says 101
         line = f'{type(error).__name__} {line}'
     return line if len(line) <= limit else f'{line[: limit - 1]}…'

@@ -7,6 +7,8 @@ import pytest
 import yaml
 from tiny_training import tiny_options
 
+from tests.attacks.writing import prepare
+
 
 @pytest.fixture
 def place(tmp_path: Path, make_images: Callable[..., Path]) -> Path:
@@ -15,4 +17,13 @@ def place(tmp_path: Path, make_images: Callable[..., Path]) -> Path:
     folder.mkdir()
     options = tiny_options(folder, make_images(folder / 'images'))
     (folder / 'good.yml').write_text(yaml.safe_dump(options, sort_keys=False), encoding='utf-8')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory: pytest.TempPathFactory, make_images: Callable[..., Path]) -> Path:
+    """A folder with what the commands that write work on, and something of the user's."""
+    folder = tmp_path_factory.mktemp('writing') / 'place'
+    folder.mkdir()
+    prepare(folder, make_images(folder / 'images'))
     return folder

@@ -9,20 +9,17 @@ import pytest
 
 from .forking import Outcome, SmallDisk, attack
 from .small_disk import can_mount
-from .writing import COMMANDS, content_of, left_begun, prepare
+from .writing import COMMANDS, content_of, left_begun
 
 SHARES = (0.0, 0.03, 0.2, 0.45, 0.7, 0.9)  # of the room that a command needs
 
 
 @pytest.fixture(scope='module')
-def place(tmp_path_factory: pytest.TempPathFactory, make_images: Callable[..., Path]) -> Path:
-    """A folder with what the commands work on, and something of the user's."""
-    folder = tmp_path_factory.mktemp('disk') / 'place'
-    folder.mkdir()
-    if not can_mount(folder):
+def place(made: Path) -> Path:
+    """The folder that the commands work in, on a disk that a test may make small."""
+    if not can_mount(made):
         pytest.skip('this machine lets nobody mount a small disk')
-    prepare(folder, make_images(folder / 'images'))
-    return folder
+    return made
 
 
 @pytest.fixture(scope='module')

@@ -9,20 +9,11 @@ from pathlib import Path
 import pytest
 
 from .forking import attack
-from .writing import COMMANDS, content_of, left_begun, prepare
+from .writing import COMMANDS, content_of, left_begun
 
 # Shares of a command's time: in its start, in its work, in its end; each with a signal.
 MOMENTS = ((0.08, signal.SIGTERM), (0.3, signal.SIGINT), (0.5, signal.SIGHUP), (0.7, signal.SIGTERM),
            (0.85, signal.SIGINT), (0.95, signal.SIGTERM))  # fmt: skip
-
-
-@pytest.fixture(scope='module')
-def made(tmp_path_factory: pytest.TempPathFactory, make_images: Callable[..., Path]) -> Path:
-    """A folder with what the commands work on, and something of the user's."""
-    folder = tmp_path_factory.mktemp('signals') / 'place'
-    folder.mkdir()
-    prepare(folder, make_images(folder / 'images'))
-    return folder
 
 
 @pytest.fixture(scope='module')

@@ -90,6 +90,7 @@ def _resume(tmp_path: Path, auto: bool, **more: Any) -> tuple[Any, dict[str, Any
         'path': paths,
         'rank': 0,
         'train': {'total_iter': 10**6},
+        'manual_seed': 0,
     }
     return basicsr.train.load_resume_state(opt), paths
 

@@ -90,6 +90,22 @@ def test_a_folder_is_archived_where_its_link_leads(tmp_path: Path, capsys: pytes
     assert sorted(path.name for path in tmp_path.iterdir()) == ['disk', 'run']
 
 
+def test_a_folder_in_which_nothing_was_trained_is_not_archived(tmp_path: Path) -> None:
+    """It has what a training that is killed before its first state leaves; anything else in it is kept."""
+    from basicsr.utils import misc
+
+    loop.apply()
+    folder = tmp_path / 'run'
+    (folder / 'models').mkdir(parents=True)
+    for name in ('options.yml', 'train_run_20261129_000000.log'):
+        (folder / name).touch()
+    misc.mkdir_and_rename(str(folder))
+    assert [path.name for path in tmp_path.iterdir()] == ['run'] and len(list(folder.iterdir())) == 3
+    (folder / 'models' / 'mine.txt').touch()
+    misc.mkdir_and_rename(str(folder))
+    assert len(list(tmp_path.iterdir())) == 2 and not list(folder.iterdir())
+
+
 def test_the_log_for_tensorboard_is_closed_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import basicsr.train
 

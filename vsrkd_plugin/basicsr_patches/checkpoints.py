@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Progress:
     last: tuple[int, int] | None = None  # epoch and number of the newest iteration; None before the first
     resumed: int | None = None  # the iteration that is gone on from, until its epoch has begun
     validate: int | None = None  # the same, until it is validated; None where it is not to be
+    copy_options: Callable[[], None] | None = None  # that waits until it is certain that the state fits them
 
 
 progress = Progress()
@@ -50,7 +51,7 @@ def mend_resume() -> None:
     def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         paths = opt['path']
         progress.epoch, progress.last, progress.resumed, progress.validate = 0, None, None, None
-        progress.state = None
+        progress.state = progress.copy_options = None
         state, file = None, Path(paths['resume_state']) if paths.get('resume_state') else None
         if opt['auto_resume']:
             found = newest_state(Path(paths['training_states']), lambda line: print(line, flush=True))
@@ -68,6 +69,12 @@ def mend_resume() -> None:
             raise UserError(
                 f'train, total_iter: {total:,}, but {file} is of iteration {state["iter"]:,}; expected no less, or '
                 'another name for a training anew'
+            )
+        seed, before = opt.get('manual_seed'), state.get('manual_seed')  # 0.1.0 did not keep it
+        if before is not None and seed != before:
+            raise UserError(
+                f'manual_seed: {seed}, but the training of {file} has {before}; expected the same, or another name for '
+                'a training anew'
             )
         progress.state = state
         paths['resume_state'] = str(file)
@@ -160,6 +167,7 @@ def mend_saving() -> None:
         state = {
             'epoch': epoch,
             'iter': current_iter,
+            'manual_seed': self.opt['manual_seed'],
             'seconds': clock.seconds(),
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],

@@ -4,18 +4,23 @@
 symptom; 1.4.2 is the newest one on PyPI today.
 """
 
+import functools
 import itertools
 import logging
 import os
+import re
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from vsrkd_plugin.basicsr_patches import checkpoints, distributed, loaders, terminal, validation
+from vsrkd_plugin.run.run_record import OPTIONS
 
 logger = logging.getLogger('basicsr')
 _applied = False
+_LOG = re.compile(r'train_.*\.log')
 _writers: list[Any] = []  # TensorBoard's, of the run in this process
 
 
@@ -61,24 +66,32 @@ def run_with_options(pipeline: Callable[[str], None], opt: dict[str, Any], opt_f
 
 
 def set_copy_options(write: Callable[[str, str], None]) -> None:
-    """Have `train_pipeline` call `write(opt_file, experiment_folder)` where it copies the options file.
+    """Have `train_pipeline` call `write(opt_file, experiment_folder)` for copying the options file.
 
-    Symptom: the copy lacks what `--force_yml` changed, so the folder does not say what ran.
+    Symptoms: the copy lacks what `--force_yml` changed, so the folder does not say what ran; options that a state does
+    not fit, and with which nothing is trained, take the place of those that it was trained with.
     """
     import basicsr.train
 
-    basicsr.train.copy_opt_file = write
+    def copy(opt_file: str, folder: str) -> None:
+        if checkpoints.progress.state is None:
+            write(opt_file, folder)
+        else:
+            checkpoints.progress.copy_options = functools.partial(write, opt_file, folder)
+
+    basicsr.train.copy_opt_file = copy
 
 
 def _mend_folders() -> None:
     """Symptoms: where an experiment's folder is a link, to a larger disk say, the link is renamed and the new run fills
-    the disk that the link led away from; two runs within a second end in a traceback."""
+    the disk that the link led away from; two runs within a second end in a traceback; each run that is killed before
+    its first state leaves an archive of nothing."""
     import basicsr.train
     from basicsr.utils import misc
 
     def mkdir_and_rename(path: str) -> None:
         path = os.path.realpath(path)
-        if os.path.exists(path):
+        if os.path.exists(path) and not _is_unused(path):
             archived = f'{path}_archived_{misc.get_time_str()}'
             others = (f'{archived}_{number}' for number in itertools.count(2))
             while os.path.lexists(archived):
@@ -88,6 +101,12 @@ def _mend_folders() -> None:
         os.makedirs(path, exist_ok=True)
 
     misc.mkdir_and_rename = basicsr.train.mkdir_and_rename = mkdir_and_rename
+
+
+def _is_unused(folder: str) -> bool:
+    """Whether there is nothing in an experiment's folder but what a training writes before it trains."""
+    files = (file.name for file in Path(folder).rglob('*') if file.is_symlink() or not file.is_dir())
+    return all(name == OPTIONS or _LOG.fullmatch(name) for name in files)
 
 
 def _mend_interruption() -> None:
@@ -147,6 +166,9 @@ def _mend_messages() -> None:
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         stock(self, *args, **kwargs)
         self.max_iters += 1  # stock takes one too many off
+        if checkpoints.progress.copy_options is not None:  # the state is loaded
+            checkpoints.progress.copy_options()
+            checkpoints.progress.copy_options = None
 
     MessageLogger.__init__ = init
     logger.addFilter(lambda record: not str(record.msg).startswith('Multiple validation datasets'))

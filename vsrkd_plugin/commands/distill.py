@@ -28,12 +28,12 @@ from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
 from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
-from vsrkd_plugin.reports.experiment import OPTIONS
 from vsrkd_plugin.reports.folder import REPORT_FILES
 from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
 from vsrkd_plugin.run.checkpoints import read_weights
 from vsrkd_plugin.run.folder_lock import owned
+from vsrkd_plugin.run.run_record import OPTIONS
 from vsrkd_plugin.run.stages import Stages
 from vsrkd_plugin.run.torch_files import read_torch_file
 from vsrkd_plugin.run.whole_files import check_writable, save_atomically, write_bytes_atomically, write_text_atomically

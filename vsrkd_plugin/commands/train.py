@@ -24,10 +24,11 @@ from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.testing import options_of_test
-from vsrkd_plugin.reports.experiment import OPTIONS, told_imports
+from vsrkd_plugin.reports.experiment import told_imports
 from vsrkd_plugin.reports.folder import make_report
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.interruption import graceful
+from vsrkd_plugin.run.run_record import OPTIONS
 from vsrkd_plugin.run.whole_files import clear_begun, write_text_atomically
 
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vsrkd_plugin.errors import UserError, first_line
-from vsrkd_plugin.reports.experiment import OPTIONS
 from vsrkd_plugin.reports.picture import COLOURS, DPI, save_figure
 from vsrkd_plugin.reports.writing import markdown_table
+from vsrkd_plugin.run.run_record import OPTIONS
 from vsrkd_plugin.run.whole_files import write_text_atomically
 
 logger = logging.getLogger('basicsr')

@@ -17,9 +17,9 @@ from vsrkd_plugin.config.schema import ContractOptions, PathOptions
 from vsrkd_plugin.config.section import Section, first_flaw, option
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError, show, unexpected
+from vsrkd_plugin.run.run_record import OPTIONS
 
 logger = logging.getLogger('basicsr')
-OPTIONS = 'options.yml'  # of an experiment
 _IMPORTS = '# Modules, --import: '
 TRAINING_KEYS = ('iterations', 'seconds', 'device', 'precision', 'seed', 'peak_memory_mb')
 

@@ -10,6 +10,8 @@ import torch
 from vsrkd_plugin.ops.precision import describe_device
 from vsrkd_plugin.run.whole_files import write_text_atomically
 
+OPTIONS = 'options.yml'  # of an experiment: what ran, completed
+
 
 def peak_memory_mb(device: torch.device) -> float | None:
     """The most memory that this process has held, of the GPU if it works on one; None where that is not known."""
