@@ -101,6 +101,53 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path: Path, turn: int, name:
     assert ExifTags.Base.ExifImageWidth not in kept.get_ifd(ExifTags.IFD.Exif)
 
 
+@pytest.mark.parametrize('turn', range(1, 9))
+@pytest.mark.parametrize('kind', ['colours', 'grey', 'deep', 'palette', 'alpha'])
+def test_tiffs_are_turned_once(tmp_path: Path, turn: int, kind: str) -> None:
+    """Pillow and OpenCV turn them while they decode them. The same picture without a tag is the reference."""
+    from PIL import ImageOps
+
+    stored = {
+        'colours': Image.fromarray(colours()),
+        'grey': Image.fromarray(colours()[..., 0]),
+        'deep': Image.fromarray(colours()[..., 0].astype(np.uint16) * 257),
+        'palette': Image.fromarray(colours()).quantize(16),
+        'alpha': Image.fromarray(np.dstack([colours(), 55 + colours()[..., :1] // 2])),
+    }[kind]
+    stored.save(tmp_path / 'a.tif', tiffinfo={ExifTags.Base.Orientation: turn})
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    if kind == 'deep':  # of which Pillow turns none
+        upright = Image.fromarray(colours()[..., 0])
+        upright.save(tmp_path / 'b.png', exif=exif)
+        expected = (
+            np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / 'b.png'))).astype(np.uint16)[..., None] * 257
+        )
+    else:
+        stored.save(tmp_path / 'b.png', exif=exif)
+        expected = read_picture(tmp_path / 'b.png').pixels
+    found = read_picture(tmp_path / 'a.tif')
+    assert np.array_equal(found.pixels, expected)
+    assert any('upright' in note for note in found.notes) == (turn != 1)
+
+
+@pytest.mark.parametrize(('dtype', 'name'), [(np.float32, 'a.tif'), (np.float32, 'a.tiff'), (np.float64, 'a.tif')])
+def test_numbers_of_other_kinds_are_told(tmp_path: Path, dtype: type, name: str) -> None:
+    assert cv2.imwrite(str(tmp_path / name), colours().astype(dtype) / 255)
+    with pytest.raises(UserError, match=f'{name}: pixels of kind {np.dtype(dtype)}; expected whole numbers'):
+        read_picture(tmp_path / name)
+
+
+def test_a_folder_and_a_link_to_it_are_both_looked_into(tmp_path: Path) -> None:
+    """But no link that leads back."""
+    (tmp_path / 'sub dir').mkdir()
+    Image.fromarray(colours()).save(tmp_path / 'sub dir' / 'a.png')
+    (tmp_path / 'link').symlink_to('sub dir')
+    (tmp_path / 'sub dir' / 'back').symlink_to('..')
+    pictures, _ = list_pictures(tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in pictures] == ['link/a.png', 'sub dir/a.png']
+
+
 def test_a_palette_becomes_colours_and_its_clear_entry_alpha(tmp_path: Path) -> None:
     image = Image.new('P', (4, 2))
     image.putpalette([255, 0, 0, 0, 0, 255, 9, 9, 9])

@@ -17,6 +17,7 @@ from vsrkd_plugin.errors import UserError, first_line
 _SRGB = 'converted to sRGB'
 _TURNED = {2: 'flipped', 3: 'turned', 4: 'flipped', 5: 'turned', 6: 'turned', 7: 'turned', 8: 'turned'}
 _WITH_EXIF = ('JPEG', 'MPO', 'PNG', 'WEBP')  # formats whose EXIF is not the file's own structure
+_TURNED_BY_DECODERS = ('TIFF',)  # as their tag says, by Pillow and by OpenCV
 _HARDLY_SEEN = 0.03  # of opaque: up to it 8 bits tell little of the colour below
 
 
@@ -72,6 +73,8 @@ def read_picture(path: Path) -> Picture:
     except Image.DecompressionBombError as error:
         raise UserError(f'{path}: too large to be read safely ({first_line(error)})') from error
     except Image.UnidentifiedImageError as error:
+        if kind := _unknown_numbers(content):
+            raise UserError(f'{path}: pixels of {kind}; expected whole numbers of 8 or 16 bits') from error
         raise UserError(
             f'{path}: not a picture, of an unknown kind, or damaged; expected {", ".join(EXTENSIONS)}'
         ) from error
@@ -81,8 +84,17 @@ def read_picture(path: Path) -> Picture:
         raise UserError(f'{path}: damaged or cut short ({first_line(error)})') from error
 
 
+def _unknown_numbers(content: bytes) -> str:
+    """What pixels that Pillow does not know are stored as; empty where OpenCV does not know them either."""
+    try:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return ''
+    return '' if pixels is None or pixels.dtype in (np.uint8, np.uint16) else f'kind {pixels.dtype}'
+
+
 def _read(image: Image.Image, content: bytes) -> Picture:
-    notes = []
+    notes, image_format = [], image.format  # which what is made of the image forgets
     frames = getattr(image, 'n_frames', 1)
     if frames > 1 and image.format != 'MPO':
         notes.append(f'first of {frames} pages')
@@ -95,7 +107,9 @@ def _read(image: Image.Image, content: bytes) -> Picture:
         image, icc, converted = _plain(image, icc)
         notes += converted
         pixels = np.asarray(image)
-    pixels = _upright(pixels if pixels.ndim == 3 else pixels[..., None], turn)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    if image_format not in _TURNED_BY_DECODERS:
+        pixels = _upright(pixels, turn)
     if turn in _TURNED:
         notes.append(f'{_TURNED[turn]} upright as its EXIF says')
     colours = pixels[..., : 3 if pixels.shape[2] > 2 else 1]
@@ -121,7 +135,7 @@ def _is_deep(image: Image.Image) -> bool:
 def _decode_deep(content: bytes, image: Image.Image, packing: str) -> np.ndarray:
     # OpenCV's turning is off here, as its mixing of channels.
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or pixels.shape[:2] != image.size[::-1]:
+    if pixels is None or pixels.dtype != np.uint16 or sorted(pixels.shape[:2]) != sorted(image.size):
         raise UserError(f'{image.format} of 16 bits that cannot be read')
     if pixels.ndim == 2:
         return pixels
@@ -222,15 +236,14 @@ def list_pictures(folder: Path, leave_out: Iterable[Path] = ()) -> tuple[list[Pa
     """
     pictures: list[Path] = []
     others: list[Path] = []
-    seen = {path.resolve() for path in leave_out}
-    waiting = [folder]
+    left_out = frozenset(path.resolve() for path in leave_out)
+    waiting = [(folder, left_out)]
     while waiting:
-        current = waiting.pop()
-        if current.resolve() in seen:  # a link that leads back, or the results of an earlier run
+        current, above = waiting.pop()
+        if (place := current.resolve()) in above:  # a link that leads back, or the results of an earlier run
             continue
-        seen.add(current.resolve())
         entries = read_folder(current, '-i')
         pictures += entries.images
         others += [path for path in entries.others if not path.name.startswith('.') and path.name != '__MACOSX']
-        waiting += reversed(entries.folders)
+        waiting += [(below, above | {place}) for below in reversed(entries.folders)]
     return pictures, others
