@@ -1,7 +1,7 @@
 """The nine cells of a VDSR's weights: PSNR on Set5, Set14 and B100 at x2, x3, x4, and its agreement with a teacher.
 
 Run: `python benchmarks/cells.py experiments/dfkd_vdsr/models/net_g_latest.pth [--num_feat 32] [--num_block 18]
-[--teacher datasets/vdsr_291.pth] [--sets datasets/Set5]`. Four minutes on two cores.
+[--rank 24] [--teacher datasets/vdsr_291.pth] [--sets datasets/Set5]`. Four minutes on two cores.
 """
 
 import argparse
@@ -18,12 +18,16 @@ def main() -> None:
     parser.add_argument('weights', help='checkpoint, or zoo:NAME')
     parser.add_argument('--num_feat', type=int, default=32)
     parser.add_argument('--num_block', type=int, default=18)
+    parser.add_argument('--rank', type=int, help='of a student of low rank')
     parser.add_argument('--teacher', help='a VDSR of 64 channels and 18 blocks, to measure the agreement with')
     parser.add_argument('--held_out', nargs='+', default=['datasets/T91', 'datasets/BSD200'], help='images for that')
     parser.add_argument('--sets', nargs='+', default=['datasets/Set5', 'datasets/Set14', 'datasets/B100'])
     args = parser.parse_args()
     register()
-    student = load_network({'type': 'VDSR', 'num_feat': args.num_feat, 'num_block': args.num_block}, args.weights)
+    rank = {'rank': args.rank} if args.rank else {}
+    student = load_network(
+        {'type': 'VDSR', 'num_feat': args.num_feat, 'num_block': args.num_block, **rank}, args.weights
+    )
     if args.teacher:
         teacher = load_network({'type': 'VDSR'}, args.teacher)
         found = agreement(teacher, student, args.held_out, SCALES)

@@ -13,6 +13,7 @@ GROUP = 'basicsr.plugins'
 MODULES = (
     'vsrkd_plugin.archs.imdn_arch',
     'vsrkd_plugin.archs.latent_generator_arch',
+    'vsrkd_plugin.archs.low_rank_network_arch',
     'vsrkd_plugin.archs.progressive_student_arch',
     'vsrkd_plugin.archs.rlfn_arch',
     'vsrkd_plugin.archs.rlsp_arch',

@@ -12,6 +12,7 @@ from basicsr.utils.matlab_functions import imresize
 
 from vsrkd_plugin.archs.vdsr_arch import VDSR
 from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
+from vsrkd_plugin.ops.low_rank import LowRankConv
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.run.checkpoints import load_weights
 
@@ -135,3 +136,33 @@ def test_public_weights_reproduce_set5(public_vdsr: VDSR, shared_data: Path, sca
         figures.append(10 * np.log10(255**2 / float((sr - hr).double().square().mean())))
     assert len(figures) == 5
     assert np.mean(figures) == pytest.approx(published, abs=0.02)
+
+
+def test_of_low_rank_it_keeps_its_channels() -> None:
+    """Of full rank it is the same function; its names are those of pairs."""
+    torch.manual_seed(0)
+    whole, low = VDSR(num_feat=6, num_block=2), VDSR(num_feat=6, num_block=2, rank=18)
+    assert low.state_dict().keys() == {
+        'input.weight', 'output.weight',
+        *(f'residual_layer.{block}.conv.{half}.weight' for block in (0, 1) for half in (0, 1)),
+    }  # fmt: skip
+    low.input.load_state_dict(whole.input.state_dict())
+    low.output.load_state_dict(whole.output.state_dict())
+    for ours, theirs in zip(low.blocks, whole.blocks, strict=True):
+        assert isinstance(ours.conv, LowRankConv)
+        ours.conv.set_weight(theirs.conv.weight)
+    x = torch.rand(1, 1, 9, 8)
+    torch.testing.assert_close(low(x, 2), whole(x, 2), atol=1e-5, rtol=1e-5)
+    assert sum(p.numel() for p in VDSR(rank=24).parameters()) == 167_040
+
+
+def test_a_random_start_of_low_rank_is_as_large_as_a_whole_one() -> None:
+    torch.manual_seed(0)
+    norms = [VDSR(rank=rank).blocks[0].conv.weight.std().item() for rank in (None, 24)]
+    assert 0.8 < norms[1] / norms[0] < 1.25
+
+
+@pytest.mark.parametrize('rank', [0, 193])
+def test_a_rank_that_cannot_be(rank: int) -> None:
+    with pytest.raises(ValueError, match=f'rank must be 1 to 192 .*, got {rank}'):
+        VDSR(rank=rank)

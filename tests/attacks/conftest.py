@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tiny_training import tiny_options
 
-from tests.attacks.writing import prepare
+from .writing import prepare
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vsrkd_plugin.adapters.known_networks import known_of
+from vsrkd_plugin.ops.low_rank import LowRankConv
 
 # What a network raises that is given what it does not take.
 UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
@@ -51,7 +52,7 @@ class ResolvesLuma(Protocol, metaclass=_ByAttributes):
 class Chained(Protocol, metaclass=_ByAttributes):
     """Is a plain chain of convolutions."""
 
-    def chain(self) -> Sequence[nn.Conv2d]:
+    def chain(self) -> Sequence[nn.Conv2d | LowRankConv]:
         """The convolutions in order, a ReLU behind each but the last."""
 
 
@@ -109,7 +110,7 @@ class RecurrentChain(Protocol, metaclass=_ByAttributes):
     upscale: int
     normalised: bool
 
-    def layers(self) -> list[nn.Conv2d]: ...
+    def layers(self) -> list[nn.Conv2d | LowRankConv]: ...
 
     def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]: ...
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from vsrkd_plugin.ops.low_rank import LowRankConv
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 # Levels to one unit inside a normalised network: of a frame, of a difference, of what is added to Y.
@@ -87,18 +88,23 @@ class RLSP(nn.Module):
             self.register_buffer('mixing', _mixing())
         self.to(memory_format=torch.channels_last)
 
-    def layers(self) -> list[nn.Conv2d]:
+    def layers(self) -> list[nn.Conv2d | LowRankConv]:
         """The convolutions in order; the last two both read what the one before them gives."""
-        return [layer for layer in self.children() if isinstance(layer, nn.Conv2d)]
+        return [layer for layer in self.children() if isinstance(layer, nn.Conv2d | LowRankConv)]
 
-    def growing_blocks(self) -> list[nn.Conv2d]:
+    def growing_blocks(self) -> list[nn.Conv2d | LowRankConv]:
         """The convolutions that are alike: all but the first and the last two."""
         return self.layers()[1:-2]
 
     @staticmethod
-    def reset_block_to_identity(block: nn.Conv2d) -> None:
-        """Pass on what comes in, which ReLU has made positive."""
-        nn.init.dirac_(block.weight)
+    def reset_block_to_identity(block: nn.Conv2d | LowRankConv) -> None:
+        """Pass on what comes in, which ReLU has made positive; of low rank, as many channels as that."""
+        weight = nn.init.dirac_(torch.empty_like(block.weight))
+        if isinstance(block, LowRankConv):
+            block.set_weight(weight)
+        else:
+            with torch.no_grad():
+                block.weight.copy_(weight)
         _clear_bias(block)
 
     def start(self, luma: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,7 +211,7 @@ class RLSP(nn.Module):
         return ycbcr_to_rgb(torch.cat([luma, chroma], 1))
 
 
-def _clear_bias(layer: nn.Conv2d) -> None:
+def _clear_bias(layer: nn.Conv2d | LowRankConv) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

@@ -7,16 +7,21 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
+from vsrkd_plugin.ops.low_rank import LowRankConv
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 
 class ConvReLU(nn.Module):
-    """3x3 convolution without bias, then ReLU: VDSR's middle block."""
+    """3x3 convolution without bias, or a pair of low rank, then ReLU: VDSR's middle block."""
 
-    def __init__(self, num_feat: int) -> None:
+    def __init__(self, num_feat: int, rank: int | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=False)
+        self.conv: nn.Conv2d | LowRankConv = (
+            nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=False)
+            if rank is None
+            else LowRankConv(num_feat, num_feat, rank, bias=False)
+        )
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,6 +39,8 @@ class VDSR(nn.Module):
         num_in_ch: 1 (Y) or 3 (RGB).
         num_feat: channels of the hidden layers. Default 64.
         num_block: middle blocks (convolution + ReLU). Default 18.
+        rank: of the middle blocks' convolutions: each becomes a (3x1) to so many channels and a (1x3) back
+            (`residual_layer.{i}.conv.0.weight`, `….1.weight`). Default None: plain 3x3 convolutions.
         upscale: scale used when `forward` is not told one; 1 for input that is at HR size already.
         start: `he` (random) or `identity` (middle blocks pass their input on, with a little noise: trains at once).
         precision: format of the convolutions: `fp32`, `bf16` or `auto`. Bicubic and the sum stay in fp32.
@@ -53,6 +60,7 @@ class VDSR(nn.Module):
         num_in_ch: int = 1,
         num_feat: int = 64,
         num_block: int = 18,
+        rank: int | None = None,
         upscale: int = 2,
         start: str = 'he',
         precision: str = 'fp32',
@@ -62,6 +70,8 @@ class VDSR(nn.Module):
             raise ValueError(f'num_in_ch must be 1 (Y) or 3 (RGB), got {num_in_ch}')
         if num_feat < 1 or num_block < 1 or upscale < 1:
             raise ValueError('num_feat, num_block and upscale must be at least 1')
+        if rank is not None and not 1 <= rank <= 3 * num_feat:
+            raise ValueError(f'rank must be 1 to {3 * num_feat} (3 times num_feat), got {rank}')
         if start not in ('he', 'identity'):
             raise ValueError(f'start must be he or identity, got {start!r}')
         resolve_precision(precision, 'cpu')  # a wrong name is told here, not in the first forward pass
@@ -69,12 +79,16 @@ class VDSR(nn.Module):
         self.upscale = upscale
         self.precision = precision
         self.input = nn.Conv2d(num_in_ch, num_feat, 3, padding=1, bias=False)
-        self.residual_layer = nn.Sequential(*(ConvReLU(num_feat) for _ in range(num_block)))
+        self.residual_layer = nn.Sequential(*(ConvReLU(num_feat, rank) for _ in range(num_block)))
         self.output = nn.Conv2d(num_feat, num_in_ch, 3, padding=1, bias=False)
         self.relu = nn.ReLU(inplace=True)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.out_channels)))
+        for pair in (block.conv for block in self.blocks):
+            if isinstance(pair, LowRankConv):  # together as large as the one that they stand for
+                nn.init.normal_(pair.first.weight, std=math.sqrt(1 / (3 * pair.rank)))
+                nn.init.normal_(pair.second.weight, std=math.sqrt(2 / (3 * num_feat)))
         if start == 'identity':
             for block in self.blocks:
                 self.reset_block_to_identity(block, noise=0.002)
@@ -88,13 +102,19 @@ class VDSR(nn.Module):
 
     @staticmethod
     def reset_block_to_identity(block: ConvReLU, noise: float = 0.0) -> None:
-        """Make a middle block pass its input on: what comes in has been through a ReLU, so the ReLU changes nothing."""
-        nn.init.dirac_(block.conv.weight)
-        if noise:
-            with torch.no_grad():
-                block.conv.weight.add_(torch.randn_like(block.conv.weight), alpha=noise)
+        """Make a middle block pass its input on: what comes in has been through a ReLU, so the ReLU changes nothing.
 
-    def chain(self) -> list[nn.Conv2d]:
+        One of a rank below `num_feat` passes on as many channels as that.
+        """
+        weight = nn.init.dirac_(torch.empty_like(block.conv.weight))
+        weight += noise * torch.randn_like(weight) if noise else 0
+        if isinstance(block.conv, LowRankConv):
+            block.conv.set_weight(weight)
+        else:
+            with torch.no_grad():
+                block.conv.weight.copy_(weight)
+
+    def chain(self) -> list[nn.Conv2d | LowRankConv]:
         """The convolutions in order, a ReLU behind each but the last; for the start from a teacher's channels."""
         return [self.input, *(block.conv for block in self.blocks), self.output]
 

@@ -108,3 +108,57 @@ def test_networks_that_are_no_chain_or_of_another_kind() -> None:
         start_from_teacher(_compact(4, 'relu'), _compact(4), x)
     with pytest.raises(ValueError, match='not of one kind'):
         start_from_teacher(VDSR(num_in_ch=3, num_feat=4, num_block=3), _compact(4, 'relu'), x)
+
+
+def test_of_low_rank_it_starts_nearer_than_of_few_channels(shared_data) -> None:
+    """On the real teacher, at the same number of weights; and more rank is nearer."""
+    from vsrkd_plugin.run.checkpoints import load_weights
+    from vsrkd_plugin.synthesis.sources.dead_leaves import render_images
+
+    teacher = VDSR()
+    load_weights(teacher, shared_data / 'teachers' / 'vdsr_291.pth')
+    images = render_images(0, range(24), 48, 1)
+    low = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode='bicubic')
+    errors = []
+    for options in ({'num_feat': 32}, {'rank': 24}, {'rank': 40}):
+        student = VDSR(**options)
+        inherit(chain_of(teacher), chain_of(student), low[:16])
+        with torch.no_grad():
+            errors.append((student(low[16:], 1) - teacher(low[16:], 1)).square().mean().item())
+    assert errors[1] < 0.7 * errors[0] and errors[2] < 0.7 * errors[1], errors
+
+
+def test_of_full_rank_it_is_the_teacher() -> None:
+    torch.manual_seed(0)
+    teacher, student = VDSR(num_feat=6, num_block=3), VDSR(num_feat=6, num_block=3, rank=18)
+    inherit(chain_of(teacher), chain_of(student), torch.rand(24, 1, 16, 16), ridge=1e-10)
+    new = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(student(new, 1), teacher(new, 1), atol=1e-3, rtol=1e-3)
+
+
+def test_blocks_of_low_rank_that_wait_pass_on_what_comes() -> None:
+    torch.manual_seed(0)
+    teacher = VDSR(num_feat=8, num_block=4)
+    changes = []
+    for rank in (2, 8):
+        student = VDSR(num_feat=8, num_block=4, rank=rank)
+        x = torch.rand(24, 1, 16, 16)
+        inherit(chain_of(teacher), chain_of(student), x, active=3)
+        with torch.no_grad():
+            ours = student.relu(student.input(x))
+            for block in student.blocks[:3]:
+                ours = block(ours)
+            changes.append(((student.blocks[3](ours) - ours).square().mean() / ours.square().mean()).item())
+    assert changes[1] < 0.01 and changes[1] < changes[0] < 0.6, changes
+
+
+def test_a_chain_of_pairs_is_found_in_networks_of_others() -> None:
+    from basicsr.archs.srvgg_arch import SRVGGNetCompact
+
+    from vsrkd_plugin.ops.low_rank import lower_rank
+
+    network = SRVGGNetCompact(num_feat=16, num_conv=3, upscale=2)
+    assert lower_rank(network, 4) == 4  # of five: the first is small as it is
+    chain = chain_of(network)
+    assert chain is not None and len(chain.layers) == 5 and len(chain.activations) == 4

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import AlternatingBody, Chained, NetworkContract
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
-from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.least_squares import Layer, convolve, in_chunks, refit, spread
 from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
+from vsrkd_plugin.ops.low_rank import LowRankConv
 from vsrkd_plugin.run.progress import Progress
 
 
 class Chain(NamedTuple):
     """Convolutions in order, and what stands behind each but the last (a ReLU, or a PReLU with a slope a channel)."""
 
-    layers: Sequence[nn.Conv2d]
+    layers: Sequence[Layer]
     activations: Sequence[nn.Module]
 
 
@@ -40,23 +41,28 @@ def chain_of(network: nn.Module) -> Chain | None:
     body = network.body if isinstance(network, AlternatingBody) else None
     if not isinstance(body, nn.ModuleList) or len(body) % 2 == 0:
         return None
-    convolutions = [layer for layer in body[::2] if isinstance(layer, nn.Conv2d)]
-    activations = [activation for activation in body[1::2] if not isinstance(activation, nn.Conv2d)]
+    convolutions = [layer for layer in body[::2] if isinstance(layer, Layer)]
+    activations = [activation for activation in body[1::2] if not isinstance(activation, Layer)]
     alternate = len(convolutions) + len(activations) == len(body)
     return Chain(convolutions, activations) if alternate else None
 
 
-def _convolutions(network: nn.Module, names: Sequence[str]) -> list[nn.Conv2d]:
-    """The convolutions of some modules, in order."""
-    modules, found = dict(network.named_modules()), []
+def _convolutions(network: nn.Module, names: Sequence[str]) -> list[Layer]:
+    """The convolutions of some modules, in order; a pair of low rank is one."""
+    modules, found = dict(network.named_modules()), list[Layer]()
     for name in names:
-        inside = modules[name].modules() if name in modules else ()
-        convolutions = [module for module in inside if isinstance(module, nn.Conv2d)]
+        convolutions = _layers_in(modules[name]) if name in modules else []
         if not convolutions:
             what = 'no convolution in its module' if name in modules else 'no module'
             raise ValueError(f'chain: {type(network).__name__} has {what} {name!r}')
         found += convolutions
     return found
+
+
+def _layers_in(module: nn.Module) -> list[Layer]:
+    if isinstance(module, Layer):
+        return [module]
+    return [layer for child in module.children() for layer in _layers_in(child)]
 
 
 @torch.no_grad()
@@ -93,7 +99,8 @@ def inherit(
     In each layer the most important channels are kept; then, walking forward, each of the student's layers is refitted
     from the *student's own* activations to the *teacher's* pre-activations of the kept channels, so that it
     compensates for what the layers before it lost. Blocks beyond `active` are left alone (they are identity until they
-    grow).
+    grow), but for such of low rank, which cannot be identities: they are fitted to pass on what the last active one
+    gives.
 
     Args:
         teacher, student: input, blocks, output.
@@ -118,7 +125,15 @@ def inherit(
     targets = [*range(1 + active), len(student.layers) - 1]
     with layers_told(last + len(targets)) as told:
         importance = channel_importance(teacher, x, told.update)
-        return _fit_layers(teacher, student, x, importance, list(zip(targets, sources, strict=True)), ridge, told)
+        pairs = list(zip(targets, sources, strict=True))
+        kept = _fit_layers(teacher, student, x, importance, pairs, ridge, told)
+    waiting = [layer for layer in student.layers[1 + active : -1] if isinstance(layer, LowRankConv)]
+    if waiting:
+        for index in targets[:-1]:
+            x = _forward(student, index, x)
+        for layer in waiting:
+            refit(layer, x, x, ridge)
+    return kept
 
 
 def _fit_layers(

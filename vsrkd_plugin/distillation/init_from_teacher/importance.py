@@ -6,13 +6,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vsrkd_plugin.ops.low_rank import LowRankConv
+
 
 def energy(x: Tensor) -> Tensor:
     """Mean square of each channel of `(n, c, h, w)`: `(c,)`."""
     return x.square().mean((0, 2, 3))
 
 
-def reading_strength(layer: nn.Conv2d) -> Tensor:
+def reading_strength(layer: nn.Conv2d | LowRankConv) -> Tensor:
     """Squared norm of the weights by which a layer reads each of its input channels: `(in_channels,)`."""
     return layer.weight.square().sum((0, 2, 3))
 

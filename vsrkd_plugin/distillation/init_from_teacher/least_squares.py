@@ -1,11 +1,15 @@
 """Least squares for single layers."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vsrkd_plugin.ops.low_rank import LowRankConv, column_products
+
+Layer = nn.Conv2d | LowRankConv
 _CHUNK = 16  # patches unfolded at a time: 9 copies of each activation
 
 
@@ -17,8 +21,11 @@ def spread(count: int, depth: int) -> list[int]:
 
 
 @torch.no_grad()
-def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> None:
+def refit(layer: Layer, x: Tensor, target: Tensor, ridge: float = 1e-4) -> None:
     """Set a convolution's weights (and bias) so that it maps `x` to `target` in the least-squares sense.
+
+    A pair of low rank takes what is nearest to the whole convolution's weights, in what comes out; then its second
+    half is fitted again, to what the first one has left.
 
     Args:
         layer: stride 1, one group, padded with zeros by a number of pixels.
@@ -29,6 +36,13 @@ def refit(layer: nn.Conv2d, x: Tensor, target: Tensor, ridge: float = 1e-4) -> N
     Raises:
         ValueError: a layer of another kind.
     """
+    if isinstance(layer, LowRankConv):
+        whole = layer.merged()
+        refit(whole, x, target, ridge)
+        layer.set_weight(whole.weight, column_products(x, whole.kernel_size[0]))
+        refit(layer.second, in_chunks(partial(convolve, layer.first), x), target, ridge)
+        layer.balance()
+        return
     padding: str | tuple[int, ...] = layer.padding
     if isinstance(padding, str) or layer.padding_mode != 'zeros' or layer.groups != 1 or set(layer.stride) != {1}:
         raise ValueError(f'cannot refit {layer}; expected stride 1, one group and zero padding given in pixels')
@@ -116,7 +130,7 @@ def _rows(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     return F.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride).transpose(1, 2).reshape(-1, size)
 
 
-def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+def convolve(layer: Layer, x: Tensor) -> Tensor:
     """A layer in fp32, whatever autocast says."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.float())

@@ -1,12 +1,12 @@
 """The start from the teacher for RLSP: channels of layers and state chosen together, then refitted, state included."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vsrkd_plugin.adapters.contract import RecurrentChain
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
-from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.least_squares import Layer, convolve, refit, spread
 from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
 
 _ENDS = 3  # layers that are no blocks: the first, and the last two
@@ -87,7 +87,7 @@ def inherit_recurrent(
     return kept
 
 
-def _unroll(network: RecurrentChain, layers: list[nn.Conv2d], frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
+def _unroll(network: RecurrentChain, layers: list[Layer], frames: Tensor, luma: Tensor) -> tuple[Tensor, Tensor]:
     """What a network reads at each frame of a clip: states `(b, t, n, h, w)` and results `(b, t, s², h, w)`."""
     state, result = network.start(luma[:, 0])
     states, results = [], []
@@ -103,7 +103,7 @@ def _read(network: RecurrentChain, frames: Tensor, luma: Tensor, states: Tensor,
     return network.read(*(x.flatten(0, 1) for x in (frames, luma, states, results)))
 
 
-def _walk(layers: list[nn.Conv2d], x: Tensor) -> list[Tensor]:
+def _walk(layers: list[Layer], x: Tensor) -> list[Tensor]:
     """Pre-activations of all layers; the last two read the same."""
     outputs = []
     for layer in layers[:-2]:
@@ -112,7 +112,7 @@ def _walk(layers: list[nn.Conv2d], x: Tensor) -> list[Tensor]:
     return [*outputs, *(convolve(layer, x) for layer in layers[-2:])]
 
 
-def _importance(layers: list[nn.Conv2d], outputs: list[Tensor], num_frame_channels: int) -> list[Tensor]:
+def _importance(layers: list[Layer], outputs: list[Tensor], num_frame_channels: int) -> list[Tensor]:
     """(Mean squared activation) x (squared norm of the weights that read it), of each layer but the last."""
     norms = [reading_strength(layer) for layer in layers]
     read = [

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import ResidualBlock, ResidualNetwork
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
-from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.least_squares import Layer, convolve, in_chunks, refit, spread
 from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
 from vsrkd_plugin.run.progress import Progress
 
@@ -23,7 +23,7 @@ def _blocks(network: ResidualNetwork) -> list[ResidualBlock]:
     return [block for block in network.body if isinstance(block, ResidualBlock)]
 
 
-def _stages(upsample: nn.Sequential) -> list[tuple[nn.Conv2d, nn.PixelShuffle]]:
+def _stages(upsample: nn.Sequential) -> list[tuple[Layer, nn.PixelShuffle]]:
     """The convolutions of an upsampling and the pixel shuffle behind each.
 
     Raises:
@@ -31,7 +31,7 @@ def _stages(upsample: nn.Sequential) -> list[tuple[nn.Conv2d, nn.PixelShuffle]]:
     """
     layers = list(upsample)
     pairs = list(zip(layers[::2], layers[1::2], strict=False))
-    stages = [(a, b) for a, b in pairs if isinstance(a, nn.Conv2d) and isinstance(b, nn.PixelShuffle)]
+    stages = [(a, b) for a, b in pairs if isinstance(a, Layer) and isinstance(b, nn.PixelShuffle)]
     if not stages or 2 * len(stages) != len(layers):
         raise ValueError(
             'expected an upsampling in which convolutions and pixel shuffles alternate, got '

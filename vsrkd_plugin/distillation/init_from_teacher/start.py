@@ -10,6 +10,7 @@ from vsrkd_plugin.adapters.contract import NetworkContract, RecurrentChain
 from vsrkd_plugin.adapters.image_sr import probe
 from vsrkd_plugin.distillation.init_from_teacher.chain import Chain, chain_of, inherit
 from vsrkd_plugin.distillation.init_from_teacher.graph import inherit_graph
+from vsrkd_plugin.distillation.init_from_teacher.low_rank import merged, take_lower_rank
 from vsrkd_plugin.distillation.init_from_teacher.recurrent import inherit_recurrent
 from vsrkd_plugin.distillation.init_from_teacher.residual import inherit_residual, is_residual
 from vsrkd_plugin.ops.resize import bicubic_resize
@@ -98,7 +99,11 @@ def _start_by_graph(teacher: nn.Module, student: nn.Module, previews: Mapping[in
             inputs, scale = [bicubic_resize(lr, scale) for scale, lr in images], 1
         else:
             inputs, scale = [lr for _, lr in images], images[0][0]
-        inherit_graph(teacher, student, torch.cat(inputs), {'scale': scale} if contract.multi_scale else {})
+        arguments = {'scale': scale} if contract.multi_scale else {}
+        twin = merged(student)
+        inherit_graph(merged(teacher), twin, torch.cat(inputs), arguments)
+        if twin is not student:
+            take_lower_rank(twin, student, torch.cat(inputs), lambda network, x: network(x, **arguments))
     except ValueError as error:
         raise ValueError(f'{error}; leave train, init out, or take another student (SRVGGNetCompact)') from error
 
