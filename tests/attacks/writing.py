@@ -60,7 +60,7 @@ def bank(path: Path) -> None:
     try:
         read_meta(path)
     except UserError as error:
-        assert 'an empty bank' in str(error) or 'no such bank' in str(error)
+        assert 'an empty bank' in str(error) or 'no bank' in str(error)
 
 
 def film(path: Path) -> None:

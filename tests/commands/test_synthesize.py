@@ -239,6 +239,8 @@ def test_options_that_differ_bring_other_samples_and_are_told(
     assert len(meta['additions']) == 2
     assert [made['sources'][0]['type'] for made in meta['made_of']] == ['procedural'] * 2
     assert [made.get('degrade', {}).get('noise_range') for made in meta['made_of']] == [None, [20, 30]]
+    assert main([*line, '32', '--force_yml', 'manual_seed=4']) == 0
+    assert 'made with another seed' in capsys.readouterr().out
 
 
 def test_a_teacher_of_the_same_name_and_other_weights_is_refused(

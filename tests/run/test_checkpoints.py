@@ -293,3 +293,10 @@ def test_the_generator_of_a_gan_s_training_is_read(key: str, tmp_path: Path) -> 
     generator, discriminator = {'a.weight': torch.ones(2)}, {'b.weight': torch.zeros(2)}
     torch.save({'discriminator': discriminator, 'netD': discriminator, key: generator}, tmp_path / 'gan.pth')
     assert read_weights(tmp_path / 'gan.pth').keys() == generator.keys()
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.pt2', '.xml', '.param'])
+def test_an_exported_program_is_not_called_damaged(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f'a{suffix}').write_bytes(b'\x08\x0a')
+    with pytest.raises(UserError, match=f'a{suffix}: a program for other runtimes'):
+        read_weights(str(tmp_path / f'a{suffix}'))

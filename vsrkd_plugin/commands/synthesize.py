@@ -104,8 +104,10 @@ def _fill_owned(
     if state is None:  # another seed for each addition, or it would bring the first samples once more
         plan = replace(plan, seed=plan.seed + there)
         writer.additions.append(_made_by(plan, kind, said))
-        if there and writer.made_of and writer.made_of[-1] != _made_of(plan):
-            print(f'{path}: its newest samples were made by other options; those of now are added.')
+        if there:
+            alike = writer.made_of and writer.made_of[-1] == _made_of(plan)
+            how = 'with another seed, or by a version that kept no state' if alike else 'by other options'
+            print(f'{path}: its newest samples were made {how}; those of now are added.')
         if _made_of(plan) not in writer.made_of:
             writer.made_of.append(_made_of(plan))
     source = build_source(plan, kind.channels, device, within)

@@ -26,6 +26,8 @@ WEIGHT_KEYS = (
 CHECKSUM = 'vsrkd_checksum'  # in the metadata of a `.safetensors` file
 _MOST_MODULES, _DEEPEST = 100_000, 200  # of a pickled network; a forged one may hold itself
 
+_EXPORTED = ('.onnx', '.pt2', '.xml', '.param')  # suffixes of what no checkpoint is read from
+
 
 def _module_weights(module: Inert) -> dict[str, Tensor]:
     """The state dict of a pickled `nn.Module`."""
@@ -106,6 +108,11 @@ def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str
     if not weights_are_there(path):
         raise UserError(f'{path}: no such checkpoint file')
     file = resolve_weights(path)
+    if file.suffix in _EXPORTED:
+        raise UserError(
+            f'{path}: a program for other runtimes, as `vsrkd export` writes it; expected the checkpoint or model file '
+            'that it was made of (.pth, .safetensors)'
+        )
     try:
         content = _read_safetensors(file) if file.suffix == '.safetensors' else read_torch_file(file)
     except Exception as error:  # whatever a broken file makes the reader raise, the file is what is wrong

@@ -160,7 +160,7 @@ def test_an_lmdb_of_something_else_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / 'b.lmdb').mkdir()
     (tmp_path / 'b.lmdb' / 'mine.txt').touch()
     before = (tmp_path / 'a.lmdb' / 'data.mdb').read_bytes()
-    for name, message in (('a', 'not a readable bank'), ('b', 'no such bank')):
+    for name, message in (('a', 'not a readable bank'), ('b', 'is there, but is no bank')):
         with pytest.raises(UserError, match=rf'{name}\.lmdb: {message}'):
             _make(tmp_path / f'{name}.lmdb')
     assert (tmp_path / 'a.lmdb' / 'data.mdb').read_bytes() == before

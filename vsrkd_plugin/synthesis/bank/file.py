@@ -87,7 +87,8 @@ def read_meta_if_any(path: Path) -> dict[str, Any] | None:
     if _unmade(path):
         return None
     if not (path / 'data.mdb').is_file():
-        raise UserError(f'{path}: no such bank; expected a folder made by `basicsr synthesize`')
+        what = 'is there, but is no bank' if path.exists() else 'no such bank'
+        raise UserError(f'{path}: {what}; expected a folder made by `basicsr synthesize`')
     try:
         environment = _open(path)
         with environment.begin() as transaction:
