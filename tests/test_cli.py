@@ -262,6 +262,30 @@ def test_options_that_a_state_does_not_fit_leave_everything(options: dict, tmp_p
     assert 'total_iter: 6\n' in (folder / 'options.yml').read_text()
 
 
+def test_a_training_goes_on_in_the_precision_in_which_it_began(
+    options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `auto` chose: a machine that is busy, or another one, might choose otherwise."""
+    import basicsr.train
+
+    from vsrkd_plugin.basicsr_patches import loop
+
+    options.update(precision='bf16')
+    options['train'].update(total_iter=4)
+    assert run(['train'], options, tmp_path, '--root', str(tmp_path)).returncode == 0
+    options.update(precision='auto')
+    options['train'].update(total_iter=6)
+    done = run(['train'], options, tmp_path, '--root', str(tmp_path), '--auto_resume')
+    assert done.returncode == 0 and 'precision bf16' in done.stdout + done.stderr
+    loop.apply()
+    states = {'training_states': str(tmp_path / 'experiments' / 'tiny' / 'training_states'), 'models': str(tmp_path)}
+    for asked, expected in (('auto', 'bf16'), ('fp32', 'fp32')):  # what is named, holds
+        opt = {'precision': asked, 'auto_resume': True, 'rank': 1, 'manual_seed': 7, 'train': {'total_iter': 9}}
+        opt['path'] = dict(states)
+        basicsr.train.load_resume_state(opt)
+        assert opt['precision'] == expected
+
+
 def test_a_second_run_of_a_name_is_refused(options: dict, tmp_path: Path) -> None:
     """It changes nothing, a report may be made meanwhile, and after `kill -9` the next start works."""
     options['train']['total_iter'] = 1_000_000

@@ -1,5 +1,8 @@
 """Which number format is chosen, and where."""
 
+import random
+from functools import partial
+
 import pytest
 import torch
 
@@ -41,6 +44,24 @@ def test_a_cpu_with_the_instructions_is_measured(
     precision.cpu_is_faster_in_bf16.cache_clear()
     assert precision.cpu_is_faster_in_bf16() is expected
     precision.cpu_is_faster_in_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(('first', 'expected'), [(2.0, True), (1.7, True), (1.0, False), (0.5, False)])
+def test_other_work_hardly_disturbs_a_measurement(
+    monkeypatch: pytest.MonkeyPatch, first: float, expected: bool
+) -> None:
+    """Nine in ten calls of either take up to four times as long."""
+    chance, now, calls = random.Random(0), [0.0], [0]
+    monkeypatch.setattr(precision.time, 'perf_counter', lambda: now[0])
+
+    def call(seconds: float) -> None:
+        calls[0] += 1
+        now[0] += seconds * (1 + chance.choice([0] + [3 * chance.random() for _ in range(9)]))
+
+    for _ in range(20):
+        one, other = partial(call, first), partial(call, 1.0)
+        assert precision.first_is_slower(one, other, by=1.25, seconds=500) is expected
+    assert calls[0] < 20 * 400
 
 
 def test_named_formats_and_errors() -> None:

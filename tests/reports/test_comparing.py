@@ -62,6 +62,15 @@ def test_the_command_takes_either_folder(tmp_path: Path, capsys: pytest.CaptureF
     assert 'has no folder models' in capsys.readouterr().err
 
 
+def test_the_folder_of_a_distillation_leads_to_its_experiment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_experiment(tmp_path / 'experiments' / 'mine', 10, 36.0)
+    (tmp_path / 'options.yml').write_text('name: mine', encoding='utf-8')
+    assert main(['report', str(tmp_path)]) == 2
+    assert f'did you mean {tmp_path / "experiments" / "mine"}?' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('text', ['{', '[]', '{"results": []}', '{"results": [], "complexity": [], "training": {}}'])
 def test_a_broken_report_is_named(tmp_path: Path, text: str) -> None:
     write_experiment(tmp_path / 'a', 10, 36.0)

@@ -245,10 +245,9 @@ def test_checkpoint_without_weights(tmp_path: Path, content: Any) -> None:
         read_weights(tmp_path / 'file.pth')
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / 'none.pth', tmp_path):
-        with pytest.raises(UserError, match='no such checkpoint file'):
-            read_weights(path)
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='no such checkpoint file'):
+        read_weights(tmp_path / 'none.pth')
 
 
 def test_load_weights(tmp_path: Path) -> None:
@@ -300,3 +299,12 @@ def test_an_exported_program_is_not_called_damaged(tmp_path: Path, suffix: str) 
     (tmp_path / f'a{suffix}').write_bytes(b'\x08\x0a')
     with pytest.raises(UserError, match=f'a{suffix}: a program for other runtimes'):
         read_weights(str(tmp_path / f'a{suffix}'))
+
+
+def test_a_folder_and_a_training_state_are_named_as_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='is a folder; expected a file'):
+        read_weights(str(tmp_path))
+    network = torch.nn.Conv2d(1, 1, 1).state_dict()
+    torch.save({'student': network, 'ema': network}, tmp_path / '4.state')
+    with pytest.raises(UserError, match=r'several networks; .* It is a training state: its network is in models'):
+        read_weights(str(tmp_path / '4.state'))

@@ -45,6 +45,7 @@ def mend_resume() -> None:
     from basicsr.models.base_model import BaseModel
 
     from vsrkd_plugin.errors import UserError
+    from vsrkd_plugin.ops.precision import PRECISIONS
     from vsrkd_plugin.run.run_record import clock
     from vsrkd_plugin.run.training_states import newest_state, read_state
 
@@ -76,6 +77,8 @@ def mend_resume() -> None:
                 f'manual_seed: {seed}, but the training of {file} has {before}; expected the same, or another name for '
                 'a training anew'
             )
+        if opt.get('precision') == 'auto' and state.get('precision') in PRECISIONS:
+            opt['precision'] = state['precision']  # another machine, or a busy one, may choose otherwise
         progress.state = state
         paths['resume_state'] = str(file)
         print(f'Resume from {file}, iteration {state["iter"]}', flush=True)
@@ -168,6 +171,7 @@ def mend_saving() -> None:
             'epoch': epoch,
             'iter': current_iter,
             'manual_seed': self.opt['manual_seed'],
+            **({'precision': self.precision} if isinstance(vars(self).get('precision'), str) else {}),
             'seconds': clock.seconds(),
             'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
             'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],

@@ -21,6 +21,8 @@ from vsrkd_plugin.config.validating import require_weights, validate
 from vsrkd_plugin.data.images import BUNDLED
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.opening import open_model
+from vsrkd_plugin.ops.parallel import of_rank_0
+from vsrkd_plugin.ops.precision import cpu_is_faster_in_bf16
 from vsrkd_plugin.preflight.files import check_files
 from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.testing import options_of_test
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
     if args.is_train and opt.get('manual_seed') is None:
         opt['manual_seed'] = _seed_of_before(opt, root, args.auto_resume)
     complete(opt, root, args.is_train, args.auto_resume, args.debug)
+    if opt.get('precision') == 'auto' and opt['world_size'] > 1 and opt['num_gpu'] == 0:
+        # Each process would time it for itself, while the others do.
+        opt['precision'] = of_rank_0('bf16' if cpu_is_faster_in_bf16() else 'fp32')
     check_files(opt)
     if not args.is_train:
         require_weights(opt)

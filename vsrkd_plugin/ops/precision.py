@@ -1,11 +1,13 @@
 """Which number format convolutions run in: bf16 where the machine computes faster in it, else fp32."""
 
 import contextlib
+import math
 import platform
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,29 +19,44 @@ Autocast = Callable[[], contextlib.AbstractContextManager]
 
 @lru_cache(maxsize=1)
 def cpu_is_faster_in_bf16() -> bool:
-    """True where a convolution takes this CPU clearly less time in bf16 than in fp32; measured once, in 0.1 s.
+    """True where a convolution takes this CPU clearly less time in bf16 than in fp32; measured once, in 0.1 to 2 s.
 
     Instructions for bf16 are not enough: cores with two units for fp32 and one for bf16 are slower in bf16. Only a
-    clear gain counts, so that a resumed run measures the same answer again.
+    clear gain counts.
     """
     # Names that torch does not promise: a version may lack them.
     probes = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
     if not any(getattr(torch.cpu, probe, lambda: False)() for probe in probes):
         return False
-    seconds = {}
+    convolutions: list[Callable[[], Any]] = []
     for dtype in (torch.float32, torch.bfloat16):
         x, weight = (
             values.to(dtype=dtype, memory_format=torch.channels_last)
             for values in (torch.full((4, 64, 48, 48), 0.5), torch.full((64, 64, 3, 3), 0.01))
         )
-        times = []
-        with torch.no_grad():
-            for _ in range(6):
-                start = time.perf_counter()
-                torch.nn.functional.conv2d(x, weight, padding=1)
-                times.append(time.perf_counter() - start)
-        seconds[dtype] = min(times)
-    return seconds[torch.float32] > 1.25 * seconds[torch.bfloat16]
+        convolutions.append(partial(torch.nn.functional.conv2d, x, weight, padding=1))
+    with torch.no_grad():
+        return first_is_slower(convolutions[0], convolutions[1], by=1.25)
+
+
+def first_is_slower(first: Callable[[], Any], second: Callable[[], Any], by: float, seconds: float = 2.0) -> bool:
+    """Whether a call takes more than `by` times as long as another; other work on the machine hardly matters.
+
+    The shortest of each counts, of calls by turns, until twenty in a row have shortened neither.
+
+    Args:
+        seconds: the most that it takes.
+    """
+    shortest, since, end = [math.inf, math.inf], 0, time.perf_counter() + seconds
+    while since < 20 and (time.perf_counter() < end or since == 0):
+        since += 1
+        for index, call in enumerate((first, second)):
+            start = time.perf_counter()
+            call()
+            taken = time.perf_counter() - start
+            if taken < 0.98 * shortest[index]:
+                shortest[index], since = taken, 1
+    return shortest[0] > by * shortest[1]
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> torch.dtype:

@@ -78,7 +78,11 @@ def read_experiment(folder: Path) -> Experiment:
     if not (folder / OPTIONS).is_file():
         raise UserError(f'{folder}: has no options.yml, expected the resolved options of the training')
     if not (folder / 'models').is_dir():
-        raise UserError(f'{folder}: has no folder models, expected one with net_g_latest.pth or net_g_<iteration>.pth')
+        inside = sorted(path.parent for path in folder.glob(f'experiments/*/{OPTIONS}'))  # of `distill`
+        hint = f'; did you mean {inside[0]}?' if inside else ''
+        raise UserError(
+            f'{folder}: has no folder models, expected one with net_g_latest.pth or net_g_<iteration>.pth{hint}'
+        )
     options = load_options(str(folder / OPTIONS))
     if not isinstance(options.get('network_g'), dict) or 'type' not in options['network_g']:
         raise UserError(f'{folder / "options.yml"}: has no network_g with a type, expected the trained network')

@@ -249,7 +249,7 @@ def complexity_rows(report: dict[str, Any]) -> Rows:
 def training_line(training: dict[str, Any]) -> str:
     """Iterations, duration, device, precision and seed in a sentence."""
     if training['iterations'] is None:
-        return 'Not recorded: the experiment folder has no training.json.'
+        return 'Not recorded: the experiment folder has no training.json that tells it.'
     seconds = training['seconds']
     parts = [
         f'{training["iterations"]:,} iterations' + ('' if seconds is None else f' in {_duration(seconds)}'),

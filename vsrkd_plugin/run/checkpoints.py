@@ -106,7 +106,9 @@ def checksum_of(metadata: Mapping[str, str], weights: Mapping[str, Tensor]) -> s
 def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str, Tensor]]:
     """As `read_weights`, with the entry that holds the weights in front."""
     if not weights_are_there(path):
-        raise UserError(f'{path}: no such checkpoint file')
+        raise UserError(
+            f'{path}: is a folder; expected a file' if Path(path).is_dir() else f'{path}: no such checkpoint file'
+        )
     file = resolve_weights(path)
     if file.suffix in _EXPORTED:
         raise UserError(
@@ -136,7 +138,8 @@ def _read(path: str | os.PathLike, param_key: str | None) -> tuple[str, dict[str
         inner = next(_find_weights(value, None, set()) for key, value in content.items() if str(key) == entries[0])
         found = (f'{entries[0]}/{inner[0]}'.rstrip('/'), inner[1]) if inner else None
     if found is None and entries:
-        raise UserError(f'{path}: holds several networks; expected one of {", ".join(entries)} (param_key)')
+        state = ' It is a training state: its network is in models, net_g_….pth.' * (Path(path).suffix == '.state')
+        raise UserError(f'{path}: holds several networks; expected one of {", ".join(entries)} (param_key).{state}')
     if found is None and isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values()):
         names = [key for key in content if not isinstance(key, str)]
         what = f'its tensors are named {show(names[0])}, …' if names else 'it holds more than tensors with values'

@@ -119,6 +119,7 @@ def test_precisions_have_tolerances_in_order() -> None:
 @pytest.mark.parametrize(
     ('request_', 'message'),
     [
+        (Request('pth', scale=2), r'-s 2: pth holds the weights of all scales; leave it out'),
         (Request('onnx', Path('a.pth')), r'a\.pth: onnx is written to a file that ends in \.onnx'),
         (Request('onnx', Path('none/a.onnx')), 'there is no folder none'),
         (Request('ncnn', precision='int8'), '--int8: ncnn has fp32 or fp16 alone'),

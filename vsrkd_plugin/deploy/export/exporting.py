@@ -59,6 +59,8 @@ class Request:
         known = weights.PRECISIONS if self.target in WEIGHTS else _GRAPHS[self.target].PRECISIONS
         if self.precision not in known:
             raise UserError(f'--{self.precision}: {self.target} has {one_of(known)} alone')
+        if self.scale is not None and self.target in WEIGHTS:
+            raise UserError(f'-s {self.scale}: {self.target} holds the weights of all scales; leave it out')
         if self.tune < 0 or (self.tune and self.precision != 'int8'):
             raise UserError('--tune: expected a number of steps, with --int8')
         stem = Path(model_path.removeprefix('zoo:')).stem
