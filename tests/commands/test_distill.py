@@ -139,8 +139,8 @@ def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         (['--speedup', '1000'], 'no Compact is so small|no narrower network'),
         (['-o', 't.pth'], '-o t.pth: is a file'),
         (['-o', 't.pth/x'], '-o t.pth/x: .*t.pth is not a folder'),
-        (['--speedup', '0'], '--speedup: expected a number above 0'),
-        (['--speedup', 'nan'], '--speedup: expected a number above 0'),
+        (['--speedup', '0'], '--speedup: expected a number from 1'),
+        (['--speedup', 'nan'], '--speedup: expected a number from 1'),
         (['--seed', '-1'], '--seed: expected a whole number'),
         (['--budget', '9' * 400], '--budget: expected a time'),
         (['--network', '{num_feat: 3}'], '--network: expected TYPE'),
@@ -293,6 +293,27 @@ def test_a_folder_that_was_moved_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     Path(teacher).rename('b.pth')
     assert main(['distill', 'b.pth', '-o', "it's: elsewhere"]) == 2
     assert f'is of another teacher, {teacher}, which is gone' in capsys.readouterr().err
+
+
+def test_other_wishes_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """They would come to nothing; the time that it may take may be another, and is told to be as it was."""
+
+    def interrupted(_args: Any) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, 'run', interrupted)
+    line = ['distill', save(tmp_path / 'a.pth'), '-o', 'out', '--speedup', '2']
+    assert main([*line, '--budget', '1m']) == 130
+    capsys.readouterr()
+    for words in (['--speedup', '8'], ['--speedup', 'nan'], ['--seed', '1'], ['--student', 'foo'], ['--inputs', '.']):
+        assert main([*line, *words]) == 2, words
+        assert f'{words[0]}: out/options.yml was written for' in capsys.readouterr().err
+    assert main([*line, '--budget', '5m']) == 130
+    options = tmp_path / 'out' / 'options.yml'
+    options.write_text(options.read_text().replace('# Asked of distill: {', '# Asked of distill: <'))
+    assert main(line) == 2
+    assert "its line '# Asked of distill: ' was changed" in capsys.readouterr().err
 
 
 def test_a_student_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -46,6 +46,28 @@ def test_students_are_ordered_by_operations_for_a_pixel(tmp_path: Path, caplog: 
     assert not list(tmp_path.glob('.*.part*'))
 
 
+def test_labels_of_points_that_lie_near_do_not_cover_each_other(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from vsrkd_plugin.reports import comparing
+
+    for number in range(6):
+        write_experiment(
+            tmp_path / f'a student of a long name {number}', (1000 + number) * 64 * 64 * 4, 36 + number / 1e3
+        )
+    write_experiment(tmp_path / 'far away', 10 * 64 * 64 * 4, 33.0)
+    figures: list[Figure] = []
+    stock = comparing.save_figure
+    comparing.save_figure = lambda figure, path: figures.append(figure) or stock(figure, path)  # type: ignore[func-returns-value]
+    try:
+        compare_experiments(tmp_path)
+    finally:
+        comparing.save_figure = stock
+    boxes = [label.get_window_extent() for label in figures[0].axes[0].texts]
+    assert len(boxes) == 8
+    assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])
+
+
 def test_one_teacher_is_shown_once(tmp_path: Path) -> None:
     for name, macs in (('a', 10), ('b', 20)):
         write_experiment(tmp_path / name, macs * 64 * 64 * 4, 36.0)

@@ -21,7 +21,7 @@ from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.validating import validate
-from vsrkd_plugin.errors import UserError, first_line
+from vsrkd_plugin.errors import UserError, first_line, show
 from vsrkd_plugin.inspection.describing import in_words
 from vsrkd_plugin.inspection.teacher import Inspection
 from vsrkd_plugin.preflight.sandbox import unnoticed
@@ -40,6 +40,7 @@ from vsrkd_plugin.run.whole_files import check_writable, save_atomically, write_
 
 TEACHER = 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
+_ASKED = '# Asked of distill: '  # the line of its options that says what for
 T = TypeVar('T')
 
 
@@ -58,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
     options = folder / OPTIONS
     begun = options.exists()
     moved = _moved_teacher(options, args.teacher) if begun else []
+    if begun:
+        _check_same_wishes(options, args)
     with Stages('distill', None if begun else budget, started) as stages:
         if begun:
-            stages.say(f'going on with {options}; what it says holds, not the arguments of this call')
+            stages.say(f'going on with {options}, whose length was chosen when it began (train, total_iter)')
         else:
             _check_folder(folder)
             found, student = _chosen(args, stages)
@@ -111,7 +114,7 @@ def _write_options(
     per_step = seconds_per_step(opt)
     total = iterations_for(budget - stages.seconds(), per_step)
     stages.say(f'{1 / per_step:.1f} steps a second: {total:,} of them in the time that is left')
-    text = replace(recipe, total_iter=total).text()
+    text = f'{replace(recipe, total_iter=total).text()}\n{_ASKED}{json.dumps(_wishes(args))}\n'
     _tried_to_write(lambda: write_text_atomically(text, folder / OPTIONS), folder)
     stages.say(f'wrote {folder / OPTIONS}')
 
@@ -125,8 +128,8 @@ def _tried_to_write(write: Callable[[], T], folder: Path) -> T:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    if not 0 < args.speedup < math.inf:
-        raise UserError(f'--speedup: expected a number above 0, got {args.speedup:g}')
+    if not 1 <= args.speedup < math.inf:
+        raise UserError(f'--speedup: expected a number from 1, got {args.speedup:g}')
     if args.seed < 0:
         raise UserError(f'--seed: expected a whole number from 0, got {args.seed}')
 
@@ -200,6 +203,29 @@ def _moved_teacher(options: Path, teacher: str) -> list[str]:
         gone = isinstance(of, str) and ':' not in of and not Path(of).exists()
         raise UserError(f'{options}: is of another teacher, {of}{", which is gone" * gone}; name another folder (-o)')
     return moved
+
+
+def _wishes(args: argparse.Namespace) -> dict[str, Any]:
+    """What a call says of the student and of how it learns."""
+    return {name: getattr(args, name, None) for name in ('student', 'speedup', 'seed', 'inputs', 'contract', 'network')}
+
+
+def _check_same_wishes(options: Path, args: argparse.Namespace) -> None:
+    """Refuse to go on with other wishes than those that options were written for: they would come to nothing."""
+    lines = options.read_text(encoding='utf-8').splitlines()
+    told = next((line.removeprefix(_ASKED) for line in reversed(lines) if line.startswith(_ASKED)), None)
+    if told is None:  # of an earlier version
+        return
+    try:
+        before = dict(json.loads(told))
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{options}: its line {show(_ASKED)} was changed; expected what distill wrote') from error
+    for name, now in _wishes(args).items():
+        if name in before and json.loads(json.dumps(now)) != before[name]:
+            was = 'nothing' if before[name] is None else f'--{name} {before[name]}'
+            raise UserError(
+                f'--{name}: {options} was written for {was}; expected the same command again, or another folder (-o)'
+            )
 
 
 def _origin(folder: Path) -> str | None:

@@ -37,7 +37,8 @@ def seconds_of(text: str) -> float:
     found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([smh]?)', text.strip().lower())
     seconds = float(found.group(1)) * _UNITS[found.group(2) or 'm'] if found else 0.0
     if not 0 < seconds <= _LONGEST:
-        raise UserError(f'--budget: expected a time such as 90s, 15m or 1h, got {text[:60]}')
+        much = ', a year at most' if seconds > _LONGEST else ''
+        raise UserError(f'--budget: expected a time such as 90s, 15m or 1h{much}, got {text[:60]}')
     return seconds
 
 
@@ -105,11 +106,12 @@ def iterations_for(seconds: float, per_step: float) -> int:
     Raises:
         UserError: fewer than `LEAST_ITERATIONS` fit.
     """
-    fit = int(seconds * _FOR_STEPS / per_step) // 10 * 10
+    fit = max(0, int(seconds * _FOR_STEPS / per_step) // 10 * 10)
     if fit < LEAST_ITERATIONS:
         more = math.ceil(LEAST_ITERATIONS * per_step / _FOR_STEPS - seconds)
+        left = max(0.0, seconds)
         raise UserError(
-            f'--budget: in what is left of it, {seconds:.0f} s, {fit} steps of {per_step:.2f} s fit; expected at least '
+            f'--budget: in what is left of it, {left:.0f} s, {fit} steps of {per_step:.2f} s fit; expected at least '
             f'{LEAST_ITERATIONS}, for which it must be {more} s longer'
         )
     return fit

@@ -9,6 +9,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.reports.picture import COLOURS, DPI, save_figure
@@ -18,6 +20,7 @@ from vsrkd_plugin.run.whole_files import write_text_atomically
 
 logger = logging.getLogger('basicsr')
 
+_BESIDE = ((4, -9), (-4, 3), (4, 3), (-4, -9), (4, -18), (-4, 12), (4, 12), (-4, -18), (4, -27), (-4, 21))  # points
 Cell = tuple[str, int]  # data set, scale
 _LARGEST = 1e24  # numbers in a report are smaller: a year has 3e16 nanoseconds
 Quality = tuple[tuple[Cell, float], ...]  # PSNR by cell, in order
@@ -166,6 +169,9 @@ def draw_comparison(members: list[Member], path: Path) -> None:
         _draw_cell(axes, members, cell)
     for axes in grid.flat[len(cells) :]:
         axes.set_axis_off()
+    figure.draw_without_rendering()  # where labels come to lie is known now
+    for axes in grid.flat[: len(cells)]:
+        _keep_apart(axes)
     save_figure(figure, path)
 
 
@@ -177,7 +183,7 @@ def _draw_cell(axes: Axes, members: list[Member], cell: Cell) -> None:
     ]
     for x, y, name in points:
         axes.plot(x, y, 'o', color=COLOURS['student'], markersize=5)
-        axes.annotate(name, (x, y), textcoords='offset points', xytext=(4, -9), fontsize=7, parse_math=False)
+        axes.annotate(name, (x, y), textcoords='offset points', xytext=_BESIDE[0], fontsize=7, parse_math=False)
     for member in _teachers(members):
         cost, level = member.cost['teacher']['macs_per_pixel'], member.psnr.get('teacher', {}).get(cell)
         if cost and level is not None:
@@ -196,3 +202,23 @@ def _draw_cell(axes: Axes, members: list[Member], cell: Cell) -> None:
     axes.set_ylabel('PSNR (dB)', fontsize=9)
     axes.grid(alpha=0.25, which='both')
     axes.spines[['top', 'right']].set_visible(False)
+
+
+def _keep_apart(axes: Axes) -> None:
+    """Put each label of a point where it covers no other one, if there is such a place beside its point."""
+    taken: list[Bbox] = []
+    for label in axes.texts:
+        if not isinstance(label, Annotation):
+            continue
+        start = label.get_position()
+        for place in (start, *_BESIDE):
+            label.set_position(place)
+            label.set_horizontalalignment('right' if place[0] < 0 else 'left')
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        else:
+            label.set_position(start)
+            label.set_horizontalalignment('right' if start[0] < 0 else 'left')
+            box = label.get_window_extent()
+        taken.append(box)
