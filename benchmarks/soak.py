@@ -109,7 +109,7 @@ def prepare(work: Path, length: int) -> list[Work]:
     return [
         Work('train', ['train', '-opt', '../soak.yml', '--auto_resume'], of_training),
         Work('synthesize', synthesize, of_bank),
-        # Without loss: x264 gives other bits from run to run on pictures as small as these, whoever calls it.
+        # Without loss, so that frames are compared and not an encoder.
         Work('upscale', [*upscale, '--codec', 'ffv1', '--device', 'cpu', '--precision', 'fp32'], of_film),
     ]
 
