@@ -12,6 +12,7 @@ from torch import nn
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.families import FAMILIES
 from vsrkd_plugin.inspection.recognising import named_candidate, recognise
+from vsrkd_plugin.ops.low_rank import LowRankConv
 from vsrkd_plugin.registration import register
 
 register()
@@ -75,6 +76,44 @@ def test_a_network_is_found_out_of_its_weights(options: dict) -> None:
     candidates = [with_defaults(candidate.options) for candidate in found]
     assert {candidate.options['type'] for candidate in found} == {options['type']}
     assert any(all(c[key] == asked[key] for key in asked.keys() - ignored) for c in candidates), candidates
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'type': 'VDSR', 'num_in_ch': 1, 'num_feat': 8, 'num_block': 2, 'rank': 5},
+        *({'type': 'LowRankNetwork', 'rank': 4, 'network': inner} for inner in NETWORKS
+          if inner['type'] in ('SRVGGNetCompact', 'EDSR', 'IMDN', 'RLSP', 'RRDBNet')),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_network_of_low_rank_is_found_out(options: dict) -> None:
+    torch.manual_seed(0)
+    network = build_network(dict(options)).eval()
+    weights = {f'module.{name}': value for name, value in network.state_dict().items()}
+    found = recognise('a.pth', weights)
+    built = [candidate.build() for candidate in found]
+    assert {candidate.options['type'] for candidate in found} == {options['type']}
+    assert all(candidate.options['rank'] == options['rank'] for candidate in found)
+    assert all(type(each) is type(network) for each in built)
+    for each in built:
+        assert all(torch.equal(value, network.state_dict()[name]) for name, value in each.state_dict().items())
+
+
+def test_pairs_in_other_places_are_told() -> None:
+    network = build_network({'type': 'VDSR', 'num_feat': 8, 'num_block': 2, 'rank': 5})
+    whole = build_network({'type': 'VDSR', 'num_feat': 8, 'num_block': 2})
+    weights = network.state_dict()
+    for half in (0, 1):
+        del weights[f'residual_layer.1.conv.{half}.weight']
+    weights['residual_layer.1.conv.weight'] = whole.state_dict()['residual_layer.1.conv.weight']
+    with pytest.raises(UserError, match=r'a\.pth: has pairs of convolutions of rank 5 in other places'):
+        recognise('a.pth', weights)
+    inner = {'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2, 'upscale': 2}
+    network = build_network(dict(inner))
+    network.body[2] = LowRankConv(8, 8, 8)  # as large as what it stands for
+    with pytest.raises(UserError, match=r'a\.pth: has pairs of convolutions of rank 8 in other places'):
+        recognise('a.pth', network.state_dict())
 
 
 def test_every_family_is_tried() -> None:

@@ -5,7 +5,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
@@ -17,6 +17,7 @@ from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.archs.spandrel_network_arch import network_class
 from vsrkd_plugin.errors import UserError, first_line
 from vsrkd_plugin.inspection.families import FAMILIES, Family
+from vsrkd_plugin.inspection.low_rank import of_low_rank, without_pairs
 from vsrkd_plugin.inspection.shapes import Shapes, UnlikeFamily
 
 # What trainings put before the names of a network's weights.
@@ -67,6 +68,8 @@ def recognise(path: str, weights: Mapping[str, Tensor]) -> list[Candidate]:
     """
     _refuse_others(path, weights)
     _refuse_broken(path, weights)
+    if (whole := without_pairs(weights)) is not None:
+        return _of_low_rank(path, weights, *whole)
     near: list[tuple[float, str]] = []
     for named in _without_prefixes(weights):
         for family in FAMILIES:
@@ -77,6 +80,27 @@ def recognise(path: str, weights: Mapping[str, Tensor]) -> list[Candidate]:
     if foreign is not None:
         return [foreign]
     raise UserError(f'{path}: {_unknown(near)}')
+
+
+def _of_low_rank(path: str, weights: Mapping[str, Tensor], whole: Mapping[str, Tensor], rank: int) -> list[Candidate]:
+    """The networks that weights fit which fit, with one layer in the place of each pair, those that are known.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for candidate in recognise(path, whole):
+        options = of_low_rank(candidate.options, rank)
+        try:
+            expected = _shapes_of(_built(options))
+        except ValueError:  # no layer of it has fewer weights at this rank
+            continue
+        named = next((each for each in _without_prefixes(weights) if _difference(expected, each) is None), None)
+        if named is not None:
+            found.append(replace(candidate, options=options, weights=named, network=None))
+    if not found:
+        raise UserError(f'{path}: has pairs of convolutions of rank {rank} in other places than a LowRankNetwork')
+    return found
 
 
 def named_candidate(path: str, weights: Mapping[str, Tensor], options: dict[str, Any]) -> Candidate:
