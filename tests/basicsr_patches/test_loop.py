@@ -99,11 +99,17 @@ def test_a_folder_in_which_nothing_was_trained_is_not_archived(tmp_path: Path) -
     (folder / 'models').mkdir(parents=True)
     for name in ('options.yml', 'train_run_20261129_000000.log'):
         (folder / name).touch()
-    misc.mkdir_and_rename(str(folder))
-    assert [path.name for path in tmp_path.iterdir()] == ['run'] and len(list(folder.iterdir())) == 3
+    (tmp_path / 'tb_logger' / 'run').mkdir(parents=True)
+    (tmp_path / 'tb_logger' / 'run' / 'events.out.tfevents.1').touch()
+    for path in (folder, tmp_path / 'tb_logger' / 'run'):
+        misc.mkdir_and_rename(str(path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['run', 'tb_logger'] and len(list(folder.iterdir())) == 3
+    assert [path.name for path in (tmp_path / 'tb_logger').iterdir()] == ['run']
     (folder / 'models' / 'mine.txt').touch()
-    misc.mkdir_and_rename(str(folder))
-    assert len(list(tmp_path.iterdir())) == 2 and not list(folder.iterdir())
+    for path in (folder, tmp_path / 'tb_logger' / 'run'):
+        misc.mkdir_and_rename(str(path))
+    assert len(list(tmp_path.iterdir())) == 3 and not list(folder.iterdir())
+    assert len(list((tmp_path / 'tb_logger').iterdir())) == 2
 
 
 def test_the_log_for_tensorboard_is_closed_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

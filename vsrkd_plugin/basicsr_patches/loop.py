@@ -89,9 +89,14 @@ def _mend_folders() -> None:
     import basicsr.train
     from basicsr.utils import misc
 
+    in_place = False  # whether the experiment's folder was one in which nothing was trained
+
     def mkdir_and_rename(path: str) -> None:
+        nonlocal in_place
         path = os.path.realpath(path)
-        if os.path.exists(path) and not _is_unused(path):
+        if Path(path).parent.name != 'tb_logger':  # it is made behind the experiment's own
+            in_place = os.path.exists(path) and _is_unused(path)
+        if os.path.exists(path) and not in_place:
             archived = f'{path}_archived_{misc.get_time_str()}'
             others = (f'{archived}_{number}' for number in itertools.count(2))
             while os.path.lexists(archived):
