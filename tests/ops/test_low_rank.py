@@ -99,7 +99,9 @@ def test_a_network_loses_rank_where_it_gains_by_it() -> None:
     assert lower_rank(nn.Conv2d(8, 8, 3, padding=1), 3) == 0  # itself it cannot replace
 
 
-@pytest.mark.parametrize(('rank', 'size', 'told'), [(0, 3, 'rank must be 1 to 12'), (13, 3, 'got 13'), (2, 4, 'odd')])
+@pytest.mark.parametrize(
+    ('rank', 'size', 'told'), [(0, 3, 'a whole number from 1 to 12'), (13, 3, 'got 13'), (2, 4, 'odd')]
+)
 def test_bad_numbers(rank: int, size: int, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         LowRankConv(4, 6, rank, size)

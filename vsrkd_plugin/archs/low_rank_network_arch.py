@@ -6,7 +6,9 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from vsrkd_plugin.ops.low_rank import lower_rank
+from vsrkd_plugin.ops.low_rank import check_rank, lower_rank
+
+_MOST = 1 << 16  # of channels that networks have
 
 
 @ARCH_REGISTRY.register()
@@ -21,10 +23,11 @@ def LowRankNetwork(*, network: Mapping[str, Any], rank: int) -> nn.Module:
         rank: channels between, fewer than the network has; two thirds of these have about as many weights as before.
 
     Raises:
-        ValueError: `rank` below 1, or no convolution of the network gains by it.
+        ValueError: `rank` is no whole number from 1, `network` no mapping, or no convolution of it gains.
     """
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ValueError(f'rank must be a whole number from 1, got {rank!r}')
+    check_rank(rank, _MOST)
+    if not isinstance(network, Mapping):
+        raise ValueError(f'network: expected {{type: …}}, got {network!r}')
     options = dict(network)
     built = ARCH_REGISTRY.get(options.pop('type'))(**options)
     if not lower_rank(built, rank):

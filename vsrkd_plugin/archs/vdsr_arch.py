@@ -7,7 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from vsrkd_plugin.ops.low_rank import LowRankConv
+from vsrkd_plugin.ops.low_rank import LowRankConv, check_rank
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_resize
 
@@ -70,8 +70,8 @@ class VDSR(nn.Module):
             raise ValueError(f'num_in_ch must be 1 (Y) or 3 (RGB), got {num_in_ch}')
         if num_feat < 1 or num_block < 1 or upscale < 1:
             raise ValueError('num_feat, num_block and upscale must be at least 1')
-        if rank is not None and not 1 <= rank <= 3 * num_feat:
-            raise ValueError(f'rank must be 1 to {3 * num_feat} (3 times num_feat), got {rank}')
+        if rank is not None:
+            check_rank(rank, 3 * num_feat)
         if start not in ('he', 'identity'):
             raise ValueError(f'start must be he or identity, got {start!r}')
         resolve_precision(precision, 'cpu')  # a wrong name is told here, not in the first forward pass

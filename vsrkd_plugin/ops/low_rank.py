@@ -5,6 +5,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def check_rank(rank: object, most: int) -> None:
+    """Refuse what is no rank of a convolution.
+
+    Raises:
+        ValueError: no whole number, below 1 or above `most`.
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most:
+        raise ValueError(f'rank must be a whole number from 1 to {most}, got {rank!r}')
+
+
 class LowRankConv(nn.Sequential):
     """A (k x 1) convolution to `rank` channels, then a (1 x k) one, with nothing between: a k x k convolution whose
     matrix, (outputs, columns) x (inputs, rows), has no higher rank (Jaderberg et al., BMVC 2014, scheme 2).
@@ -22,9 +32,7 @@ class LowRankConv(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, out_channels: int, rank: int, kernel_size: int = 3, bias: bool = True) -> None:
-        most = kernel_size * min(in_channels, out_channels)
-        if not 1 <= rank <= most:
-            raise ValueError(f'rank must be 1 to {most} ({kernel_size} times the fewer channels), got {rank}')
+        check_rank(rank, kernel_size * min(in_channels, out_channels))
         if kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd, got {kernel_size}')
         around = kernel_size // 2
