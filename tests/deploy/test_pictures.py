@@ -1,5 +1,6 @@
 """Picture files of every kind are read upright, as grey or RGB, with what they tell of their colours."""
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -134,8 +135,19 @@ def test_tiffs_are_turned_once(tmp_path: Path, turn: int, kind: str) -> None:
 @pytest.mark.parametrize(('dtype', 'name'), [(np.float32, 'a.tif'), (np.float32, 'a.tiff'), (np.float64, 'a.tif')])
 def test_numbers_of_other_kinds_are_told(tmp_path: Path, dtype: type, name: str) -> None:
     assert cv2.imwrite(str(tmp_path / name), colours().astype(dtype) / 255)
-    with pytest.raises(UserError, match=f'{name}: pixels of kind {np.dtype(dtype)}; expected whole numbers'):
+    with pytest.raises(UserError, match=f'{name}: pixels of (floating point|kind F); expected whole numbers'):
         read_picture(tmp_path / name)
+
+
+def test_a_tiff_of_floats_that_is_cut_is_no_worse(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / 'whole.tif'), colours().astype(np.float32) / 255)
+    content = (tmp_path / 'whole.tif').read_bytes()
+    places = [4, 5, 6, 7, *range(8, len(content), 101), *range(len(content) - 200, len(content))]
+    for place in places:
+        for broken in (content[:place], content[:place] + b'\xff' + content[place + 1 :]):
+            (tmp_path / 'a.tif').write_bytes(broken)
+            with contextlib.suppress(UserError):
+                read_picture(tmp_path / 'a.tif')
 
 
 def test_a_folder_and_a_link_to_it_are_both_looked_into(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Picture files as arrays: any kind of pixels read as grey or RGB, with or without alpha, of 8 or 16 bits."""
 
 import io
+import struct
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ _SRGB = 'converted to sRGB'
 _TURNED = {2: 'flipped', 3: 'turned', 4: 'flipped', 5: 'turned', 6: 'turned', 7: 'turned', 8: 'turned'}
 _WITH_EXIF = ('JPEG', 'MPO', 'PNG', 'WEBP')  # formats whose EXIF is not the file's own structure
 _TURNED_BY_DECODERS = ('TIFF',)  # as their tag says, by Pillow and by OpenCV
+_SAMPLE_FORMAT, _SHORT, _FLOATING = 339, 3, 3  # of TIFF: a tag, its type, its value
 _HARDLY_SEEN = 0.03  # of opaque: up to it 8 bits tell little of the colour below
 
 
@@ -73,8 +75,8 @@ def read_picture(path: Path) -> Picture:
     except Image.DecompressionBombError as error:
         raise UserError(f'{path}: too large to be read safely ({first_line(error)})') from error
     except Image.UnidentifiedImageError as error:
-        if kind := _unknown_numbers(content):
-            raise UserError(f'{path}: pixels of {kind}; expected whole numbers of 8 or 16 bits') from error
+        if _is_of_floats(content):
+            raise UserError(f'{path}: pixels of floating point; expected whole numbers of 8 or 16 bits') from error
         raise UserError(
             f'{path}: not a picture, of an unknown kind, or damaged; expected {", ".join(EXTENSIONS)}'
         ) from error
@@ -84,13 +86,27 @@ def read_picture(path: Path) -> Picture:
         raise UserError(f'{path}: damaged or cut short ({first_line(error)})') from error
 
 
-def _unknown_numbers(content: bytes) -> str:
-    """What pixels that Pillow does not know are stored as; empty where OpenCV does not know them either."""
+def _is_of_floats(content: bytes) -> bool:
+    """Whether a TIFF says that its pixels are floating-point numbers, of which Pillow knows few kinds.
+
+    Of its first directory alone: nothing is decoded of what may be larger than the memory.
+    """
+    order = {b'II*\0': '<', b'MM\0*': '>'}.get(content[:4])
+    if order is None or len(content) < 8:
+        return False
+    (start,) = struct.unpack_from(f'{order}I', content, 4)
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return ''
-    return '' if pixels is None or pixels.dtype in (np.uint8, np.uint16) else f'kind {pixels.dtype}'
+        (count,) = struct.unpack_from(f'{order}H', content, start)
+        for index in range(count):
+            tag, kind, number = struct.unpack_from(f'{order}HHI', content, start + 2 + 12 * index)
+            if tag == _SAMPLE_FORMAT and kind == _SHORT:
+                place = start + 2 + 12 * index + 8
+                if number > 2:  # they do not fit into the entry, which tells where they are
+                    (place,) = struct.unpack_from(f'{order}I', content, place)
+                return struct.unpack_from(f'{order}H', content, place) == (_FLOATING,)
+    except struct.error:  # cut short
+        return False
+    return False
 
 
 def _read(image: Image.Image, content: bytes) -> Picture:

@@ -26,7 +26,17 @@ def kept_array(file: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray | 
     try:
         with np.load(file, allow_pickle=False) as archive:
             values = archive[_NAME]
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError):
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ):
         return None
     if values.dtype != dtype or values.shape != shape:
         return None
