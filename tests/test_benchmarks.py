@@ -242,3 +242,41 @@ def test_soak_tells_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     expected, _seconds = soak.whole(work, tmp_path / 'whole')
     soak.kill(work, 0, tmp_path / 'killed', expected, 1.0, random.Random(0))
     assert sorted(work.differing) == ['names', 'weights'] and work.ends == 1 and not work.failed
+
+
+@pytest.mark.slow
+def test_what_a_gpu_is_measured_by_runs_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    gpu = _script('gpu')
+    monkeypatch.setattr(sys, 'argv', ['gpu.py', '--out', str(tmp_path / 'gpu.json')])
+    gpu.main()
+    found = json.loads((tmp_path / 'gpu.json').read_text(encoding='utf-8'))
+    assert found['bit_for_bit'] is True and 'no GPU' in found['waiting']
+    for row in found['steps']:
+        assert 0 < row['floor'] < row['seconds'] and row['share'] == row['floor'] / row['seconds']
+
+
+def test_the_table_of_a_gpu_tells_times_and_shares() -> None:
+    found = {
+        'device': 'a GPU', 'torch': '2', 'operations_per_second': 5e14, 'bytes_per_second': 3e12,
+        'waiting': '200 steps, none waits', 'bit_for_bit': False,
+        'steps': [{'batch': 8, 'seconds': 0.01, 'floor': 0.002, 'share': 0.2, 'patches': 800.0}],
+    }  # fmt: skip
+    text = _script('gpu').table(found)
+    assert 'a GPU, torch 2: 500.00 TFLOP/s (bf16), 3000 GB/s' in text
+    assert '| 8 | 10.00 ms | 2.00 ms | 20 % | 800 |' in text and 'none waits. Goes on bit for bit: no.' in text
+
+
+def test_two_parts_of_a_training_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = _script('gpu')
+
+    def train(root: Path, name: str, iterations: int, overrides: list[str], *arguments: str) -> Path:
+        folder = root / name
+        (folder / 'models').mkdir(parents=True, exist_ok=True)
+        value = float(bool(arguments) and lost)
+        torch.save({'params': {'a': torch.tensor([value])}}, folder / 'models' / 'net_g_latest.pth')
+        return folder
+
+    monkeypatch.setattr(gpu, 'train', train)
+    for lost in (False, True):
+        assert gpu.goes_on_bit_for_bit(tmp_path, 4, []) is not lost
