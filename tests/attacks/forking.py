@@ -96,6 +96,8 @@ def attack(
     _warm()
     before, start = _seen(folder), time.monotonic()
     told = [folder.with_name(f'{folder.name}.{stream}') for stream in ('out', 'err')]
+    for file in told:
+        file.touch()  # a signal may come before the child does
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

@@ -20,7 +20,10 @@ class Model:
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
+    """Nothing received; and SIGINT is not ignored, as it is in what a shell starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
+    signal.signal(signal.SIGINT, before)
     interruption._received = None
 
 
