@@ -13,6 +13,7 @@ from typing import Any
 from vsrkd_plugin.arguments import parser, program
 from vsrkd_plugin.errors import TrainingInterrupted, TrainingStopped, UserError, first_line
 from vsrkd_plugin.run.allocator import keep_freed_memory
+from vsrkd_plugin.run.begun_files import clear_own
 from vsrkd_plugin.run.faults import FAULT, mendable, of_loading, write_fault
 from vsrkd_plugin.run.interruption import cleaning_up, leaving_at_once, signal_behind
 
@@ -25,19 +26,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     0; 1 (training stopped, or a part of the work failed); 2 (bad input, or what else a person can mend); 70 (a fault of
     ours; a file tells it); 128 + a signal.
     """
-    try:
-        os.getcwd()
-    except OSError as error:  # before what dies of it without a word that helps
-        return _ended(f'error: the current folder: {error.strerror}; it was removed, go to another', 2)
-    commands = parser()
-    args = commands.parse_args(argv)
-    if args.run is None:  # no command: what there is
-        commands.print_help()
-        return 0
-    try:
-        return _run(args)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        return _of_error(error, sys.argv[1:] if argv is None else argv)
+    with leaving_at_once(program()):  # before the work and after it
+        try:
+            os.getcwd()
+        except OSError as error:  # before what dies of it without a word that helps
+            return _ended(f'error: the current folder: {error.strerror}; it was removed, go to another', 2)
+        commands = parser()
+        args = commands.parse_args(argv)
+        if args.run is None:  # no command: what there is
+            commands.print_help()
+            return 0
+        try:
+            return _run(args)
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            clear_own()
+            return _of_error(error, sys.argv[1:] if argv is None else argv)
 
 
 def _of_error(error: BaseException, arguments: Sequence[str]) -> int:
@@ -65,16 +68,16 @@ def _of_error(error: BaseException, arguments: Sequence[str]) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     if args.needs_nothing:
-        return args.run(args)
-    with leaving_at_once(program()):
-        keep_freed_memory()
-        from vsrkd_plugin.registration import register_all
-        from vsrkd_plugin.run.progress import shown
-        from vsrkd_plugin.run.subnormals import subnormals_as_zero
+        with cleaning_up():
+            return args.run(args)
+    keep_freed_memory()
+    from vsrkd_plugin.registration import register_all
+    from vsrkd_plugin.run.progress import shown
+    from vsrkd_plugin.run.subnormals import subnormals_as_zero
 
-        with warnings.catch_warnings():  # BasicSR imports what is deprecated, which is nobody's error here
-            warnings.simplefilter('ignore', DeprecationWarning)
-            register_all(args.imports)
+    with warnings.catch_warnings():  # BasicSR imports what is deprecated, which is nobody's error here
+        warnings.simplefilter('ignore', DeprecationWarning)
+        register_all(args.imports)
     # Of several processes the first tells.
     with cleaning_up(), _warnings_in_a_line(), subnormals_as_zero(), shown(int(os.environ.get('RANK') or 0) == 0):
         return args.run(args)

@@ -138,6 +138,9 @@ def _run(arguments: Sequence[str], folder: Path, told: list[Path], limit: float,
         os.chdir(folder)
         sys.argv = ['basicsr', *arguments]
         torch.set_num_threads(1)  # threads of the parent are not here
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # of the parent; until the program is there, Python's would raise here
         faulthandler.dump_traceback_later(limit - 1)  # where it hangs, for whoever looks at the test
         status = main(arguments)
     except SystemExit as end:

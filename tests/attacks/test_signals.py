@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vsrkd_plugin.run.begun_files import begun
+
 from .forking import attack
 from .writing import COMMANDS, content_of, left_begun
 
@@ -55,3 +57,26 @@ def test_a_signal(
         again = attack([*command.arguments, *command.goes_on], folder, 120)
         assert again.status == 0, again.errors
         command.whole(folder / command.makes)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize('moment', ['parser', '_of_error'])
+def test_a_signal_before_or_behind_the_work(
+    moment: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f'vsrkd_plugin.cli.{moment}', lambda *_: signal.raise_signal(number))
+    done = attack(['train', '-opt', 'nothing.yml'], tmp_path, 60)
+    assert (done.status, done.errors) == (128 + number, f'basicsr: interrupted ({number.name})')
+
+
+def test_what_a_writer_could_not_tidy_up_is_cleared_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a signal comes between the line that makes a file and the one that begins to watch over it."""
+
+    def run(_args: object) -> int:
+        begun(tmp_path / 'a.png').touch()
+        signal.raise_signal(signal.SIGTERM)
+        return 0
+
+    monkeypatch.setattr('vsrkd_plugin.commands.info.run', run)
+    done = attack(['info'], tmp_path, 60)
+    assert (done.status, done.errors, done.made) == (143, 'basicsr: interrupted (SIGTERM)', [])

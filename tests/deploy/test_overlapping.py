@@ -69,3 +69,35 @@ def test_an_error_between_stops_both() -> None:
             behind.call(time.sleep, 0)
             raise KeyboardInterrupt
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize('of', ['reading', 'writing'])
+def test_a_signal_at_the_end_waits_for_what_is_at_work(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a process that ends leaves half a file. What waits is not begun any more."""
+    ended: list[int] = []
+
+    def work(number: int) -> int:
+        time.sleep(0.2)
+        ended.append(number)
+        return number
+
+    stock = threading.Thread.join
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        monkeypatch.setattr(threading.Thread, 'join', stock)
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        if of == 'writing':
+            with Behind() as behind:
+                behind.call(work, 0)
+                behind.call(work, 1)
+                monkeypatch.setattr(threading.Thread, 'join', interrupted)
+        else:
+            with Ahead(map(work, range(5))):
+                time.sleep(0.05)
+                monkeypatch.setattr(threading.Thread, 'join', interrupted)
+    assert ended == [0]
+    time.sleep(0.3)
+    assert ended == [0], 'a thread was left at work'

@@ -58,6 +58,10 @@ def test_it_goes_where_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (MemoryError(), 'out of memory'),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), 'out of memory'),
         (RuntimeError('CUDA out of memory. Tried to allocate'), 'out of memory'),
+        (
+            RuntimeError('[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:41234'),
+            'another process of this training has ended',
+        ),
         (RuntimeError('[enforce fail at inline_container.cc:595] . unexpected pos 64 vs 0'), 'is the disk full?'),
         (ValueError('embedded null byte'), 'NUL'),
     ],

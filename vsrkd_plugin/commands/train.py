@@ -28,10 +28,11 @@ from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.testing import options_of_test
 from vsrkd_plugin.reports.experiment import told_imports
 from vsrkd_plugin.reports.folder import make_report
+from vsrkd_plugin.run.begun_files import clear_begun
 from vsrkd_plugin.run.folder_lock import owned
 from vsrkd_plugin.run.interruption import graceful
 from vsrkd_plugin.run.run_record import OPTIONS
-from vsrkd_plugin.run.whole_files import clear_begun, write_text_atomically
+from vsrkd_plugin.run.whole_files import write_text_atomically
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 from vsrkd_plugin.deploy.film_encoding import FilmFormat, add_video, format_of
 from vsrkd_plugin.deploy.film_reading import import_av, open_film, video_stream
 from vsrkd_plugin.deploy.film_writing import cannot_write
-from vsrkd_plugin.run.whole_files import begun, put_in_place
+from vsrkd_plugin.run.begun_files import begun
+from vsrkd_plugin.run.whole_files import put_in_place
 
 _COPIED = ('audio', 'subtitle', 'data')
 _LATER = 1000  # seconds

@@ -22,7 +22,8 @@ from vsrkd_plugin.deploy.film_encoding import (
 )
 from vsrkd_plugin.deploy.film_reading import FilmInfo, Tags, import_av, reason_of, samples_of
 from vsrkd_plugin.errors import UserError
-from vsrkd_plugin.run.whole_files import begun, put_in_place
+from vsrkd_plugin.run.begun_files import begun
+from vsrkd_plugin.run.whole_files import put_in_place
 
 
 class FilmWriter:

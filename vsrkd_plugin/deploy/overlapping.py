@@ -33,7 +33,7 @@ class Ahead(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(None if error is None else _PATIENCE)
+        _join(self._thread, self._stop, error)
 
     def _items(self) -> Iterator[T]:
         while True:
@@ -85,7 +85,7 @@ class Behind:
             self._stop.set()
         else:
             _put(self._queue, _END, self._stop)
-        self._thread.join(None if error is None else _PATIENCE)
+        _join(self._thread, self._stop, error)
         if error is None:
             self._raise()
 
@@ -107,6 +107,16 @@ class Behind:
             except BaseException as error:
                 self._error = error
                 self._stop.set()
+
+
+def _join(thread: threading.Thread, stop: threading.Event, error: BaseException | None) -> None:
+    """Wait for a thread; if a signal comes meanwhile, for what the thread is at, and not for what waits."""
+    try:
+        thread.join(None if error is None else _PATIENCE)
+    except BaseException:
+        stop.set()
+        thread.join(_PATIENCE)
+        raise
 
 
 def _put(to: 'queue.Queue[Any]', item: Any, stop: threading.Event) -> bool:

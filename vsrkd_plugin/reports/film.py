@@ -12,7 +12,8 @@ from vsrkd_plugin.deploy.film_writing import write_pictures
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.reports.evaluation import Film
 from vsrkd_plugin.reports.names import NAMES, titles
-from vsrkd_plugin.run.whole_files import begun, put_in_place, whole_file
+from vsrkd_plugin.run.begun_files import begun
+from vsrkd_plugin.run.whole_files import put_in_place, whole_file
 
 FRAMES_PER_SECOND = 10
 _SECONDS = 3  # that each clip is shown at least, by repetition

@@ -21,6 +21,8 @@ FULL = (errno.ENOSPC, getattr(errno, 'EDQUOT', errno.ENOSPC))  # Windows knows n
 _OF_DATA = ('UserError', 'FileNotFoundError', 'PermissionError', 'IsADirectoryError', 'NotADirectoryError', 'OSError')
 # What torch says when its writer of files got an error of the system.
 _TORCH_CANNOT_WRITE = re.compile('PytorchStreamWriter failed|inline_container|unexpected pos')
+# What gloo and NCCL say in the processes that are left, when another one of the training ended.
+_PEER_GONE = re.compile('connection closed by peer|connection reset by peer|remote process exited', re.IGNORECASE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -44,6 +46,8 @@ def mendable(error: BaseException) -> str | None:
         return f'a file could not be written; is the disk full? ({first_line(error)})'
     if told := of_loading(error):
         return told
+    if isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
+        return 'another process of this training has ended; what it said, if anything, tells why; --auto_resume goes on'
     if isinstance(error, ValueError) and 'embedded null' in str(error):
         return 'a path holds a NUL character, which no file name can'
     return None

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -57,12 +57,14 @@ def _handled(handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def leaving_at_once(program: str) -> Iterator[None]:
-    """Within: a signal ends the process in one line. For the start, when nothing is begun.
+    """Within: a signal ends the process in one line. For its start and its end, when nothing is begun.
 
     An exception would not do: what it meets in the middle of an import makes another of it.
     """
 
     def leave(number: int, _frame: FrameType | None) -> None:
+        with suppress(Exception):  # it may be at work there at this moment, or the reader is gone
+            sys.stdout.flush()
         print(f'{program}: interrupted ({signal.Signals(number).name})', file=sys.stderr, flush=True)
         os._exit(128 + number)
 
