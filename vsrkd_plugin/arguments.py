@@ -169,6 +169,7 @@ def _add_distill(commands: Any) -> None:
         "a student from a teacher's file alone: no options file, no data",
         'vsrkd distill realesr-animevideov3.pth -o runs/anime --speedup 8 --budget 1h',
         'vsrkd distill zoo:vdsr_x234 --budget 5m',
+        'vsrkd distill teacher.pth --target 25fps --size 640x360',
     )
     _add_teacher(distillation)
     distillation.add_argument('-o', type=_named, metavar='FOLDER', help='where everything goes; default: runs/TEACHER')
@@ -176,8 +177,14 @@ def _add_distill(commands: Any) -> None:
         '--student', metavar='KIND', help="same (the teacher's family), compact, or a FILE.yml with network_g"
     )
     distillation.add_argument(
-        '--speedup', type=float, default=4, metavar='N', help='times fewer operations than the teacher; default: 4'
+        '--speedup', type=float, metavar='N', help='times fewer operations than the teacher; default: 4'
     )
+    distillation.add_argument(
+        '--target',
+        metavar='TIME',
+        help='in place of --speedup: time for a picture or frame on this machine: 30ms, 25fps',
+    )
+    distillation.add_argument('--size', metavar='WxH', help='of the LR picture that --target is for; default: 480x270')
     distillation.add_argument('--budget', default='15m', help='time for all of it: 90s, 15m, 1h; default: 15m')
     distillation.add_argument('--inputs', nargs='+', metavar='FOLDER', help='LR pictures of yours, to learn from too')
     distillation.add_argument('--seed', type=int, default=0, help='of everything random; default: 0')

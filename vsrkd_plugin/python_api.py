@@ -20,8 +20,9 @@ from vsrkd_plugin.models.task import build_task
 from vsrkd_plugin.ops.precision import place
 from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, time_task
+from vsrkd_plugin.recipe.limits import SPEEDUP, Operations
 from vsrkd_plugin.recipe.options_file import Recipe
-from vsrkd_plugin.recipe.students import SPEEDUP, of_module, own_student, propose
+from vsrkd_plugin.recipe.students import of_module, own_student, propose
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run import progress as telling
 from vsrkd_plugin.run.subnormals import subnormals_as_zero
@@ -72,7 +73,7 @@ def distill(
         if isinstance(student, nn.Module):
             proposal = of_module(found, student.cpu().float())
         else:
-            proposal = propose(found, None, speedup) if student is None else own_student(found, student)
+            proposal = propose(found, None, Operations(speedup)) if student is None else own_student(found, student)
             student = proposal.build()
     recipe = Recipe('distill', found, proposal, weights='(a module)', seed=seed)
     on = torch.device(device) if device is not None else torch.device('cuda' if torch.cuda.is_available() else 'cpu')

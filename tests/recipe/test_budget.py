@@ -35,7 +35,7 @@ def test_steps_are_timed_and_leave_the_random_state(tmp_path, monkeypatch) -> No
     found = inspected(EDSR)
     path = tmp_path / 'teacher.pth'
     torch.save({'params': dict(found.candidate.weights)}, path)
-    opt = Recipe('mine', found, propose(found, None, 4), str(path)).options()
+    opt = Recipe('mine', found, propose(found), str(path)).options()
     opt['num_gpu'] = 0
     complete(opt, str(tmp_path), True)
     before = torch.get_rng_state()

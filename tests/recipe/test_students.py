@@ -13,6 +13,7 @@ from tests.recipe.teachers import COMPACT, EDSR, RLSP, VDSR, inspected
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
+from vsrkd_plugin.recipe.limits import Operations
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import own_student, propose
 from vsrkd_plugin.registration import register
@@ -24,7 +25,7 @@ register()
 @pytest.mark.parametrize('options', [COMPACT, EDSR], ids=lambda o: o['type'])
 def test_a_student_is_as_cheap_as_asked_for(options: dict, speedup: float) -> None:
     found = inspected(options)
-    student = propose(found, None, speedup)
+    student = propose(found, None, Operations(speedup))
     assert student.options['type'] == options['type'] and student.starts_from_teacher
     assert student.fewer_operations == pytest.approx(speedup, rel=0.35)
     assert student.fewer_operations >= speedup / 1.06
@@ -32,7 +33,7 @@ def test_a_student_is_as_cheap_as_asked_for(options: dict, speedup: float) -> No
 
 
 def test_a_compact_of_another_family_starts_at_random() -> None:
-    student = propose(inspected(EDSR), 'compact', 2)
+    student = propose(inspected(EDSR), 'compact', Operations(2))
     assert student.options['type'] == 'SRVGGNetCompact' and not student.starts_from_teacher
     assert student.options['upscale'] == EDSR['upscale']
 
@@ -45,12 +46,12 @@ def test_a_network_of_several_scales_stays_in_its_family() -> None:
 
 def test_what_no_network_can_do_is_told() -> None:
     with pytest.raises(UserError, match=r'--speedup 1e\+09: no Compact is so small'):
-        propose(inspected(EDSR), 'compact', 1e9)
+        propose(inspected(EDSR), 'compact', Operations(1e9))
 
 
 def test_video_students_are_recurrent() -> None:
     found = inspected(RLSP)
-    student = propose(found, None, 4)
+    student = propose(found, None, Operations(4))
     assert student.options['type'] == 'RLSP' and student.starts_from_teacher
     assert student.options['num_feat'] < RLSP['num_feat']
 
@@ -90,9 +91,9 @@ def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Inspection:
 def test_what_was_found_of_a_class_holds_for_its_students(wide: Inspection) -> None:
     expected = {'value_range': [0, 255], 'channels': 3, 'size_multiple': 4}
     assert wide.contract == expected
-    student = propose(wide, 'same', 2)  # its width is its class's default
+    student = propose(wide, 'same', Operations(2))  # its width is its class's default
     assert student.starts_from_teacher and student.options['num_feat'] < 32 and student.contract == expected
     opt = Recipe('mine', wide, student, 'wide.pth').options()
     assert opt['contract_g'] == opt['contract_t'] == expected
     validate(opt, True)
-    assert not propose(wide, 'compact', 2).contract
+    assert not propose(wide, 'compact', Operations(2)).contract

@@ -23,11 +23,14 @@ from vsrkd_plugin.config.registries import Model
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError, first_line, show
 from vsrkd_plugin.inspection.describing import in_words
+from vsrkd_plugin.inspection.opening import open_model
 from vsrkd_plugin.inspection.teacher import Inspection
 from vsrkd_plugin.preflight.sandbox import unnoticed
 from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_step
+from vsrkd_plugin.recipe.choosing import best_start
+from vsrkd_plugin.recipe.limits import SIZE, SPEEDUP, Limit, Operations, Time, seconds_a_frame, size_of, time_of
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
-from vsrkd_plugin.recipe.students import KINDS, Proposal, own_student, propose
+from vsrkd_plugin.recipe.students import KINDS, Proposal, of_low_rank_beside, own_student, propose
 from vsrkd_plugin.reports.folder import REPORT_FILES
 from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
@@ -40,6 +43,8 @@ from vsrkd_plugin.run.whole_files import check_writable, save_atomically, write_
 
 TEACHER = 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
+_WISHES = ('student', 'speedup', 'target', 'size', 'seed', 'inputs', 'contract', 'network')
+_OF_BUDGET = 0.1  # at most, for comparing students
 _ASKED = '# Asked of distill: '  # the line of its options that says what for
 T = TypeVar('T')
 
@@ -66,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             stages.say(f'going on with {options}, whose length was chosen when it began (train, total_iter)')
         else:
             _check_folder(folder)
-            found, student = _chosen(args, stages)
+            found, student = _chosen(args, stages, _OF_BUDGET * budget)
             _tried_to_write(lambda: folder.mkdir(parents=True, exist_ok=True), folder)
         with owned(folder, '-o'):
             if not begun:
@@ -76,22 +81,24 @@ def run(args: argparse.Namespace) -> int:
             stages.begin('training, then the report')
             _train(options, folder, args.imports, moved)
             _finish(options, folder, args.imports)
+            if args.target is not None:
+                _tell_time(folder / STUDENT, Time(time_of(args.target), _size(args)))
     return 0
 
 
-def _chosen(args: argparse.Namespace, stages: Stages) -> tuple[Inspection, Proposal]:
-    """What the teacher is, and the student that is proposed."""
-    _check_numbers(args)
+def _chosen(args: argparse.Namespace, stages: Stages, within: float) -> tuple[Inspection, Proposal]:
+    """What the teacher is, and the student that is proposed; `within` seconds of comparing, at most."""
+    limit = _limit(args)
     _check_inputs(args.inputs or [])
     stages.begin('inspecting the teacher')
     found = inspected(args, stages.say)
     print(in_words(found), flush=True)
     if found.is_video and args.inputs:
         raise UserError('--inputs: is for teachers of images; clips are made of painted pictures in motion alone')
-    with unnoticed():
-        student = _student(args, found)
+    student = _student(args, found, limit, stages, within)
     fewer = '' if student.fewer_operations is None else f', {student.fewer_operations:.1f} times fewer operations'
-    stages.say(f'the student: {student.type} of {student.params:,} weights{fewer}; {student.why}')
+    took = limit.told(limit.cost(found, student.build(), student.options)) if isinstance(limit, Time) else ''
+    stages.say(f'the student: {student.type} of {student.params:,} weights{fewer}{took and f", {took}"}; {student.why}')
     return found, student
 
 
@@ -127,11 +134,31 @@ def _tried_to_write(write: Callable[[], T], folder: Path) -> T:
         raise UserError(f'-o {folder}: cannot be written to ({error.strerror or first_line(error)})') from error
 
 
-def _check_numbers(args: argparse.Namespace) -> None:
-    if not 1 <= args.speedup < math.inf:
-        raise UserError(f'--speedup: expected a number from 1, got {args.speedup:g}')
+def _limit(args: argparse.Namespace) -> Limit:
+    """What the student may cost."""
     if args.seed < 0:
         raise UserError(f'--seed: expected a whole number from 0, got {args.seed}')
+    if args.target is None:
+        if args.size is not None:
+            raise UserError('--size: is the size that --target is for; name that too')
+        speedup = SPEEDUP if args.speedup is None else args.speedup
+        if not 1 <= speedup < math.inf:
+            raise UserError(f'--speedup: expected a number from 1, got {speedup:g}')
+        return Operations(speedup)
+    if args.speedup is not None:
+        raise UserError('--speedup and --target: expected one of them')
+    return Time(time_of(args.target), _size(args))
+
+
+def _size(args: argparse.Namespace) -> tuple[int, int]:
+    return SIZE if args.size is None else size_of(args.size)
+
+
+def _tell_time(student: Path, asked: Time) -> None:
+    """What the student takes, as it is now."""
+    model = open_model(str(student))
+    took = asked.told(seconds_a_frame(model, asked.size))
+    print(f'It takes {took}, x{max(model.header.scales)}, on this machine as it is now; asked for was {asked.asked}.')
 
 
 def _check_folder(folder: Path) -> None:
@@ -149,9 +176,18 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f'-o {folder}: cannot be written to')
 
 
-def _student(args: argparse.Namespace, found: Inspection) -> Proposal:
+def _student(args: argparse.Namespace, found: Inspection, limit: Limit, stages: Stages, within: float) -> Proposal:
     if args.student is None or args.student in KINDS:
-        return propose(found, args.student, args.speedup)
+        if isinstance(limit, Time):
+            stages.begin('timing students')
+        with unnoticed():
+            first = propose(found, args.student, limit)
+            others = list(of_low_rank_beside(found, first, limit))
+        if not others:
+            return first
+        stages.begin('comparing students that cost the same, as they start')
+        started = stages.seconds()
+        return best_start(found, [first, *others], args.seed, stages.say, lambda: stages.seconds() - started < within)
     path = Path(args.student)
     if path.suffix not in ('.yml', '.yaml'):
         raise UserError(
@@ -164,7 +200,8 @@ def _student(args: argparse.Namespace, found: Inspection) -> Proposal:
     options = content.get('network_g', content) if isinstance(content, dict) else None
     if not isinstance(options, dict) or 'type' not in options:
         raise UserError(f'--student {path}: expected network_g: {{type: …, num_feat: …}}, or that mapping alone')
-    return own_student(found, options)
+    with unnoticed():
+        return own_student(found, options)
 
 
 def _weights(found: Inspection, folder: Path) -> str:
@@ -207,7 +244,10 @@ def _moved_teacher(options: Path, teacher: str) -> list[str]:
 
 def _wishes(args: argparse.Namespace) -> dict[str, Any]:
     """What a call says of the student and of how it learns."""
-    return {name: getattr(args, name, None) for name in ('student', 'speedup', 'seed', 'inputs', 'contract', 'network')}
+    wishes = {name: getattr(args, name, None) for name in _WISHES}
+    if args.speedup is None and args.target is None:
+        wishes['speedup'] = SPEEDUP
+    return wishes
 
 
 def _check_same_wishes(options: Path, args: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """Convolutions of low rank: a thin pair in the place of a k x k one, all channels kept."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -152,15 +151,3 @@ def _gains(layer: nn.Conv2d, rank: int) -> bool:
     if layer.groups != 1 or layer.padding_mode != 'zeros' or type(layer) is not nn.Conv2d:
         return False
     return rank * k * (layer.in_channels + layer.out_channels) < layer.in_channels * layer.out_channels * k * k
-
-
-def column_products(x: Tensor, size: int) -> Tensor:
-    """The mean outer product of the columns of `size` pixels of `(n, c, h, w)`, zeros around: `(c * size, c * size)`.
-
-    Of these a (size x 1) convolution reads one for each of its outputs.
-    """
-    total = x.new_zeros(x.shape[1] * size, x.shape[1] * size, dtype=torch.float64)
-    for part in x.float().split(16):
-        columns = F.unfold(part, (size, 1), padding=(size // 2, 0)).transpose(0, 1).flatten(1)
-        total += (columns @ columns.T).double()
-    return total / (x.shape[0] * x.shape[2] * x.shape[3])

@@ -49,10 +49,11 @@ def seconds_per_step(opt: Mapping[str, Any]) -> float:
         opt: validated and completed options of a distillation.
     """
     with unnoticed():
-        return _timed(_with_few_pictures(opt))
+        return _timed(with_few_pictures(opt))
 
 
-def _with_few_pictures(opt: Mapping[str, Any]) -> dict[str, Any]:
+def with_few_pictures(opt: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that paint few pictures, for what is only tried."""
     changed = deepcopy(dict(opt))
     for source in changed['synthesis'].get('sources') or ():
         if source['type'] == 'procedural':

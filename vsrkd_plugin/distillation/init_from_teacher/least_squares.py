@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsrkd_plugin.ops.low_rank import LowRankConv, column_products
+from vsrkd_plugin.distillation.init_from_teacher.normal_equations import can_sum, gram_of, moment_of
+from vsrkd_plugin.ops.low_rank import LowRankConv
 
 Layer = nn.Conv2d | LowRankConv
 _CHUNK = 16  # patches unfolded at a time: 9 copies of each activation
@@ -39,7 +40,7 @@ def refit(layer: Layer, x: Tensor, target: Tensor, ridge: float = 1e-4) -> None:
     if isinstance(layer, LowRankConv):
         whole = layer.merged()
         refit(whole, x, target, ridge)
-        layer.set_weight(whole.weight, column_products(x, whole.kernel_size[0]))
+        layer.set_weight(whole.weight, _column_products(layer.first, x))
         refit(layer.second, in_chunks(partial(convolve, layer.first), x), target, ridge)
         layer.balance()
         return
@@ -93,6 +94,14 @@ def _set(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor | None) -> N
         layer.bias.copy_(bias)
 
 
+def _column_products(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The mean outer product of what a convolution reads for an output."""
+    total = x.new_zeros(layer.weight[0].numel(), layer.weight[0].numel(), dtype=torch.float64)
+    for part in x.float().split(_CHUNK):
+        total += gram_of(layer, part).double()
+    return total / (x.shape[0] * x.shape[2] * x.shape[3])
+
+
 class _NormalEquations:
     """Of the least squares for a layer that maps `x` to `target`."""
 
@@ -102,13 +111,31 @@ class _NormalEquations:
         self.gram = x.new_zeros(columns, columns, dtype=torch.float64)
         self.moment = x.new_zeros(columns, outputs, dtype=torch.float64)
         for part, wanted in zip(x.split(_CHUNK), target.split(_CHUNK), strict=True):
-            rows = _rows(layer, part)
-            if layer.bias is not None:
-                rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-            if isinstance(layer, nn.Conv2d):
-                wanted = wanted.permute(0, 2, 3, 1)
-            self.gram += (rows.T @ rows).double()
-            self.moment += (rows.T @ wanted.reshape(-1, outputs)).double()
+            if isinstance(layer, nn.Conv2d) and can_sum(layer):
+                self._add_sums(layer, part, wanted)
+            else:
+                self._add_rows(layer, part, wanted.permute(0, 2, 3, 1) if isinstance(layer, nn.Conv2d) else wanted)
+
+    def _add_sums(self, layer: nn.Conv2d, x: Tensor, target: Tensor) -> None:
+        if layer.bias is None:
+            self.gram += gram_of(layer, x).double()
+            self.moment += moment_of(layer, x, target).double()
+            return
+        ones = target.new_ones(len(target), 1, *target.shape[2:])
+        moment = moment_of(layer, x, torch.cat([target, ones], 1)).double()
+        self.gram[:-1, :-1] += gram_of(layer, x).double()
+        self.gram[:-1, -1] += moment[:, -1]
+        self.gram[-1, :-1] += moment[:, -1]
+        self.gram[-1, -1] += ones.numel()
+        self.moment[:-1] += moment[:, :-1]
+        self.moment[-1] += target.sum((0, 2, 3)).double()
+
+    def _add_rows(self, layer: nn.Conv2d | nn.Linear, x: Tensor, target: Tensor) -> None:
+        rows = _rows(layer, x)
+        if layer.bias is not None:
+            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
+        self.gram += (rows.T @ rows).double()
+        self.moment += (rows.T @ target.reshape(-1, len(layer.weight))).double()
 
     def solve(self, size: int, ridge: float) -> Tensor:
         """Weights, and below them the bias, which is not penalised: `(columns, outputs)`."""
