@@ -174,7 +174,9 @@ def _add_distill(commands: Any) -> None:
     _add_teacher(distillation)
     distillation.add_argument('-o', type=_named, metavar='FOLDER', help='where everything goes; default: runs/TEACHER')
     distillation.add_argument(
-        '--student', metavar='KIND', help="same (the teacher's family), compact, or a FILE.yml with network_g"
+        '--student',
+        metavar='KIND',
+        help="same (the teacher's family), low_rank (the same, of thin layers), compact, or a FILE.yml with network_g",
     )
     distillation.add_argument(
         '--speedup', type=float, metavar='N', help='times fewer operations than the teacher; default: 4'

@@ -101,6 +101,30 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert 'holds a student.pth already' in capsys.readouterr().err
 
 
+def test_a_student_is_as_fast_as_asked_for(tmp_path: Path) -> None:
+    """What it takes is measured before and after, and told."""
+    teacher = save(tmp_path / 't.pth')
+    said = typed(tmp_path, 'distill', teacher, '-o', 'out', '--target', '20ms', '--size', '96x64', '--budget', '1m')
+    first, last = (
+        re.search(rf'{words}.*?(\d[\d.]*)ms for 96x64 pixels', said) for words in ('the student:', 'It takes')
+    )
+    assert first and last and 'asked for was --target 20ms --size 96x64' in said
+    assert float(first[1]) <= 24, 'a median may be above what was measured when it was chosen, but not far'
+    written = (tmp_path / 'out' / 'options.yml').read_text()
+    assert '"target": "20ms"' in written and '"size": "96x64"' in written
+
+
+def test_low_rank_is_for_any_family_that_asks_for_it(tmp_path: Path) -> None:
+    teacher = save(tmp_path / 't.pth')
+    said = typed(tmp_path, 'distill', teacher, '-o', 'out', '--student', 'low_rank', '--speedup', '3', '--budget', '1m')
+    assert 'the student: LowRankNetwork' in said
+    opt = yaml.safe_load((tmp_path / 'out' / 'options.yml').read_text())
+    assert opt['network_g']['type'] == 'LowRankNetwork' and opt['train']['init'] == 'teacher'
+    assert opt['network_g']['network'].items() >= {'type': 'SRVGGNetCompact', 'upscale': 2}.items()
+    header = read_header(tmp_path / 'out' / 'student.pth')
+    assert header is not None and header.network['rank'] == opt['network_g']['rank']
+
+
 def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, short) -> None:
     monkeypatch.chdir(tmp_path)
     teacher = save(tmp_path / 't.pth')
@@ -125,7 +149,7 @@ def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--student', 'small'], '--student: expected same or compact, or an options file'),
+        (['--student', 'small'], '--student: expected same, compact, low_rank, or an options file'),
         (['--student', 'none.yml'], r'--student none\.yml: cannot be read'),
         (['--inputs', 'none'], '--inputs none: no such folder'),
         (['--budget', 'soon'], '--budget: expected a time'),
@@ -141,6 +165,14 @@ def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         (['-o', 't.pth/x'], '-o t.pth/x: .*t.pth is not a folder'),
         (['--speedup', '0'], '--speedup: expected a number from 1'),
         (['--speedup', 'nan'], '--speedup: expected a number from 1'),
+        (['--speedup', '4', '--target', '30ms'], '--speedup and --target: expected one of them'),
+        (
+            ['--target', 'soon'],
+            '--target: expected a time for a picture or frame, such as 30ms, 0.5s or 25fps, got soon',
+        ),
+        (['--target', '30ms', '--size', 'big'], '--size: expected width and height of LR in pixels'),
+        (['--size', '64x64'], '--size: is the size that --target is for'),
+        (['--target', '1ms', '--size', '4096x4096'], '--target 1ms --size 4096x4096: no Compact is so small'),
         (['--seed', '-1'], '--seed: expected a whole number'),
         (['--budget', '9' * 400], '--budget: expected a time'),
         (['--network', '{num_feat: 3}'], '--network: expected TYPE'),

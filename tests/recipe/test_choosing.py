@@ -12,7 +12,7 @@ from vsrkd_plugin.inspection.teacher import Inspection, _complete, _measured
 from vsrkd_plugin.recipe import choosing
 from vsrkd_plugin.recipe.choosing import agreement_at_start, best_start, in_words
 from vsrkd_plugin.recipe.limits import Operations
-from vsrkd_plugin.recipe.students import Proposal, of_low_rank_beside, own_student, propose
+from vsrkd_plugin.recipe.students import Proposal, candidates, own_student
 
 
 def _redundant(rank: int = 6) -> Inspection:
@@ -34,8 +34,7 @@ def _redundant(rank: int = 6) -> Inspection:
 
 def test_rank_is_kept_where_it_is_rank_that_the_teacher_lacks() -> None:
     found, limit = _redundant(), Operations(2)
-    first = propose(found, None, limit)
-    others = list(of_low_rank_beside(found, first, limit))
+    first, *others = candidates(found, None, limit)
     told: list[str] = []
     best = best_start(found, [first, *others], 0, told.append)
     assert best in others and 'rank' in in_words(best)

@@ -13,9 +13,10 @@ from tests.recipe.teachers import COMPACT, EDSR, RLSP, VDSR, inspected
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
+from vsrkd_plugin.recipe import students
 from vsrkd_plugin.recipe.limits import Operations
 from vsrkd_plugin.recipe.options_file import Recipe
-from vsrkd_plugin.recipe.students import own_student, propose
+from vsrkd_plugin.recipe.students import candidates, own_student, propose
 from vsrkd_plugin.registration import register
 
 register()
@@ -54,6 +55,20 @@ def test_video_students_are_recurrent() -> None:
     student = propose(found, None, Operations(4))
     assert student.options['type'] == 'RLSP' and student.starts_from_teacher
     assert student.options['num_feat'] < RLSP['num_feat']
+
+
+def test_low_rank_is_proposed_where_the_class_has_it_or_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of other classes nobody else could load the student."""
+    first, *others = candidates(inspected(VDSR))
+    assert 'rank' not in first.options and others and all(other.options['type'] == 'VDSR' for other in others)
+    assert [student.options['type'] for student in candidates(inspected(EDSR))] == ['EDSR']
+    asked = candidates(inspected(EDSR), 'low_rank')
+    assert asked and all(student.options['type'] == 'LowRankNetwork' for student in asked)
+    assert all(student.starts_from_teacher and 'rank' in student.why for student in asked)
+    assert {student.options['type'] for student in candidates(inspected(RLSP), 'low_rank')} == {'LowRankNetwork'}
+    monkeypatch.setattr(students, 'of_lower_rank', lambda *_: iter(()))
+    with pytest.raises(UserError, match='--student low_rank: no EDSR with layers of low rank costs as little'):
+        candidates(inspected(EDSR), 'low_rank')
 
 
 def test_a_student_of_one_s_own() -> None:

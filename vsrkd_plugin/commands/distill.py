@@ -30,7 +30,7 @@ from vsrkd_plugin.recipe.budget import iterations_for, seconds_of, seconds_per_s
 from vsrkd_plugin.recipe.choosing import best_start
 from vsrkd_plugin.recipe.limits import SIZE, SPEEDUP, Limit, Operations, Time, seconds_a_frame, size_of, time_of
 from vsrkd_plugin.recipe.options_file import Recipe, is_in_package
-from vsrkd_plugin.recipe.students import KINDS, Proposal, of_low_rank_beside, own_student, propose
+from vsrkd_plugin.recipe.students import KINDS, Proposal, candidates, own_student
 from vsrkd_plugin.reports.folder import REPORT_FILES
 from vsrkd_plugin.reports.student_files import CARD, SAFETENSORS
 from vsrkd_plugin.reports.student_files import PTH as STUDENT
@@ -181,18 +181,15 @@ def _student(args: argparse.Namespace, found: Inspection, limit: Limit, stages: 
         if isinstance(limit, Time):
             stages.begin('timing students')
         with unnoticed():
-            first = propose(found, args.student, limit)
-            others = list(of_low_rank_beside(found, first, limit))
-        if not others:
-            return first
+            proposals = candidates(found, args.student, limit)
+        if len(proposals) == 1:
+            return proposals[0]
         stages.begin('comparing students that cost the same, as they start')
         started = stages.seconds()
-        return best_start(found, [first, *others], args.seed, stages.say, lambda: stages.seconds() - started < within)
+        return best_start(found, proposals, args.seed, stages.say, lambda: stages.seconds() - started < within)
     path = Path(args.student)
     if path.suffix not in ('.yml', '.yaml'):
-        raise UserError(
-            f'--student: expected {" or ".join(KINDS)}, or an options file of a network, got {args.student}'
-        )
+        raise UserError(f'--student: expected {", ".join(KINDS)}, or an options file of a network, got {args.student}')
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -200,6 +197,8 @@ def _student(args: argparse.Namespace, found: Inspection, limit: Limit, stages: 
     options = content.get('network_g', content) if isinstance(content, dict) else None
     if not isinstance(options, dict) or 'type' not in options:
         raise UserError(f'--student {path}: expected network_g: {{type: …, num_feat: …}}, or that mapping alone')
+    if args.target is not None:
+        raise UserError('--target: chooses a student; of --student FILE.yml there is none to choose')
     with unnoticed():
         return own_student(found, options)
 

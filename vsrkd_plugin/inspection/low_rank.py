@@ -46,6 +46,11 @@ def _are_a_pair(first: Tensor, second: Tensor) -> bool:
 
 def of_low_rank(options: Mapping[str, Any], rank: int) -> dict[str, Any]:
     """Options of a network with pairs, of those of the network without them."""
-    if options['type'] == 'VDSR':
+    if takes_rank(options):
         return {**options, 'rank': rank}
     return {'type': 'LowRankNetwork', 'network': dict(options), 'rank': rank}
+
+
+def takes_rank(options: Mapping[str, Any]) -> bool:
+    """Whether a network's own class has pairs; of other classes only this package builds such networks."""
+    return options['type'] == 'VDSR'

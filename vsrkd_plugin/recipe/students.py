@@ -1,6 +1,6 @@
 """Which student is proposed for a teacher, so many times faster: of the teacher's own family, or BasicSR's Compact."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,12 +12,14 @@ from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import UNFIT
 from vsrkd_plugin.distillation.init_from_teacher.start import can_start
 from vsrkd_plugin.errors import UserError, first_line, one_of
+from vsrkd_plugin.inspection.low_rank import takes_rank
 from vsrkd_plugin.inspection.teacher import Inspection, build
 from vsrkd_plugin.recipe.building import built, called, contract_of
 from vsrkd_plugin.recipe.limits import Limit, Operations, largest_within
 from vsrkd_plugin.recipe.narrower import default_widths, narrower, of_lower_rank
 
-KINDS = ('same', 'compact')
+LOW_RANK = 'low_rank'
+KINDS = ('same', 'compact', LOW_RANK)
 COMPACT = 'SRVGGNetCompact'
 _MOST_FEAT, _MOST_CONV, _LEAST_CONV = 64, 16, 7  # of Compact: the published one; fewer convolutions see too little
 
@@ -86,16 +88,31 @@ def propose(found: Inspection, kind: str | None = None, limit: Limit | None = No
     return _proposal(found, options, built(options), False, "BasicSR's Compact, which works at LR size")
 
 
-def of_low_rank_beside(found: Inspection, proposal: Proposal, limit: Limit) -> Iterator[Proposal]:
-    """Students within the same limit that keep more channels than a proposal and have layers of low rank; none where
-    it does not start from its teacher."""
-    if not proposal.starts_from_teacher:
-        return
-    for options in of_lower_rank(found, limit, proposal.options):
+def candidates(found: Inspection, kind: str | None = None, limit: Limit | None = None) -> list[Proposal]:
+    """Students of a teacher that cost the same, to be compared.
+
+    Args:
+        found: the teacher.
+        kind: as of `propose`, which makes the first one; or `low_rank`: the teacher's own family, with more channels
+            and layers of low rank. Such are there beside the first one, too, if the teacher's own class can have them.
+        limit: as of `propose`.
+
+    Raises:
+        UserError: there is no such student.
+    """
+    limit = limit or Operations()
+    first = propose(found, 'same' if kind == LOW_RANK else kind, limit)
+    if kind != LOW_RANK and not (first.starts_from_teacher and takes_rank(first.options)):
+        return [first]
+    others = []
+    for options in of_lower_rank(found, limit, first.options):
         student = built(options)
         if not _reason_against(found, student, options):
             why = f"of the teacher's family, started from it with layers of rank {options['rank']}"
-            yield _proposal(found, options, student, True, why)
+            others.append(_proposal(found, options, student, True, why))
+    if kind == LOW_RANK and not others:
+        raise UserError(f'--student {LOW_RANK}: no {found.options["type"]} with layers of low rank costs as little')
+    return others if kind == LOW_RANK else [first, *others]
 
 
 def own_student(found: Inspection, options: Mapping[str, Any]) -> Proposal:
