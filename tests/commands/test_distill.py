@@ -160,7 +160,7 @@ def test_an_interrupted_one_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.
         (['--contract', '{range: [0, 255]}'], "--contract: unknown key 'range'; known are channels, value_range"),
         (['--contract', '{1: 2}'], '--contract: unknown key 1'),
         (['--network', 'NoSuchNet'], '--network NoSuchNet: cannot be built'),
-        (['--speedup', '1000'], 'no Compact is so small|no narrower network'),
+        (['--speedup', '1000'], 'no Compact is so small|no SRVGGNetCompact is so small'),
         (['-o', 't.pth'], '-o t.pth: is a file'),
         (['-o', 't.pth/x'], '-o t.pth/x: .*t.pth is not a folder'),
         (['--speedup', '0'], '--speedup: expected a number from 1'),

@@ -43,6 +43,10 @@ def test_a_network_of_several_scales_stays_in_its_family() -> None:
     assert propose(inspected(VDSR)).options['type'] == 'VDSR'
     with pytest.raises(UserError, match='--student compact: SRVGGNetCompact serves one scale'):
         propose(inspected(VDSR), 'compact')
+    with pytest.raises(UserError, match=r'--speedup 1e\+09: no VDSR is so small, and SRVGGNetCompact serves one scale'):
+        propose(inspected(VDSR), None, Operations(1e9))
+    with pytest.raises(UserError, match='--student same: no VDSR is so small'):
+        propose(inspected(VDSR), 'same', Operations(1e9))
 
 
 def test_what_no_network_can_do_is_told() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from vsrkd_plugin.adapters.known_networks import known_of
-from vsrkd_plugin.ops.low_rank import LowRankConv
+from vsrkd_plugin.ops.low_rank import Layer
 
 # What a network raises that is given what it does not take.
 UNFIT = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
@@ -52,7 +52,7 @@ class ResolvesLuma(Protocol, metaclass=_ByAttributes):
 class Chained(Protocol, metaclass=_ByAttributes):
     """Is a plain chain of convolutions."""
 
-    def chain(self) -> Sequence[nn.Conv2d | LowRankConv]:
+    def chain(self) -> Sequence[Layer]:
         """The convolutions in order, a ReLU behind each but the last."""
 
 
@@ -110,7 +110,7 @@ class RecurrentChain(Protocol, metaclass=_ByAttributes):
     upscale: int
     normalised: bool
 
-    def layers(self) -> list[nn.Conv2d | LowRankConv]: ...
+    def layers(self) -> list[Layer]: ...
 
     def inputs(self, clip: Tensor) -> tuple[Tensor, Tensor]: ...
 

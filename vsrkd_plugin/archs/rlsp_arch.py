@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vsrkd_plugin.ops.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
-from vsrkd_plugin.ops.low_rank import LowRankConv
+from vsrkd_plugin.ops.low_rank import Layer, set_weight
 from vsrkd_plugin.ops.resize import bicubic_resize
 
 # Levels to one unit inside a normalised network: of a frame, of a difference, of what is added to Y.
@@ -88,23 +88,18 @@ class RLSP(nn.Module):
             self.register_buffer('mixing', _mixing())
         self.to(memory_format=torch.channels_last)
 
-    def layers(self) -> list[nn.Conv2d | LowRankConv]:
+    def layers(self) -> list[Layer]:
         """The convolutions in order; the last two both read what the one before them gives."""
-        return [layer for layer in self.children() if isinstance(layer, nn.Conv2d | LowRankConv)]
+        return [layer for layer in self.children() if isinstance(layer, Layer)]
 
-    def growing_blocks(self) -> list[nn.Conv2d | LowRankConv]:
+    def growing_blocks(self) -> list[Layer]:
         """The convolutions that are alike: all but the first and the last two."""
         return self.layers()[1:-2]
 
     @staticmethod
-    def reset_block_to_identity(block: nn.Conv2d | LowRankConv) -> None:
+    def reset_block_to_identity(block: Layer) -> None:
         """Pass on what comes in, which ReLU has made positive; of low rank, as many channels as that."""
-        weight = nn.init.dirac_(torch.empty_like(block.weight))
-        if isinstance(block, LowRankConv):
-            block.set_weight(weight)
-        else:
-            with torch.no_grad():
-                block.weight.copy_(weight)
+        set_weight(block, nn.init.dirac_(torch.empty_like(block.weight)))
         _clear_bias(block)
 
     def start(self, luma: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,7 +206,7 @@ class RLSP(nn.Module):
         return ycbcr_to_rgb(torch.cat([luma, chroma], 1))
 
 
-def _clear_bias(layer: nn.Conv2d | LowRankConv) -> None:
+def _clear_bias(layer: Layer) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

@@ -7,7 +7,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from vsrkd_plugin.ops.colour import rgb_to_ycbcr, ycbcr_to_rgb
-from vsrkd_plugin.ops.low_rank import LowRankConv, check_rank
+from vsrkd_plugin.ops.low_rank import Layer, LowRankConv, check_rank, set_weight
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
 from vsrkd_plugin.ops.resize import bicubic_resize
 
@@ -17,7 +17,7 @@ class ConvReLU(nn.Module):
 
     def __init__(self, num_feat: int, rank: int | None = None) -> None:
         super().__init__()
-        self.conv: nn.Conv2d | LowRankConv = (
+        self.conv: Layer = (
             nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=False)
             if rank is None
             else LowRankConv(num_feat, num_feat, rank, bias=False)
@@ -108,13 +108,9 @@ class VDSR(nn.Module):
         """
         weight = nn.init.dirac_(torch.empty_like(block.conv.weight))
         weight += noise * torch.randn_like(weight) if noise else 0
-        if isinstance(block.conv, LowRankConv):
-            block.conv.set_weight(weight)
-        else:
-            with torch.no_grad():
-                block.conv.weight.copy_(weight)
+        set_weight(block.conv, weight)
 
-    def chain(self) -> list[nn.Conv2d | LowRankConv]:
+    def chain(self) -> list[Layer]:
         """The convolutions in order, a ReLU behind each but the last; for the start from a teacher's channels."""
         return [self.input, *(block.conv for block in self.blocks), self.output]
 

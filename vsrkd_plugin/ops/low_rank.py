@@ -113,6 +113,18 @@ class LowRankConv(nn.Sequential):
         return layer
 
 
+Layer = nn.Conv2d | LowRankConv  # a convolution, whole or as a pair
+
+
+@torch.no_grad()
+def set_weight(layer: Layer, weight: Tensor) -> None:
+    """Have a layer's weight, `(out_channels, in_channels, k, k)`, or of a pair the nearest one of its rank."""
+    if isinstance(layer, LowRankConv):
+        layer.set_weight(weight)
+    else:
+        layer.weight.copy_(weight)
+
+
 def lower_rank(network: nn.Module, rank: int) -> int:
     """Put a `LowRankConv` of a rank in the place of each convolution of a network that has more weights than it.
 

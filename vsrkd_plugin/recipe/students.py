@@ -72,9 +72,10 @@ def propose(found: Inspection, kind: str | None = None, limit: Limit | None = No
         if kind == 'compact' or (kind == 'same' and found.options['type'] != 'RLSP'):
             raise UserError(f'--student {kind}: of a video teacher the student is an RLSP, or one of a FILE.yml')
         return _rlsp(found, limit)
+    reason = ''
     if kind != 'compact' or found.options['type'] == COMPACT:
         options = _narrower_compact(found, limit) if found.options['type'] == COMPACT else narrower(found, limit)
-        reason = 'no narrower network of this family can be built'
+        reason = f'no {found.options["type"]} is so small'
         if options is not None:
             student = built(options)
             reason = _reason_against(found, student, options)
@@ -83,6 +84,8 @@ def propose(found: Inspection, kind: str | None = None, limit: Limit | None = No
         if kind == 'same':
             raise UserError(f'--student same: {reason}')
     if len(found.scales) > 1:
+        if kind != 'compact':
+            raise UserError(f'{limit.asked}: {reason}, and {COMPACT} serves one scale, the teacher several')
         raise UserError(f'--student compact: {COMPACT} serves one scale, the teacher several; expected same')
     options = _compact(found, limit)
     return _proposal(found, options, built(options), False, "BasicSR's Compact, which works at LR size")

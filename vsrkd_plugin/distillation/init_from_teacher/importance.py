@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vsrkd_plugin.ops.low_rank import LowRankConv
+from vsrkd_plugin.ops.low_rank import Layer
 
 
 def energy(x: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def energy(x: Tensor) -> Tensor:
     return x.square().mean((0, 2, 3))
 
 
-def reading_strength(layer: nn.Conv2d | LowRankConv) -> Tensor:
+def reading_strength(layer: Layer) -> Tensor:
     """Squared norm of the weights by which a layer reads each of its input channels: `(in_channels,)`."""
     return layer.weight.square().sum((0, 2, 3))
 

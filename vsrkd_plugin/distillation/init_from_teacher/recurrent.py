@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 from vsrkd_plugin.adapters.contract import RecurrentChain
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
-from vsrkd_plugin.distillation.init_from_teacher.least_squares import Layer, convolve, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, refit, spread
 from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
+from vsrkd_plugin.ops.low_rank import Layer
 
 _ENDS = 3  # layers that are no blocks: the first, and the last two
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from vsrkd_plugin.adapters.contract import ResidualBlock, ResidualNetwork
 from vsrkd_plugin.distillation.init_from_teacher.importance import energy, most_important, reading_strength
-from vsrkd_plugin.distillation.init_from_teacher.least_squares import Layer, convolve, in_chunks, refit, spread
+from vsrkd_plugin.distillation.init_from_teacher.least_squares import convolve, in_chunks, refit, spread
 from vsrkd_plugin.distillation.init_from_teacher.telling import layers_told
+from vsrkd_plugin.ops.low_rank import Layer
 from vsrkd_plugin.run.progress import Progress
 
 
