@@ -42,9 +42,9 @@ SMALL = [
 
 def seconds_of(call: Callable[[], Any], device: torch.device, least: float = 0.5) -> float:
     """The shortest of several calls, in seconds; the first one warms up."""
-    shortest, end = float('inf'), time.perf_counter() + least
     call()
-    while time.perf_counter() < end:
+    shortest, end = float('inf'), time.perf_counter() + least
+    while shortest == float('inf') or time.perf_counter() < end:
         _finish(device)
         start = time.perf_counter()
         call()
@@ -59,10 +59,10 @@ def _finish(device: torch.device) -> None:
 
 
 def peaks(device: torch.device) -> dict[str, float]:
-    """What the device reaches where nothing is in the way: operations a second of a product of matrices in bf16, and
-    bytes a second of a copy, read and written."""
+    """What the device reaches where nothing is in the way: operations a second of a product of matrices in the format
+    that `precision: auto` takes, and bytes a second of a copy, read and written."""
     side, size = (8192, 1 << 28) if device.type == 'cuda' else (1024, 1 << 24)
-    matrix = torch.ones(side, side, device=device, dtype=torch.bfloat16)
+    matrix = torch.ones(side, side, device=device, dtype=resolve_precision('auto', device))
     values = torch.ones(size, device=device, dtype=torch.uint8)
     return {
         'operations_per_second': 2 * side**3 / seconds_of(lambda: matrix @ matrix, device),
@@ -150,6 +150,13 @@ def goes_on_bit_for_bit(root: Path, iterations: int, overrides: list[str]) -> bo
     return all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
+def gpu_tests() -> str:
+    """The last line of `pytest -m gpu`; without a GPU it skips them all."""
+    line = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-n', '0', 'tests/test_gpu.py', 'tests/synthesis']
+    done = subprocess.run(line, capture_output=True, text=True)
+    return (done.stdout.strip().splitlines() or ['nothing was said'])[-1]
+
+
 def measure(minutes: float, device: torch.device) -> dict[str, Any]:
     """All of it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -169,6 +176,7 @@ def _measure(minutes: float, device: torch.device, root: Path) -> dict[str, Any]
     }  # fmt: skip
     found['steps'] = [step_row(batch, small, device, found) for batch in batches]
     found['waiting'] = silent_steps(count, small, device)
+    found['tests'] = gpu_tests()
     found['bit_for_bit'] = goes_on_bit_for_bit(root, iterations, small)
     if minutes > 0:
         steps = max(100, int(60 * minutes / found['steps'][0]['seconds']))
@@ -184,12 +192,13 @@ def table(found: dict[str, Any]) -> str:
         times = [f'{1e3 * row[name]:.2f} ms' for name in ('seconds', 'floor')]
         rows.append([f'{row["batch"]}', *times, f'{100 * row["share"]:.0f} %', f'{row["patches"]:,.0f}'])
     lines = [
-        f'{found["device"]}, torch {found["torch"]}: {found["operations_per_second"] / 1e12:.2f} TFLOP/s (bf16), '
-        f'{found["bytes_per_second"] / 1e9:.0f} GB/s',
+        f'{found["device"]}, torch {found["torch"]}: {found["operations_per_second"] / 1e12:.2f} TFLOP/s '
+        f'({found["precision"]}), {found["bytes_per_second"] / 1e9:.0f} GB/s',
         '',
         *markdown_table(rows),
         '',
         f'Waiting for the device: {found["waiting"]}. Goes on bit for bit: {"yes" if found["bit_for_bit"] else "no"}.',
+        f'`pytest -m gpu`: {found["tests"]}',
     ]
     return '\n'.join(lines)
 

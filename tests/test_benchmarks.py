@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -252,19 +253,30 @@ def test_what_a_gpu_is_measured_by_runs_on_a_cpu(tmp_path: Path, monkeypatch: py
     gpu.main()
     found = json.loads((tmp_path / 'gpu.json').read_text(encoding='utf-8'))
     assert found['bit_for_bit'] is True and 'no GPU' in found['waiting']
+    if not torch.cuda.is_available():
+        assert re.match(r'\d+ skipped, \d+ deselected', found['tests']), found['tests']
     for row in found['steps']:
         assert 0 < row['floor'] < row['seconds'] and row['share'] == row['floor'] / row['seconds']
 
 
 def test_the_table_of_a_gpu_tells_times_and_shares() -> None:
     found = {
-        'device': 'a GPU', 'torch': '2', 'operations_per_second': 5e14, 'bytes_per_second': 3e12,
-        'waiting': '200 steps, none waits', 'bit_for_bit': False,
+        'device': 'a GPU', 'torch': '2', 'precision': 'bfloat16',
+        'operations_per_second': 5e14, 'bytes_per_second': 3e12,
+        'waiting': '200 steps, none waits', 'bit_for_bit': False, 'tests': '5 passed',
         'steps': [{'batch': 8, 'seconds': 0.01, 'floor': 0.002, 'share': 0.2, 'patches': 800.0}],
     }  # fmt: skip
     text = _script('gpu').table(found)
-    assert 'a GPU, torch 2: 500.00 TFLOP/s (bf16), 3000 GB/s' in text
+    assert 'a GPU, torch 2: 500.00 TFLOP/s (bfloat16), 3000 GB/s' in text
     assert '| 8 | 10.00 ms | 2.00 ms | 20 % | 800 |' in text and 'none waits. Goes on bit for bit: no.' in text
+    assert 'gpu`: 5 passed' in text
+
+
+def test_what_takes_long_is_timed_once_all_the_same() -> None:
+    """As products in bf16 do on a CPU that has none."""
+    calls: list[float] = []
+    seconds = _script('gpu').seconds_of(lambda: calls.append(time.sleep(0.02)), torch.device('cpu'), least=0.001)
+    assert len(calls) == 2 and 0.02 <= seconds < 1
 
 
 def test_two_parts_of_a_training_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

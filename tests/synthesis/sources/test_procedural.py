@@ -276,6 +276,7 @@ def test_sampling_is_fast():
     assert (time.process_time() - start) / 20 < 0.1  # under a thousandth of a second on an idle core
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_gpu_gives_the_crops_of_the_cpu_without_waiting():
     here, there = _source(), _source(device='cuda')
