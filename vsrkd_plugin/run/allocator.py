@@ -9,9 +9,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 def keep_freed_memory() -> bool:
     """Have glibc keep the memory of freed tensors instead of giving it back to the system; True where that worked.
 
-    By default every large tensor is mapped anew and its pages are faulted in one by one. That cost up to a tenth of a
-    training step on a CPU whose machine was short of memory, and nothing measurable on an idle one
-    (`benchmarks/training_step.py`). Affects this process only.
+    By default every large tensor is mapped anew and its pages are faulted in one by one: a third of the time of small
+    networks on large pictures (`benchmarks/inference.py`), and up to a tenth of a training step on a machine that is
+    short of memory (`benchmarks/training_step.py`). Affects this process only.
     """
     if not sys.platform.startswith('linux'):
         return False
