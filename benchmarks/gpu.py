@@ -153,8 +153,8 @@ def goes_on_bit_for_bit(root: Path, iterations: int, overrides: list[str]) -> bo
 def gpu_tests() -> str:
     """The last line of `pytest -m gpu`; without a GPU it skips them all."""
     line = [sys.executable, '-m', 'pytest', '-m', 'gpu', '-n', '0', 'tests/test_gpu.py', 'tests/synthesis']
-    done = subprocess.run(line, capture_output=True, text=True)
-    return (done.stdout.strip().splitlines() or ['nothing was said'])[-1]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return ((done.stdout.strip() or done.stderr.strip()).splitlines() or ['nothing was said'])[-1]
 
 
 def measure(minutes: float, device: torch.device) -> dict[str, Any]:

@@ -7,27 +7,16 @@ is timed again when all are made, by turns.
 import argparse
 import statistics
 
-from vsrkd_plugin.adapters.image_sr import freeze
-from vsrkd_plugin.deploy.model import Model, header_of
 from vsrkd_plugin.deploy.upscaling import choose_device
-from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
+from vsrkd_plugin.inspection.teacher import inspect_teacher
 from vsrkd_plugin.ops.precision import describe_device
 from vsrkd_plugin.preflight.sandbox import unnoticed
-from vsrkd_plugin.recipe.building import called
 from vsrkd_plugin.recipe.choosing import best_start, in_words
-from vsrkd_plugin.recipe.limits import Time, seconds_a_frame, size_of, time_of
+from vsrkd_plugin.recipe.limits import Time, model_of, seconds_a_frame, size_of, time_of
 from vsrkd_plugin.recipe.students import Proposal, candidates
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.writing import markdown_table
 from vsrkd_plugin.run.allocator import keep_freed_memory
-
-
-def model_of(found: Inspection, proposal: Proposal) -> Model:
-    """A student as it starts at random, to be timed."""
-    student = proposal.build()
-    adapter, _ = called(found, student, proposal.options)
-    header = header_of(student, proposal.options, found.scales, found.is_video, proposal.contract)
-    return Model(proposal.type, freeze(student), adapter, header)
 
 
 def main() -> None:
@@ -47,7 +36,7 @@ def main() -> None:
             proposals = candidates(found, args.student, Time(time_of(target), size))
         best = best_start(found, proposals, say=print) if len(proposals) > 1 else proposals[0]
         chosen.append((target, best, len(proposals)))
-    models = [model_of(found, proposal) for _, proposal, _ in chosen]
+    models = [model_of(found, proposal.build(), proposal.options) for _, proposal, _ in chosen]
     turns = [[seconds_a_frame(model, size) for model in models] for _ in range(5)]
     rows = [['target', 'chosen', 'of', 'takes', 'off']]
     for (target, proposal, count), seconds in zip(chosen, zip(*turns, strict=True), strict=True):

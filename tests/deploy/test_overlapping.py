@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vsrkd_plugin.deploy import overlapping
 from vsrkd_plugin.deploy.overlapping import Ahead, Behind
 
 
@@ -101,3 +102,24 @@ def test_a_signal_at_the_end_waits_for_what_is_at_work(of: str, monkeypatch: pyt
     assert ended == [0]
     time.sleep(0.3)
     assert ended == [0], 'a thread was left at work'
+
+
+def test_a_signal_while_there_is_no_room_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread works on frames that wait, and the end has to wait for room behind them."""
+    ended: list[int] = []
+
+    def work(number: int) -> None:
+        time.sleep(0.1)
+        ended.append(number)
+
+    def interrupted(*_args: object) -> bool:
+        time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Behind() as behind:
+        for number in range(3):
+            behind.call(work, number)
+        monkeypatch.setattr(overlapping, '_put', interrupted)
+    left = list(ended)
+    time.sleep(0.3)
+    assert ended == left and len(ended) < 3, 'a thread was left at work'

@@ -71,3 +71,6 @@ def test_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         best_start(found, [])
     monkeypatch.setattr(choosing, 'agreement_at_start', lambda *_: math.nan)
     assert best_start(found, proposals) is proposals[0]
+    finite = iter([math.nan, 3.0, math.inf])
+    monkeypatch.setattr(choosing, 'agreement_at_start', lambda *_: next(finite))
+    assert best_start(found, proposals) is proposals[1], 'what is no number is no agreement'

@@ -37,6 +37,15 @@ def test_values_that_a_class_does_not_take_are_left_out() -> None:
     assert largest_within(range(1, 20), lambda value: None, 13) == 19, 'what is not known is allowed'
 
 
+def test_what_needs_too_much_memory_costs_too_much() -> None:
+    def cost(value: int) -> float:
+        if value > 7:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return value
+
+    assert largest_within(range(1, 20), cost, 100) == 7
+
+
 class Sleeping(nn.Module):
     """Takes so many milliseconds; x2."""
 

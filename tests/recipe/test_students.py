@@ -1,5 +1,6 @@
 """Students that are proposed: as cheap as asked for, of the right family."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import Inspection, inspect_teacher
 from vsrkd_plugin.recipe import students
-from vsrkd_plugin.recipe.limits import Operations
+from vsrkd_plugin.recipe.limits import Operations, Time
 from vsrkd_plugin.recipe.options_file import Recipe
 from vsrkd_plugin.recipe.students import candidates, own_student, propose
 from vsrkd_plugin.registration import register
@@ -73,6 +74,20 @@ def test_low_rank_is_proposed_where_the_class_has_it_or_it_is_asked_for(monkeypa
     monkeypatch.setattr(students, 'of_lower_rank', lambda *_: iter(()))
     with pytest.raises(UserError, match='--student low_rank: no EDSR with layers of low rank costs as little'):
         candidates(inspected(EDSR), 'low_rank')
+
+
+def test_a_student_costs_less_than_its_teacher() -> None:
+    with pytest.raises(UserError, match=r'--target 1e\+03s --size 16x16: the teacher itself costs no more'):
+        propose(inspected(COMPACT), None, Time(1000, (16, 16)))
+    with pytest.raises(UserError, match=r'--target 0\.001ms --size 16x16: no RLSP is so small'):
+        propose(inspected(RLSP), None, Time(1e-6, (16, 16)))
+    assert propose(inspected(RLSP), None, Operations(1e9)).options['num_feat'] == 8
+
+
+def test_errors_name_what_was_asked_for() -> None:
+    found = replace(inspected(RLSP), options={'type': 'EDVR', 'num_feat': 16})
+    with pytest.raises(UserError, match='--student low_rank: of a video teacher'):
+        candidates(found, 'low_rank')
 
 
 def test_a_student_of_one_s_own() -> None:

@@ -44,7 +44,8 @@ from vsrkd_plugin.run.whole_files import check_writable, save_atomically, write_
 TEACHER = 'teacher.pth'
 _ORIGIN = 'origin'  # the entry of a copy of a teacher that names its file
 _WISHES = ('student', 'speedup', 'target', 'size', 'seed', 'inputs', 'contract', 'network')
-_OF_BUDGET = 0.1  # at most, for comparing students
+_OF_BUDGET = 0.1  # when so much has gone to comparing students, no further one is
+_TIMED_RUNS = 80  # of networks that take about as long as the target, to find one that does
 _ASKED = '# Asked of distill: '  # the line of its options that says what for
 T = TypeVar('T')
 
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace, stages: Stages, within: float) -> tuple[Inspection, Proposal]:
-    """What the teacher is, and the student that is proposed; `within` seconds of comparing, at most."""
+    """What the teacher is, and the student that is proposed; after `within` seconds no further one is compared."""
     limit = _limit(args)
     _check_inputs(args.inputs or [])
     stages.begin('inspecting the teacher')
@@ -97,7 +98,8 @@ def _chosen(args: argparse.Namespace, stages: Stages, within: float) -> tuple[In
         raise UserError('--inputs: is for teachers of images; clips are made of painted pictures in motion alone')
     student = _student(args, found, limit, stages, within)
     fewer = '' if student.fewer_operations is None else f', {student.fewer_operations:.1f} times fewer operations'
-    took = limit.told(limit.cost(found, student.build(), student.options)) if isinstance(limit, Time) else ''
+    with unnoticed():
+        took = limit.told(limit.cost(found, student.build(), student.options)) if isinstance(limit, Time) else ''
     stages.say(f'the student: {student.type} of {student.params:,} weights{fewer}{took and f", {took}"}; {student.why}')
     return found, student
 
@@ -147,7 +149,15 @@ def _limit(args: argparse.Namespace) -> Limit:
         return Operations(speedup)
     if args.speedup is not None:
         raise UserError('--speedup and --target: expected one of them')
-    return Time(time_of(args.target), _size(args))
+    if args.student is not None and args.student not in KINDS:
+        raise UserError('--target: chooses a student; of --student FILE.yml there is none to choose')
+    limit = Time(time_of(args.target), _size(args))
+    needed, budget = _TIMED_RUNS * limit.seconds, seconds_of(args.budget)
+    if needed > budget / 2:
+        raise UserError(
+            f'--budget: timing students that take so long takes some {needed:.0f} s; expected {2 * needed:.0f}s or more'
+        )
+    return limit
 
 
 def _size(args: argparse.Namespace) -> tuple[int, int]:
@@ -197,8 +207,6 @@ def _student(args: argparse.Namespace, found: Inspection, limit: Limit, stages: 
     options = content.get('network_g', content) if isinstance(content, dict) else None
     if not isinstance(options, dict) or 'type' not in options:
         raise UserError(f'--student {path}: expected network_g: {{type: …, num_feat: …}}, or that mapping alone')
-    if args.target is not None:
-        raise UserError('--target: chooses a student; of --student FILE.yml there is none to choose')
     with unnoticed():
         return own_student(found, options)
 

@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -33,7 +34,8 @@ class Ahead(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
-        _join(self._thread, self._stop, error)
+        with _ending(self._thread, self._stop):
+            self._thread.join(None if error is None else _PATIENCE)
 
     def _items(self) -> Iterator[T]:
         while True:
@@ -81,11 +83,12 @@ class Behind:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._stop.set()
-        else:
-            _put(self._queue, _END, self._stop)
-        _join(self._thread, self._stop, error)
+        with _ending(self._thread, self._stop):
+            if error is not None:
+                self._stop.set()
+            else:
+                _put(self._queue, _END, self._stop)
+            self._thread.join(None if error is None else _PATIENCE)
         if error is None:
             self._raise()
 
@@ -109,10 +112,11 @@ class Behind:
                 self._stop.set()
 
 
-def _join(thread: threading.Thread, stop: threading.Event, error: BaseException | None) -> None:
-    """Wait for a thread; if a signal comes meanwhile, for what the thread is at, and not for what waits."""
+@contextmanager
+def _ending(thread: threading.Thread, stop: threading.Event) -> Iterator[None]:
+    """Within: a thread is waited for; if a signal comes meanwhile, for what it is at, and not for what waits."""
     try:
-        thread.join(None if error is None else _PATIENCE)
+        yield
     except BaseException:
         stop.set()
         thread.join(_PATIENCE)

@@ -40,7 +40,7 @@ def best_start(
         proposals: from which; the first one counts if there is no other. All start from the teacher.
         seed: of the images.
         say: is told of each one.
-        go_on: whether there is time for one more; the first one is never tried if there is none for two.
+        go_on: whether there is time for one more than the first.
     """
     best, most = None, -math.inf
     for proposal in proposals:
@@ -48,6 +48,8 @@ def best_start(
             break
         with unnoticed():
             agreement = agreement_at_start(found, proposal, seed)
+        if not math.isfinite(agreement):
+            agreement = -math.inf
         say(f'{in_words(proposal)}: {agreement:.2f} dB of agreement with the teacher before training')
         if best is None or agreement > most:
             best, most = proposal, agreement

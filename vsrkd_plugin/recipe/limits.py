@@ -19,6 +19,7 @@ from vsrkd_plugin.errors import UserError
 from vsrkd_plugin.inspection.teacher import Inspection
 from vsrkd_plugin.recipe.building import called, contract_of
 from vsrkd_plugin.reports.complexity import count_macs
+from vsrkd_plugin.run.faults import is_out_of_memory
 
 SPEEDUP = 4.0
 SIZE = (480, 270)  # width and height of LR: a quarter of a film of 1080 lines
@@ -97,12 +98,17 @@ class Time:
 
     def cost(self, found: Inspection, student: nn.Module, options: Mapping[str, Any]) -> float:
         """Seconds."""
-        adapter, _ = called(found, student, options)
-        header = header_of(student, options, found.scales, found.is_video, contract_of(found, options))
-        return seconds_a_frame(Model('the student', freeze(student), adapter, header), self.size, 2 * self.seconds)
+        return seconds_a_frame(model_of(found, student, options), self.size, 2 * self.seconds)
 
     def told(self, cost: float | None) -> str:
         return '' if cost is None else f'{_in_words(cost)} for {self.size[0]}x{self.size[1]} pixels'
+
+
+def model_of(found: Inspection, student: nn.Module, options: Mapping[str, Any]) -> Model:
+    """A student as a file of it would be opened."""
+    adapter, _ = called(found, student, options)
+    header = header_of(student, options, found.scales, found.is_video, contract_of(found, options))
+    return Model('the student', freeze(student), adapter, header)
 
 
 @torch.inference_mode()
@@ -112,7 +118,7 @@ def seconds_a_frame(model: Model, size: tuple[int, int], hopeless: float = math.
     Args:
         model: opened.
         size: width and height of LR.
-        hopeless: seconds; where the first run takes longer, it is the only one.
+        hopeless: seconds; where two runs take longer, there are no more.
     """
     device = choose_device()
     width, height = size
@@ -128,11 +134,9 @@ def seconds_a_frame(model: Model, size: tuple[int, int], hopeless: float = math.
         if device.type == 'cuda':
             torch.cuda.synchronize(device)
         seconds.append((time.perf_counter() - begun) / frames)
-        if len(seconds) == 1 and seconds[0] > hopeless:
-            return seconds[0]
         if len(seconds) > _LEAST_RUNS and sum(seconds[1:]) * frames > _PATIENCE:
             break
-        if len(seconds) == 2 and min(seconds) * frames > _PATIENCE:
+        if len(seconds) == 2 and (min(seconds) > hopeless or min(seconds) * frames > _PATIENCE):
             return min(seconds)
     # The first one plans its convolutions; the slower ones met other work of the machine.
     return sorted(seconds[1:])[(len(seconds) - 1) // 4]
@@ -167,7 +171,7 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def _in_words(seconds: float) -> str:
-    return f'{seconds * 1e3:.3g}ms' if seconds < 1 else f'{seconds:.3g}s'
+    return f'{seconds * 1e3:.3g}ms' if seconds < 0.9995 else f'{seconds:.3g}s'
 
 
 def largest_within(values: Sequence[int], cost: Callable[[int], float | None], most: float) -> int | None:
@@ -176,7 +180,7 @@ def largest_within(values: Sequence[int], cost: Callable[[int], float | None], m
     Args:
         values: more of them cost more.
         cost: of a value; None where it is not known, which is taken to be allowed. It may raise what a class raises of
-            a number that it does not take: such values are left out.
+            a number that it does not take: such values are left out. What needs too much memory costs too much.
         most: the cost that is allowed.
     """
     left, best = list(values), None
@@ -184,8 +188,11 @@ def largest_within(values: Sequence[int], cost: Callable[[int], float | None], m
         middle = len(left) // 2
         try:
             found = cost(left[middle])
-        except (*UNFIT, ZeroDivisionError):
-            del left[middle]
+        except (*UNFIT, ZeroDivisionError) as error:
+            if is_out_of_memory(error):
+                left = left[:middle]
+            else:
+                del left[middle]
             continue
         if found is None or found <= most:
             best, left = left[middle], left[middle + 1 :]

@@ -54,7 +54,7 @@ def of_lower_rank(found: Inspection, limit: Limit, narrow: Mapping[str, Any]) ->
     for width in sorted(width for width in widths if width > narrow[main]):
         wide = of_width(narrow, width)
         step = max(1, width // 12 // 2 * 2)
-        ranks = range(max(step, int(width * _LEAST_RANK)), width, step)
+        ranks = range(-(-max(1, int(width * _LEAST_RANK)) // step) * step, width, step)
         rank = largest_within(ranks, partial(_cost_of_rank, found, limit, wide), limit.most(found))
         if rank is not None:
             yield of_low_rank(wide, rank)

@@ -15,7 +15,7 @@ from vsrkd_plugin.errors import UserError, first_line, one_of
 from vsrkd_plugin.inspection.low_rank import takes_rank
 from vsrkd_plugin.inspection.teacher import Inspection, build
 from vsrkd_plugin.recipe.building import built, called, contract_of
-from vsrkd_plugin.recipe.limits import Limit, Operations, largest_within
+from vsrkd_plugin.recipe.limits import Limit, Operations, Time, largest_within
 from vsrkd_plugin.recipe.narrower import default_widths, narrower, of_lower_rank
 
 LOW_RANK = 'low_rank'
@@ -67,10 +67,11 @@ def propose(found: Inspection, kind: str | None = None, limit: Limit | None = No
     Raises:
         UserError: there is no such student.
     """
-    limit = limit or Operations()
+    limit, asked = limit or Operations(), kind
+    kind = 'same' if kind == LOW_RANK else kind
     if found.is_video:
         if kind == 'compact' or (kind == 'same' and found.options['type'] != 'RLSP'):
-            raise UserError(f'--student {kind}: of a video teacher the student is an RLSP, or one of a FILE.yml')
+            raise UserError(f'--student {asked}: of a video teacher the student is an RLSP, or one of a FILE.yml')
         return _rlsp(found, limit)
     reason = ''
     if kind != 'compact' or found.options['type'] == COMPACT:
@@ -82,7 +83,7 @@ def propose(found: Inspection, kind: str | None = None, limit: Limit | None = No
             if not reason:
                 return _proposal(found, options, student, True, "of the teacher's family, started from its channels")
         if kind == 'same':
-            raise UserError(f'--student same: {reason}')
+            raise UserError(f'--student {asked}: {reason}')
     if len(found.scales) > 1:
         if kind != 'compact':
             raise UserError(f'{limit.asked}: {reason}, and {COMPACT} serves one scale, the teacher several')
@@ -104,7 +105,7 @@ def candidates(found: Inspection, kind: str | None = None, limit: Limit | None =
         UserError: there is no such student.
     """
     limit = limit or Operations()
-    first = propose(found, 'same' if kind == LOW_RANK else kind, limit)
+    first = propose(found, kind, limit)
     if kind != LOW_RANK and not (first.starts_from_teacher and takes_rank(first.options)):
         return [first]
     others = []
@@ -169,7 +170,10 @@ def _proposal(found: Inspection, options: Mapping[str, Any], student: nn.Module,
 
 def _narrower_compact(found: Inspection, limit: Limit) -> dict[str, Any]:
     options = {**default_widths(COMPACT), 'num_conv': _MOST_CONV, **found.options}
-    return _compact(found, limit, options['num_feat'], options['num_conv'])
+    found_one = _compact(found, limit, options['num_feat'], options['num_conv'])
+    if all(found_one[key] == options[key] for key in ('num_feat', 'num_conv')):
+        raise UserError(f'{limit.asked}: the teacher itself costs no more; expected less')
+    return found_one
 
 
 def _compact(
@@ -217,6 +221,9 @@ def _rlsp(found: Inspection, limit: Limit) -> Proposal:
         options = {**base, 'num_feat': feat}
         return limit.cost(found, built(options), options)
 
-    options = {**base, 'num_feat': largest_within(widths, cost, limit.most(found)) or widths[0]}
+    feat = largest_within(widths, cost, limit.most(found))
+    if feat is None and isinstance(limit, Time):
+        raise UserError(f'{limit.asked}: no RLSP is so small; expected more time')
+    options = {**base, 'num_feat': feat or widths[0]}
     why = "of the teacher's family, started from its channels" if own else 'RLSP, recurrent and light'
     return _proposal(found, options, built(options), own, why)

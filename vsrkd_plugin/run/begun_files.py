@@ -44,14 +44,15 @@ def clear_own() -> None:
 
     Writers tidy up on their own; but a signal may come between the lines that do so.
     """
-    for process, folder in _cleared:
+    for process, folder in tuple(_cleared):  # a thread that is still at work may add one
         if process != os.getpid():
             continue
         with suppress(OSError):  # as above
             for entry in os.scandir(folder):
                 found = _NAME.fullmatch(entry.name)
                 if found and (found[1], int(found[2])) == (_machine(), process):
-                    _remove(entry)
+                    with suppress(OSError):  # the others are still to go
+                        _remove(entry)
 
 
 def _remove(entry: 'os.DirEntry[str]') -> None:

@@ -8,14 +8,17 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 Offset = tuple[int, int]
+_MOST_PLACES = 25  # of a kernel
 
 
 def can_sum(layer: nn.Module) -> bool:
-    """Whether the functions below can take a layer: a convolution of stride 1 and one group, zeros around."""
+    """Whether the functions below can take a layer: a convolution of stride 1 and one group, zeros around, and no large
+    kernel, whose many places would take longer than unfolding."""
     return (
         isinstance(layer, nn.Conv2d)
         and layer.groups == 1
         and set(layer.stride) == {1}
+        and layer.kernel_size[0] * layer.kernel_size[1] <= _MOST_PLACES
         and layer.padding_mode == 'zeros'
         and not isinstance(layer.padding, str)
     )
@@ -59,7 +62,8 @@ def moment_of(layer: nn.Conv2d, x: Tensor, target: Tensor) -> Tensor:
     It is what the gradient of a convolution's weights is made of.
     """
     shape = target.shape[1], x.shape[1], *layer.kernel_size
-    gradient = conv2d_weight(x, shape, target, layer.stride, layer.padding, layer.dilation)
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):  # as products of matrices are
+        gradient = conv2d_weight(x, shape, target, layer.stride, layer.padding, layer.dilation)
     return gradient.flatten(1).T
 
 
