@@ -86,6 +86,13 @@ def test_valid_and_commented(file: Path) -> None:
 IMAGES = [file for file in TRAININGS if file not in VIDEO and file.stem != 'usrda_x4']
 
 
+# `python -m vsrkd_plugin` with starts on few patches: with all of them one of full size takes a minute.
+FEW_PATCHES = (
+    'import sys; from vsrkd_plugin.models import task; from vsrkd_plugin.cli import main; '
+    'task.INIT_PATCHES = 12; sys.exit(main())'
+)
+
+
 @pytest.mark.parametrize('file', IMAGES, ids=lambda file: file.stem)
 def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path, make_images: Callable[..., Path]) -> None:
     """Full-size networks; small batches and pictures for the sake of time."""
@@ -116,6 +123,7 @@ def test_two_iterations(file: Path, tmp_path: Path, image_folder: Path, make_ima
     for label in load_options(str(file)).get('compare') or []:
         changes.append(f'path:pretrain_network_{label}={tmp_path / "teacher.pth"}')
     line = command_line(['train'], None, tmp_path, '-opt', str(file), '--root', str(tmp_path), '--force_yml', *changes)
+    line[1:3] = ['-c', FEW_PATCHES]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     folder = tmp_path / 'experiments' / file.stem
