@@ -4,6 +4,7 @@ import contextlib
 import faulthandler
 import functools
 import importlib
+import logging
 import os
 import pkgutil
 import resource
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from basicsr.utils import logger as basicsr_logger
 
 from vsrkd_plugin import commands
 from vsrkd_plugin.cli import main
@@ -133,6 +135,8 @@ def _run(arguments: Sequence[str], folder: Path, told: list[Path], limit: float,
         sys.stdin = open(os.devnull)  # noqa: SIM115 - for the rest of this process
         sys.stdout = open(1, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
         sys.stderr = open(2, 'w', encoding='utf-8', closefd=False)  # noqa: SIM115
+        logging.getLogger('basicsr').handlers.clear()  # of tests before this one, to streams that are closed
+        basicsr_logger.initialized_logger.clear()
         if disk:
             mount(folder, disk.kilobytes)
         os.chdir(folder)

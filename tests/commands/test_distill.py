@@ -103,15 +103,16 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_student_is_as_fast_as_asked_for(tmp_path: Path) -> None:
     """What it takes is measured before and after, and told."""
-    teacher = save(tmp_path / 't.pth')
-    said = typed(tmp_path, 'distill', teacher, '-o', 'out', '--target', '20ms', '--size', '96x64', '--budget', '1m')
+    teacher = save(tmp_path / 't.pth', {**TEACHER, 'num_feat': 32, 'num_conv': 16})
+    asked = ['--target', '10ms', '--size', '128x96']
+    said = typed(tmp_path, 'distill', teacher, '-o', 'out', *asked, '--budget', '1m')
     first, last = (
-        re.search(rf'{words}.*?(\d[\d.]*)ms for 96x64 pixels', said) for words in ('the student:', 'It takes')
+        re.search(rf'{words}.*?(\d[\d.]*)ms for 128x96 pixels', said) for words in ('the student:', 'It takes')
     )
-    assert first and last and 'asked for was --target 20ms --size 96x64' in said
-    assert float(first[1]) <= 24, 'a median may be above what was measured when it was chosen, but not far'
+    assert first and last and 'asked for was --target 10ms --size 128x96' in said
+    assert float(first[1]) <= 20, 'it was 10 when it was chosen, and other work of the machine may have come between'
     written = (tmp_path / 'out' / 'options.yml').read_text()
-    assert '"target": "20ms"' in written and '"size": "96x64"' in written
+    assert '"target": "10ms"' in written and '"size": "128x96"' in written
 
 
 def test_low_rank_is_for_any_family_that_asks_for_it(tmp_path: Path) -> None:
