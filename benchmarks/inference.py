@@ -6,8 +6,6 @@ as a program of one's own would run them, then with freed memory kept, as all co
 """
 
 import argparse
-import importlib.util
-from typing import Any
 
 import torch
 
@@ -19,7 +17,10 @@ from vsrkd_plugin.registration import register
 from vsrkd_plugin.reports.complexity import measure_complexity
 from vsrkd_plugin.run.allocator import keep_freed_memory
 
-resource: Any = importlib.import_module('resource') if importlib.util.find_spec('resource') else None  # not on Windows
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def page_faults() -> int:

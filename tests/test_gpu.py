@@ -69,7 +69,7 @@ def test_a_start_from_the_teacher_is_alike(device: str) -> None:
 
 @devices
 def test_steps_do_not_wait_and_learn(device: str) -> None:
-    """After the first ones, which fill what later ones read, and to the generator's step, which is rare."""
+    """After the first ones, which fill what later ones read."""
     opt = load_options(str(options_folder() / 'dfkd_vdsr.yml'), SMALL)
     opt['synthesis']['sources'] = [{'type': 'procedural', 'num_images': 8}]
     for key in ('adversarial_opt', 'reconstruction_opt', 'optim_z', 'scheduler_z'):

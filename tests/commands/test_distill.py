@@ -21,7 +21,7 @@ from torch import Tensor
 from vsrkd_plugin.cli import main
 from vsrkd_plugin.commands import distill, train
 from vsrkd_plugin.config.loading import load_options
-from vsrkd_plugin.recipe import budget
+from vsrkd_plugin.recipe import budget, limits
 from vsrkd_plugin.registration import register
 from vsrkd_plugin.run.model_file import ModelHeader, read_header, write_model
 
@@ -99,6 +99,14 @@ def test_a_student_comes_of_a_file_alone(tmp_path: Path, monkeypatch: pytest.Mon
     # Another call does not overwrite it.
     assert main(['distill', teacher, '-o', 'out']) == 2
     assert 'holds a student.pth already' in capsys.readouterr().err
+
+
+def test_help_tells_the_defaults_that_hold(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(['distill', '--help'])
+    said = ' '.join(capsys.readouterr().out.split())
+    assert f'than the teacher; default: {limits.SPEEDUP:g}' in said
+    assert 'default: {}x{}'.format(*limits.SIZE) in said
 
 
 def test_a_student_is_as_fast_as_asked_for(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             stages.say(f'going on with {options}, whose length was chosen when it began (train, total_iter)')
         else:
             _check_folder(folder)
-            found, student = _chosen(args, stages, _OF_BUDGET * budget)
+            found, student = _chosen(args, stages, budget)
             _tried_to_write(lambda: folder.mkdir(parents=True, exist_ok=True), folder)
         with owned(folder, '-o'):
             if not begun:
@@ -83,23 +83,23 @@ def run(args: argparse.Namespace) -> int:
             _train(options, folder, args.imports, moved)
             _finish(options, folder, args.imports)
             if args.target is not None:
-                _tell_time(folder / STUDENT, Time(time_of(args.target), _size(args)))
+                _tell_time(folder / STUDENT, _time(args))
     return 0
 
 
-def _chosen(args: argparse.Namespace, stages: Stages, within: float) -> tuple[Inspection, Proposal]:
-    """What the teacher is, and the student that is proposed; after `within` seconds no further one is compared."""
-    limit = _limit(args)
+def _chosen(args: argparse.Namespace, stages: Stages, budget: float) -> tuple[Inspection, Proposal]:
+    """What the teacher is, and the student that is proposed."""
+    limit = _limit(args, budget)
     _check_inputs(args.inputs or [])
     stages.begin('inspecting the teacher')
     found = inspected(args, stages.say)
     print(in_words(found), flush=True)
     if found.is_video and args.inputs:
         raise UserError('--inputs: is for teachers of images; clips are made of painted pictures in motion alone')
-    student = _student(args, found, limit, stages, within)
+    student = _student(args, found, limit, stages, _OF_BUDGET * budget)
     fewer = '' if student.fewer_operations is None else f', {student.fewer_operations:.1f} times fewer operations'
     with unnoticed():
-        took = limit.told(limit.cost(found, student.build(), student.options)) if isinstance(limit, Time) else ''
+        took = limit.told(limit.cost(found, student.build(), student.options))
     stages.say(f'the student: {student.type} of {student.params:,} weights{fewer}{took and f", {took}"}; {student.why}')
     return found, student
 
@@ -136,8 +136,8 @@ def _tried_to_write(write: Callable[[], T], folder: Path) -> T:
         raise UserError(f'-o {folder}: cannot be written to ({error.strerror or first_line(error)})') from error
 
 
-def _limit(args: argparse.Namespace) -> Limit:
-    """What the student may cost."""
+def _limit(args: argparse.Namespace, budget: float) -> Limit:
+    """What the student may cost, where the seconds for all of it allow to find one that does."""
     if args.seed < 0:
         raise UserError(f'--seed: expected a whole number from 0, got {args.seed}')
     if args.target is None:
@@ -151,8 +151,8 @@ def _limit(args: argparse.Namespace) -> Limit:
         raise UserError('--speedup and --target: expected one of them')
     if args.student is not None and args.student not in KINDS:
         raise UserError('--target: chooses a student; of --student FILE.yml there is none to choose')
-    limit = Time(time_of(args.target), _size(args))
-    needed, budget = _TIMED_RUNS * limit.seconds, seconds_of(args.budget)
+    limit = _time(args)
+    needed = _TIMED_RUNS * limit.seconds
     if needed > budget / 2:
         raise UserError(
             f'--budget: timing students that take so long takes some {needed:.0f} s; expected {2 * needed:.0f}s or more'
@@ -160,8 +160,8 @@ def _limit(args: argparse.Namespace) -> Limit:
     return limit
 
 
-def _size(args: argparse.Namespace) -> tuple[int, int]:
-    return SIZE if args.size is None else size_of(args.size)
+def _time(args: argparse.Namespace) -> Time:
+    return Time(time_of(args.target), SIZE if args.size is None else size_of(args.size))
 
 
 def _tell_time(student: Path, asked: Time) -> None:
@@ -187,6 +187,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _student(args: argparse.Namespace, found: Inspection, limit: Limit, stages: Stages, within: float) -> Proposal:
+    """The student that is proposed; after `within` seconds of comparing no further one is."""
     if args.student is None or args.student in KINDS:
         if isinstance(limit, Time):
             stages.begin('timing students')

@@ -170,10 +170,10 @@ def _proposal(found: Inspection, options: Mapping[str, Any], student: nn.Module,
 
 def _narrower_compact(found: Inspection, limit: Limit) -> dict[str, Any]:
     options = {**default_widths(COMPACT), 'num_conv': _MOST_CONV, **found.options}
-    found_one = _compact(found, limit, options['num_feat'], options['num_conv'])
-    if all(found_one[key] == options[key] for key in ('num_feat', 'num_conv')):
+    student = _compact(found, limit, options['num_feat'], options['num_conv'])
+    if all(student[key] == options[key] for key in ('num_feat', 'num_conv')):
         raise UserError(f'{limit.asked}: the teacher itself costs no more; expected less')
-    return found_one
+    return student
 
 
 def _compact(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vsrkd_plugin.distillation.init_from_teacher.normal_equations import can_sum, gram_of, moment_of
+from vsrkd_plugin.distillation.init_from_teacher.gram import can_sum, gram_of, moment_of
 from vsrkd_plugin.ops.low_rank import Layer, LowRankConv
 
 _CHUNK = 16  # patches unfolded at a time: 9 copies of each activation

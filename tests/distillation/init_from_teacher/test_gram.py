@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vsrkd_plugin.distillation.init_from_teacher.normal_equations import can_sum, gram_of, moment_of
+from vsrkd_plugin.distillation.init_from_teacher.gram import can_sum, gram_of, moment_of
 
 
 def _read(layer: nn.Conv2d, x: Tensor) -> Tensor:
