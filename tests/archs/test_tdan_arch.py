@@ -1,5 +1,7 @@
 """TDAN: the authors' parameters, what unmoved taps amount to, which frames count."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from vsrkd_plugin.archs.tdan_arch import TDAN
 
 
-def small(**settings: int) -> TDAN:
+def small(**settings: Any) -> TDAN:
     torch.manual_seed(0)
     defaults = {'num_feat': 8, 'num_extract_block': 1, 'num_block': 1, 'deformable_groups': 2}
     return TDAN(**{**defaults, **settings})
@@ -47,6 +49,22 @@ def test_every_frame_counts_and_every_parameter_learns() -> None:
     (sr.square().mean() + (aligned - x[:, 2:3]).abs().mean()).backward()
     assert (x.grad.abs().amax((0, 2, 3, 4)) > 0).all()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+
+
+def test_a_start_as_identity_repeats_pixels_and_learns_in_every_layer() -> None:
+    network, x = small(num_extract_block=2, num_block=2, start='identity'), torch.rand(2, 5, 3, 8, 8)
+    sr, aligned = network(x, with_aligned=True)
+    torch.testing.assert_close(aligned, x)
+    torch.testing.assert_close(sr, F.interpolate(x[:, 2], scale_factor=4.0))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for _ in range(3):  # what reads the features moves first, what makes them next
+        optimizer.zero_grad()
+        sr, aligned = network(x, with_aligned=True)
+        (sr - torch.rand(sr.shape)).abs().mean().backward()
+        optimizer.step()
+    still = {name for name, p in network.named_parameters() if torch.equal(p, before[name])}
+    assert not still
 
 
 def test_runs_under_autocast() -> None:

@@ -1,10 +1,41 @@
-"""Deformable convolution: torchvision's, and the same under autocast."""
+"""Deformable convolution: torchvision's, on a CPU and under autocast."""
 
 import pytest
 import torch
 from torchvision.ops.deform_conv import deform_conv2d as stock
 
 from vsrkd_plugin.ops import deform
+
+# channels, channels made, groups of weights, groups of offsets, kernel, stride, padding, dilation, masked
+KINDS = {
+    'as TDAN has it': (8, 6, 1, 2, (3, 3), 1, 1, 1, False),
+    'as EDVR has it': (8, 6, 1, 4, (3, 3), (1, 1), (1, 1), (1, 1), True),
+    'everything uneven': (12, 6, 3, 2, (3, 2), (2, 1), (1, 2), (1, 2), True),
+    'one tap': (4, 3, 1, 1, (1, 1), 1, 0, 1, False),
+}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_values_and_gradients_are_torchvisions(kind: str) -> None:
+    channels, made, shares, groups, kernel, stride, padding, dilation, masked = KINDS[kind]
+    torch.manual_seed(0)
+    x = torch.randn(2, channels, 9, 11, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(made, channels // shares, *kernel, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(made, dtype=torch.float64, requires_grad=True)
+    plain = torch.nn.functional.conv2d(x, weight, None, stride, padding, dilation, shares)
+    size, taps = plain.shape[-2:], kernel[0] * kernel[1]
+    # far enough to leave the image on all sides
+    offset = (4 * torch.randn(2, 2 * groups * taps, *size, dtype=torch.float64)).requires_grad_()
+    mask = torch.rand(2, groups * taps, *size, dtype=torch.float64, requires_grad=True) if masked else None
+    weight.data = weight.data.contiguous(memory_format=torch.channels_last)  # as in training
+    given = [t for t in (x, offset, weight, bias, mask) if t is not None]
+    upstream = torch.randn_like(plain)
+    expected = stock(x, offset, weight, bias, stride, padding, dilation, mask)
+    gradients = torch.autograd.grad(expected, given, upstream)
+    result = deform.deform_conv2d(x, offset, weight, bias, stride, padding, dilation, mask)
+    torch.testing.assert_close(result, expected)
+    for mine, theirs in zip(torch.autograd.grad(result, given, upstream), gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 @pytest.mark.parametrize('masked', [False, True])
@@ -17,8 +48,16 @@ def test_under_autocast_it_is_torchvisions_in_fp32(masked: bool) -> None:
         result = deform.deform_conv2d(x, offset, weight, bias, (1, 1), (1, 1), (1, 1), mask)
         low = deform.deform_conv2d(x.bfloat16(), offset.bfloat16(), weight, bias, padding=1, mask=mask)
     assert result.dtype == low.dtype == torch.float32
-    assert torch.equal(result, expected)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
     assert (low - expected).abs().mean() < 0.05 * expected.abs().mean()
+
+
+def test_a_wide_image_is_as_exact_as_a_narrow_one() -> None:
+    """Places are from -1 to 1 on the way: of 2,000 pixels less than a thousandth of one may be lost."""
+    torch.manual_seed(0)
+    x, weight, offset = torch.rand(1, 2, 3, 2000), torch.randn(2, 2, 3, 3), torch.randn(1, 18, 3, 2000)
+    expected = stock(x, offset, weight, padding=(1, 1))
+    assert (deform.deform_conv2d(x, offset, weight, padding=1) - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
 def test_offsets_of_whole_pixels_are_shifts() -> None:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from vsrkd_plugin.ops.deform import deform_conv2d
 
+_RESIDUAL_SHARE = 0.1  # of what a residual block adds at a start as identity
+
 
 class _DeformableConv(nn.Module):
     """A 3x3 convolution without bias whose taps are moved; state dict: `weight`."""
@@ -45,6 +47,9 @@ class TDAN(nn.Module):
         num_block: residual blocks behind it. Default 10.
         deformable_groups: groups of channels with an offset of their own; divides `num_feat`. Default 8.
         upscale: the factor, a power of 2. Default 4.
+        start: `he` (random) or `identity`: at first it repeats the middle frame's pixels, and its aligned frames are
+            the frames themselves, which three of the features carry through. Of a random start the first thousand steps
+            go into finding that out.
 
     Raises:
         ValueError: an argument outside the above.
@@ -59,6 +64,7 @@ class TDAN(nn.Module):
         num_block: int = 10,
         deformable_groups: int = 8,
         upscale: int = 4,
+        start: str = 'he',
     ) -> None:
         super().__init__()
         if num_frame < 3 or num_frame % 2 == 0:
@@ -67,6 +73,8 @@ class TDAN(nn.Module):
             raise ValueError(f'upscale must be a power of 2, got {upscale}')
         if min(num_feat, num_extract_block, num_block, deformable_groups) < 1 or num_feat % deformable_groups:
             raise ValueError('num_feat, blocks and deformable_groups must be at least 1, the last divide the first')
+        if start not in ('he', 'identity') or (start == 'identity' and num_feat < 3):
+            raise ValueError(f'start must be he, or identity for at least 3 features, got {start!r}')
         self.num_frame, self.upscale = num_frame, upscale
         offsets = 2 * 9 * deformable_groups
         self.conv_first = nn.Conv2d(3, num_feat, 3, padding=1)
@@ -95,6 +103,31 @@ class TDAN(nn.Module):
             nn.init.zeros_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if start == 'identity':
+            self._start_as_identity()
+
+    @torch.no_grad()
+    def _start_as_identity(self) -> None:
+        """Features 0, 1, 2 are R, G, B from the first layer to the last; all others start at random, and unread."""
+        for block in self.modules():
+            if isinstance(block, _ResidualBlock):
+                block.conv2.weight *= _RESIDUAL_SHARE
+                block.conv2.weight[:3] = 0
+        *doublings, last = (layer for layer in self.up.modules() if isinstance(layer, nn.Conv2d))
+        (first_of_frames,) = (layer for layer in self.fea_ex if isinstance(layer, nn.Conv2d))
+        by_channel = (self.conv_first, self.deconv_3, self.dconv, self.recon_lr, last)
+        for layer in (*by_channel, first_of_frames):
+            layer.weight[:3] = 0
+        for c in range(3):
+            for layer in by_channel:
+                layer.weight[c, c, 1, 1] = 1
+            first_of_frames.weight[c, 3 * (self.num_frame // 2) + c, 1, 1] = 1
+            for doubling in doublings:
+                doubling.weight[4 * c : 4 * c + 4] = 0
+                doubling.weight[4 * c : 4 * c + 4, c, 1, 1] = 1
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def align(self, x: Tensor) -> Tensor:
         """The window's frames as they would look at the time of the centre: `(b, t, 3, h, w)`, the centre as it is."""
