@@ -162,6 +162,7 @@ class DistillationPlan:
         teacher: None where the options name none.
         generator: options of `network_z`, if there is one.
         clips: None for images.
+        candidates: images that sources make for each one that is taken.
         degradation: of the images of sources that make clean ones; None for none.
     """
 
@@ -180,6 +181,7 @@ class DistillationPlan:
     generator: Options | None
     sources: tuple[SourcePlan, ...]
     clips: ClipsPlan | None
+    candidates: int
     degradation: Degradation | None
     bank: BankPlan
     losses: LossPlan
@@ -230,6 +232,7 @@ class DistillationPlan:
                 for source, entry in zip(synthesis.sources or (), opt['synthesis'].get('sources') or (), strict=True)
             ),
             clips=video,
+            candidates=synthesis.candidates,
             degradation=Degradation(**synthesis.degrade.model_dump()) if synthesis.degrade else None,
             bank=BankPlan(
                 reuse=bank.reuse,

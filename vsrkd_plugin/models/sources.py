@@ -18,6 +18,7 @@ from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank, TeacherTarget
 from vsrkd_plugin.synthesis.clips.moving import PICTURE, MovingSource
 from vsrkd_plugin.synthesis.degrading import DegradedSource
+from vsrkd_plugin.synthesis.detailed import DetailedSource
 from vsrkd_plugin.synthesis.source import SharedSource, Source
 from vsrkd_plugin.synthesis.sources.baselines import ImageSource, NoiseSource
 from vsrkd_plugin.synthesis.sources.learned import LearnedSource
@@ -27,6 +28,7 @@ from vsrkd_plugin.synthesis.sources.procedural import ProceduralSource
 _BANK_SEED = 1000  # apart from the sources' seeds
 _MOTION_SEED = 2000
 _DEGRADE_SEED = 3000
+_CHOICE_SEED = 4000
 _CLEAN = ('procedural', 'learned', 'images')  # sources that a degradation is for: users' own LR images are as they are
 
 
@@ -44,6 +46,8 @@ def build_source(plan: DistillationPlan, channels: int, device: torch.device, au
     sources = []
     for number, entry in enumerate(plan.sources, 1):
         source = _build_image_source(plan, entry, plan.seed + number, sizes, channels, device, autocast)
+        if plan.candidates > 1 and entry.kind != 'learned':
+            source = DetailedSource(source, plan.candidates, seed=plan.seed + _CHOICE_SEED + number)
         if plan.degradation and entry.kind in _CLEAN:
             seed = plan.seed + _DEGRADE_SEED + number
             source = DegradedSource(source, plan.degradation, degrade_each, seed=seed)
