@@ -17,7 +17,10 @@ from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.synthesis.bank.file import BankFile
 from vsrkd_plugin.synthesis.bank.memory import ReplayBank
 from vsrkd_plugin.synthesis.bank.writer import BankWriter, fill
+from vsrkd_plugin.synthesis.detailed import DetailedSource, detail
 from vsrkd_plugin.synthesis.source import Source
+from vsrkd_plugin.synthesis.sources.learned import LearnedSource
+from vsrkd_plugin.synthesis.sources.mixture import MixtureSource
 
 
 def test_noise_and_real_images_in_a_bank(tmp_path: Path, image_folder: Path) -> None:
@@ -67,6 +70,35 @@ def test_made_images_are_degraded_and_the_users_own_are_not(degraded_options: di
     inside = (clean_made > 0.25) & (clean_made < 0.75)
     noise = (made - clean_made)[inside] * 255
     assert 18 < float(noise.std()) < 32
+
+
+def test_of_several_candidates_the_more_detailed_are_taken_before_they_are_degraded(degraded_options: dict) -> None:
+    def made(candidates: int | None, degraded: bool) -> Tensor:
+        options = degraded_options if degraded else _without(degraded_options, 'degrade')
+        if candidates is not None:
+            options = {**options, 'synthesis': {**options['synthesis'], 'candidates': candidates}}
+        plan = DistillationPlan.from_options(options)
+        return build_source(plan, 3, torch.device('cpu'), nullcontext).next(400, 2).lr
+
+    alone, chosen = made(1, degraded=False), made(8, degraded=False)
+    assert torch.equal(made(None, degraded=False), alone)
+    for rows, factor in ((slice(0, 200), 1.3), (slice(200, 400), 1.02)):  # made ones; the user's, which are much alike
+        assert detail(chosen[rows]).mean() > factor * detail(alone[rows]).mean()
+    assert torch.equal(made(8, degraded=True)[200:], chosen[200:])
+    noise = (made(8, degraded=True) - chosen)[:200]  # the same were chosen
+    assert 0.02 < float(noise.abs().median()) < 0.12
+
+
+def test_generators_learn_from_all_that_they_make(tmp_path: Path, image_folder: Path) -> None:
+    options = tiny_options(tmp_path, image_folder)
+    options['synthesis']['sources'] = [{'type': 'learned'}, {'type': 'noise'}]
+    options['synthesis']['candidates'] = 4
+    plan = DistillationPlan.from_options(options)
+    mixture = build_source(plan, 3, torch.device('cpu'), nullcontext)
+    assert isinstance(mixture, MixtureSource)
+    kinds = [type(source) for source in mixture.sources]
+    assert kinds == [LearnedSource, DetailedSource]
+    assert len(mixture.optimizers) == len(plan.scales)
 
 
 def _without(options: dict[str, Any], key: str) -> dict[str, Any]:
