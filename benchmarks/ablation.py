@@ -22,16 +22,13 @@ from typing import Any
 
 import torch
 import yaml
+from curves import draw_curves, measured
 from measuring import agreement, cells, clip_agreement, clip_cells, load_clip_network, load_network
 
 import vsrkd_plugin  # noqa: F401 - before basicsr
-from vsrkd_plugin.adapters.contract import input_channels
-from vsrkd_plugin.adapters.image_sr import ImageSRAdapter
 from vsrkd_plugin.config.loading import load_options
 from vsrkd_plugin.config.registries import VIDEO
 from vsrkd_plugin.registration import register
-from vsrkd_plugin.reports.comparing import Member, draw_comparison
-from vsrkd_plugin.reports.complexity import count_macs
 from vsrkd_plugin.run.whole_files import write_text_atomically
 
 
@@ -212,38 +209,6 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     plt.close(figure)
 
 
-def draw_curve(
-    plan: dict[str, Any], rows: list[dict[str, Any]], references: dict[str, dict[str, float]], file: Path
-) -> None:
-    """PSNR against operations, for rows that are students of several sizes."""
-
-    def cost(options: dict[str, Any], key: str) -> dict[str, Any]:
-        from basicsr.archs import build_network
-
-        scale, built = options['scales'][0], build_network(dict(options[key])).eval()
-        resolver = ImageSRAdapter(built, input_channels(built, options[key]))
-        x = torch.rand(1, resolver.in_channels, 32, 32)
-        return {'macs_per_pixel': count_macs(resolver, x, scale) / (32 * scale) ** 2}
-
-    def by_cell(psnr: dict[str, float]) -> dict[tuple[str, int], float]:
-        return {(name.rpartition(' x')[0], int(name.rpartition(' x')[2])): value for name, value in psnr.items()}
-
-    known = {method: by_cell(psnr) for method, psnr in references.items()}
-    teacher = cost(row_options(plan, None, 0), 'network_t')
-    draw_comparison(
-        [
-            Member(
-                row['label'],
-                {'teacher': teacher, 'student': cost(row['options'], 'network_g')},
-                {**known, 'student': by_cell(row['psnr'])},
-                row['training']['seconds'],
-            )
-            for row in rows
-        ],
-        file,
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('plan', help='YAML file with the rows')
@@ -274,7 +239,8 @@ def main() -> None:
                 rows = [row for row in found if row]
                 write_text_atomically(put_into(page, to_markdown(rows, references, command), name), args.o)
                 if plan.get('curve'):
-                    draw_curve(plan, rows, references, args.o.with_name(f'{name}.png'))
+                    costs = measured(rows, records / '_costs.json')
+                    draw_curves(rows, costs, references['teacher'], args.o.with_name(f'{name}.png'))
                 else:
                     draw(rows, args.o.with_name(f'{name}.png'))
 

@@ -43,7 +43,13 @@ def _script_with_film(name: str) -> ModuleType:
 @pytest.fixture(scope='module')
 def ablation() -> ModuleType:
     _script('measuring')
+    _script('curves')
     return _script('ablation')
+
+
+@pytest.fixture(scope='module')
+def curves(ablation: ModuleType) -> ModuleType:
+    return sys.modules[ablation.measured.__module__]
 
 
 @pytest.fixture(scope='module')
@@ -157,33 +163,70 @@ def test_records_of_rows_are_kept_unless_the_options_changed(
         ablation.read_record(PLAN, 'noise', 0, tmp_path)
 
 
-def test_the_compression_curve_has_each_row_at_its_operations(
-    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rows_of_the_compression_page_lie_on_the_curves_that_they_belong_to(curves: ModuleType) -> None:
+    plan = PLANS['compression']
+    ablation = sys.modules['ablation']
+    kinds = {label: curves.kind_of(ablation.row_options(plan, change, 0)) for label, change in plan['rows'].items()}
+    assert {label for label, kind in kinds.items() if kind == 'fewer blocks'} == {'6 blocks', '12 blocks'}
+    assert {label for label, kind in kinds.items() if kind == 'rank'} == {'rank 24', 'rank 12'}
+    assert kinds['8 channels'] == kinds['48 channels'] == 'channels'
+    assert kinds['48 channels of rank 32'] == 'channels and rank' and kinds['Compact x2'] == 'SRVGGNetCompact'
+
+
+def test_costs_are_shares_of_the_teachers_and_measured_once(
+    curves: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(ROOT)
     register()
-    plan, drawn = PLANS['compression'], []
-    monkeypatch.setattr(ablation, 'draw_comparison', lambda members, file: drawn.append((members, file)))
+    teacher = {'type': 'VDSR', 'num_in_ch': 1, 'num_feat': 16, 'num_block': 2}
     rows = [
-        {
-            'label': label, 'psnr': {'Set5 x2': 36.5, 'Set5 x3': 32.5}, 'training': {'seconds': 60.0},
-            'options': ablation.row_options(plan, plan['rows'][label], 0),
-        }
-        for label in ('16 channels', '6 blocks')
-    ]  # fmt: skip
-    compact = ablation.row_options(plan, plan['rows']['Compact x2'], 0)
-    rows.append({'label': 'Compact x2', 'psnr': {'Set5 x2': 37.4}, 'training': {'seconds': 60.0}, 'options': compact})
-    ablation.draw_curve(plan, rows, {'teacher': {'Set5 x2': 37.57}}, tmp_path / 'curve.png')
-    ((narrow, shallow, other), file) = drawn[0]
-    assert file == tmp_path / 'curve.png' and (narrow.name, shallow.name) == ('16 channels', '6 blocks')
-    assert narrow.psnr == {'teacher': {('Set5', 2): 37.57}, 'student': {('Set5', 2): 36.5, ('Set5', 3): 32.5}}
+        {'label': label, 'options': {'scales': [2], 'network_t': teacher, 'network_g': {**teacher, **change}}}
+        for label, change in (('narrow', {'num_feat': 8}), ('shallow', {'num_block': 1}))
+    ]
+    monkeypatch.setattr(curves, 'SIDE', 32)
+    file = tmp_path / 'costs.json'
+    first = curves.measured(rows[:1], file)['narrow']
     # VDSR works at the size of its result without biases: a multiply-accumulate for each weight and pixel.
-    assert narrow.cost['student']['macs_per_pixel'] == 2 * 9 * 16 + 18 * 9 * 16 * 16
-    assert shallow.cost['student']['macs_per_pixel'] == 2 * 9 * 32 + 6 * 9 * 32 * 32
-    assert narrow.cost['teacher']['macs_per_pixel'] == 664_704
-    # At LR size: a quarter of its pixels at x2, and one more for the enlarged input that it adds.
-    assert other.cost['student']['macs_per_pixel'] == (9 * 48 + 10 * 9 * 48 * 48 + 9 * 48 * 4) / 4 + 1
-    assert other.psnr['student'] == {('Set5', 2): 37.4}
+    whole = 2 * 9 * 16 + 2 * 9 * 16 * 16
+    assert first['params'] == first['macs'] == pytest.approx((2 * 9 * 8 + 2 * 9 * 8 * 8) / whole)
+    assert 0 < first['seconds_per_image'] < 5
+    asked: list[dict] = []
+    monkeypatch.setattr(curves, 'shares', lambda options: asked.append(options) or dict.fromkeys(curves.COSTS, 0.5))
+    again = curves.measured(rows, file)
+    assert again['narrow'] == first and [options['network_g']['num_block'] for options in asked] == [1]
+    rows[0]['options']['network_g']['num_feat'] = 4
+    assert curves.measured(rows, file)['narrow']['params'] == 0.5 and len(asked) == 2
+
+
+def test_each_student_is_drawn_at_its_costs_in_the_cells_that_it_has(
+    curves: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib import pyplot as plt
+
+    plan, ablation = PLANS['compression'], sys.modules['ablation']
+    labels = {'16 channels': {'A x2': 36.0, 'A x4': 30.0}, '8 channels': {'A x2': 35.0, 'A x4': 29.0},
+              'Compact x4': {'A x4': 30.5}}  # fmt: skip
+    rows = [
+        {'label': label, 'psnr': psnr, 'options': ablation.row_options(plan, plan['rows'][label], 0)}
+        for label, psnr in labels.items()
+    ]
+    costs = {
+        label: {'params': share, 'macs': share / 2, 'seconds_per_image': 2 * share}
+        for label, share in zip(labels, (0.1, 0.05, 0.2), strict=True)
+    }
+    monkeypatch.setattr(plt, 'close', lambda figure: None)
+    curves.draw_curves(rows, costs, {'A x2': 37.0, 'A x4': 31.0}, tmp_path / 'curves.png')
+    figure = plt.gcf()
+    drawn = {
+        axes.get_title(): {line.get_label(): list(map(tuple, line.get_xydata().tolist())) for line in axes.lines[1:]}
+        for axes in figure.axes
+    }
+    plt.close('all')
+    assert drawn['A x2: PSNR (dB) against weights'] == {
+        'channels': [(5, 35), (10, 36)],  # from the smallest to the largest
+        'SRVGGNetCompact': [],
+    }
+    assert drawn['A x4: PSNR (dB) against time'] == {'channels': [(10, 29), (20, 30)], 'SRVGGNetCompact': [(40, 30.5)]}
+    assert len(drawn) == 6 and (tmp_path / 'curves.png').stat().st_size > 10_000
 
 
 def test_a_heavy_video_teacher_is_a_smaller_share_of_a_step_the_more_often_its_answers_are_used(
