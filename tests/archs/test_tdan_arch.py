@@ -56,6 +56,10 @@ def test_a_start_as_identity_repeats_pixels_and_learns_in_every_layer() -> None:
     sr, aligned = network(x, with_aligned=True)
     torch.testing.assert_close(aligned, x)
     torch.testing.assert_close(sr, F.interpolate(x[:, 2], scale_factor=4.0))
+    features = network.fea_ex[0](aligned.flatten(1, 2))
+    alike = network.fea_ex[0](x[:, 2:3].expand_as(x).flatten(1, 2))
+    assert alike[:, 5:].abs().max() < 1e-5 < 0.1 < features[:, 5:].abs().mean()  # half see differences alone
+    torch.testing.assert_close(alike[:, :5], features[:, :5])  # the others the middle frame alone
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     for _ in range(3):  # what reads the features moves first, what makes them next

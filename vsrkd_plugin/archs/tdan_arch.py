@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vsrkd_plugin.ops.deform import deform_conv2d
 
 _RESIDUAL_SHARE = 0.1  # of what a residual block adds at a start as identity
+_DIFFERENCE_GAIN = 5.0  # by which differences between frames are enlarged there
 
 
 class _DeformableConv(nn.Module):
@@ -108,7 +109,11 @@ class TDAN(nn.Module):
 
     @torch.no_grad()
     def _start_as_identity(self) -> None:
-        """Features 0, 1, 2 are R, G, B from the first layer to the last; all others start at random, and unread."""
+        """Features 0, 1, 2 are R, G, B from the first layer to the last; all others start at random, and unread.
+
+        Half of those of the reconstruction read the middle frame alone, the rest how its neighbours differ from it: of
+        frames as they are, which are nearly alike, a network learns for long to use one.
+        """
         for block in self.modules():
             if isinstance(block, _ResidualBlock):
                 block.conv2.weight *= _RESIDUAL_SHARE
@@ -118,10 +123,16 @@ class TDAN(nn.Module):
         by_channel = (self.conv_first, self.deconv_3, self.dconv, self.recon_lr, last)
         for layer in (*by_channel, first_of_frames):
             layer.weight[:3] = 0
+        middle = 3 * (self.num_frame // 2)
+        by_frame = first_of_frames.weight.unflatten(1, (self.num_frame, 3))  # a view
+        half = (3 + len(by_frame)) // 2
+        by_frame[3:half, [i for i in range(self.num_frame) if i != self.num_frame // 2]] = 0
+        by_frame[half:] *= _DIFFERENCE_GAIN
+        by_frame[half:, self.num_frame // 2] -= by_frame[half:].sum(1)
         for c in range(3):
             for layer in by_channel:
                 layer.weight[c, c, 1, 1] = 1
-            first_of_frames.weight[c, 3 * (self.num_frame // 2) + c, 1, 1] = 1
+            first_of_frames.weight[c, middle + c, 1, 1] = 1
             for doubling in doublings:
                 doubling.weight[4 * c : 4 * c + 4] = 0
                 doubling.weight[4 * c : 4 * c + 4, c, 1, 1] = 1
