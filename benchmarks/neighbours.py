@@ -46,7 +46,7 @@ def main() -> None:
         found = inspect_teacher(args.weights)
         adapter = adapter_of(build(found), found)
         if not isinstance(adapter, VideoSRAdapter):
-            parser.error(f'{args.weights}: expected a video network, got {found.family}')
+            parser.error(f'{args.weights}: expected the weights of a video network')
         scale, network = found.scale, adapter
     dataset = DegradedClipDataset(clip_options(args.clips, scale, {'degradation': args.degradation}))
     rows = []
