@@ -67,6 +67,20 @@ def test_the_network_and_its_average_heed_options(tmp_path: Path) -> None:
         torch.testing.assert_close(network(lq), network.forward(lq * 255) / 255)
 
 
+def test_the_average_of_a_batch_normalisation_has_its_statistics(model: MultiScaleSRModel) -> None:
+    torch.manual_seed(0)
+    model.net_g, model.net_g_ema = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3).eval()
+    torch.nn.init.constant_(model.net_g.weight, 3)
+    for _ in range(60):
+        model.net_g(5 + 2 * torch.randn(8, 3, 8, 8))
+    model.model_ema(0.75)
+    assert model.net_g_ema.weight.tolist() == [1.5] * 3
+    x = 5 + 2 * torch.randn(8, 3, 8, 8)
+    assert abs(float(model.net_g_ema(x).mean())) < 0.1 and float(model.net_g_ema(x).std()) == pytest.approx(
+        1.5, rel=0.1
+    )
+
+
 def test_a_network_of_luma_takes_colours() -> None:
     network, lq = VDSR(num_feat=4, num_block=1), torch.rand(1, 3, 8, 6)
     torch.testing.assert_close(super_resolve(network, lq, 3, False), network(lq, scale=3))  # enlarges chroma itself

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vsrkd_plugin.adapters.complying import comply
 from vsrkd_plugin.adapters.contract import NetworkContract
 from vsrkd_plugin.adapters.image_sr import with_chroma
+from vsrkd_plugin.ops.averaging import update_ema
 from vsrkd_plugin.ops.colour import rgb_to_y
 from vsrkd_plugin.ops.resize import bicubic_resize
 from vsrkd_plugin.optim.factory import make_optimizer
@@ -60,6 +61,10 @@ class MultiScaleSRModel(SRModel):
         super().init_training_settings()
         if hasattr(self, 'net_g_ema'):
             self.complying(self.net_g_ema)
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """As SRModel, with the buffers: else a batch normalisation of the average would know no statistics."""
+        update_ema(self.net_g_ema, self.get_bare_model(self.net_g), decay)
 
     def get_optimizer(self, optim_type: str, params: list[Any], lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """As SRModel, of more kinds, Muon among them."""
