@@ -1,6 +1,7 @@
 """Training on clips with data: either kind of network learns, and the command reports."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from tiny_training import run
 from vsrkd_plugin.config.defaults import complete
 from vsrkd_plugin.config.validating import validate
 from vsrkd_plugin.errors import UserError
+from vsrkd_plugin.ops.temporal import over_time
 from vsrkd_plugin.preflight.networks import check_networks
 from vsrkd_plugin.registration import register
 
@@ -94,6 +96,34 @@ def test_tdan_learns_to_align(options: dict, tmp_path: Path) -> None:
     assert sum(align[-10:]) < 0.5 * sum(align[:10]) and sum(pixel[-10:]) < 0.8 * sum(pixel[:10])
     options['network_g'] = dict(RLSP)
     with pytest.raises(UserError, match=r'networks that give aligned frames .* not for RLSP'):
+        check_networks(options)
+
+
+def test_a_network_of_3d_convolutions_may_start_as_differences(options: dict, tmp_path: Path) -> None:
+    from basicsr.models import build_model
+
+    register()
+    for folder in (tmp_path / 'clips').iterdir():  # its windows are of seven frames
+        for number in range(4, 8):
+            shutil.copy(folder / '0003.png', folder / f'{number:04d}.png')
+    options['network_g'] = {'type': 'DUF', 'num_layer': 16, 'scale': 2}
+    options['train']['start'], options['datasets']['train']['num_frame'] = 'differences', 7
+    complete(options, str(tmp_path), True)
+    check_networks(options)
+    model = build_model(options)
+    for network in (model.net_g, model.net_g_ema):
+        layers = over_time(network)
+        assert len(layers) == 6
+        for layer in layers:
+            over = layer.weight.detach().mean(2).abs().amax((1, 2, 3))
+            assert over[:16].max() < 1e-7 < 1e-3 < over[16:].min()
+    for layer in over_time(model.net_g):
+        torch.nn.init.ones_(layer.weight)
+    torch.save({'params': model.net_g.state_dict()}, tmp_path / 'duf.pth')
+    options['path']['pretrain_network_g'] = str(tmp_path / 'duf.pth')  # weights are taken as they are
+    assert all((layer.weight == 1).all() for layer in over_time(build_model(options).net_g))
+    options['network_g'] = dict(RLSP)
+    with pytest.raises(UserError, match=r'^train, start: differences are for networks of 3D .* not for RLSP'):
         check_networks(options)
 
 

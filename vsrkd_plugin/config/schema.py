@@ -246,9 +246,18 @@ class TrainingOptions(RunOptions):
     train: TrainOptions = option('the training', training=True)
 
 
+class ClipTrainOptions(TrainOptions):
+    """A training with clips; other keys of a model are its own."""
+
+    start: Literal['random', 'differences'] = option(
+        'differences: half of the 3D filters (DUF) see at first only what changes from frame to frame', 'random'
+    )
+
+
 class ClipTrainingOptions(TrainingOptions):
     """A training with clips."""
 
+    train: ClipTrainOptions = option('the training', training=True)
     precision: Precision = option('number format of convolutions', 'auto')
 
 

@@ -14,6 +14,7 @@ from vsrkd_plugin.adapters.video_sr import VideoSRAdapter, on_luma
 from vsrkd_plugin.models.clip_validation import ClipValidation
 from vsrkd_plugin.models.multi_scale_sr_model import MultiScaleSRModel
 from vsrkd_plugin.ops.precision import autocast, resolve_precision
+from vsrkd_plugin.ops.temporal import start_as_differences
 
 
 @MODEL_REGISTRY.register()
@@ -23,11 +24,14 @@ class ClipSRModel(ClipValidation, MultiScaleSRModel):
     Trains on `DegradedClipDataset` (a window's network learns from the middle frame's HR) by `train.pixel_opt` with any
     of our optimisers, in the number format `precision` asks for, and validates on whole clips, on a CPU too. Of a
     network that super-resolves Y alone (it has a method `luma`) the loss is of Y. With `train.alignment_opt` TDAN's
-    aligned frames learn to look like the middle LR frame (its paper's alignment loss).
+    aligned frames learn to look like the middle LR frame (its paper's alignment loss); `train.start: differences` is
+    for networks of 3D convolutions, such as DUF, that begin without weights.
     """
 
     def init_training_settings(self) -> None:
-        """As SRModel; and the loss of aligned frames."""
+        """As SRModel; and the start, and the loss of aligned frames."""
+        if self.opt['train'].get('start') == 'differences' and not self.opt['path'].get('pretrain_network_g'):
+            start_as_differences(self.get_bare_model(self.net_g))
         super().init_training_settings()
         options = self.opt['train'].get('alignment_opt')
         self.cri_align = build_loss(options).to(self.device) if options else None

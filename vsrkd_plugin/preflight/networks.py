@@ -21,6 +21,7 @@ from vsrkd_plugin.errors import UserError, first_line, show, unexpected
 from vsrkd_plugin.models.adapting import adapt_student, adapt_teacher, channels_of
 from vsrkd_plugin.models.sources import read_lr_images
 from vsrkd_plugin.models.task import student_options
+from vsrkd_plugin.ops.temporal import over_time
 from vsrkd_plugin.preflight.adaptation import check_adaptation
 from vsrkd_plugin.preflight.contracts import check_value_range, told
 from vsrkd_plugin.preflight.data_sets import DataSets
@@ -218,9 +219,11 @@ def _check_features(plan: DistillationPlan, networks: dict[str, nn.Module]) -> N
 
 def _check_clip_training(opt: dict[str, Any], network: nn.Module) -> None:
     """A network that is trained with data must take the clips that it is given, in training and validation."""
+    kind = type(network).__name__
     if opt['train'].get('alignment_opt') and 'with_aligned' not in inspect.signature(network.forward).parameters:
-        kind = type(network).__name__
         raise UserError(f'train, alignment_opt: is for networks that give aligned frames (TDAN), not for {kind}')
+    if opt['train'].get('start') == 'differences' and not over_time(network):
+        raise UserError(f'train, start: differences are for networks of 3D convolutions (DUF), not for {kind}')
     train = opt['datasets'].get('train') or {}
     if train.get('type') != 'DegradedClipDataset':
         return
