@@ -122,7 +122,7 @@ def test_a_network_of_3d_convolutions_may_start_as_differences(options: dict, tm
     torch.save({'params': model.net_g.state_dict()}, tmp_path / 'duf.pth')
     options['path']['pretrain_network_g'] = str(tmp_path / 'duf.pth')  # weights are taken as they are
     assert all((layer.weight == 1).all() for layer in over_time(build_model(options).net_g))
-    options['network_g'] = dict(RLSP)
+    options['network_g'], options['path']['pretrain_network_g'] = dict(RLSP), None
     with pytest.raises(UserError, match=r'^train, start: differences are for networks of 3D .* not for RLSP'):
         check_networks(options)
 
