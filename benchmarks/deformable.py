@@ -13,7 +13,7 @@ from torchvision.ops.deform_conv import deform_conv2d as stock
 from vsrkd_plugin.ops.deform import deform_conv2d
 from vsrkd_plugin.ops.precision import describe_device
 
-NEIGHBOURS, CHANNELS, GROUPS, SIDE, REPEATS = 16, 64, 8, 32, 5
+NEIGHBOURS, CHANNELS, GROUPS, SIDE, REPEATS = 16, 64, 8, 24, 5
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument('--options', help='options file whose network_g it is')
     parser.add_argument('--clips', default='skimage', help='folder of clips')
     parser.add_argument('--degradation', default='blur', choices=('blur', 'bicubic'))
+    parser.add_argument('--sigma', type=float, default=1.5, help='of the blur, in HR pixels')
     parser.add_argument('--frame', type=int, default=6, help='of each clip, from 0')
     args = parser.parse_args()
     register()
@@ -48,9 +49,13 @@ def main() -> None:
         if not isinstance(adapter, VideoSRAdapter):
             parser.error(f'{args.weights}: expected the weights of a video network')
         scale, network = found.scale, adapter
-    dataset = DegradedClipDataset(clip_options(args.clips, scale, {'degradation': args.degradation}))
+    dataset = DegradedClipDataset(
+        clip_options(args.clips, scale, {'degradation': args.degradation, 'sigma': args.sigma})
+    )
     rows = []
     for sample in (dataset[index] for index in range(len(dataset))):
+        if len(sample['lq']) <= args.frame:
+            parser.error(f'{sample["folder"]}: has {len(sample["lq"])} frames, none of them number {args.frame}')
         clip, hr = sample['lq'][None, : 2 * args.frame + 1], sample['gt'][args.frame]
         still = clip[:, args.frame : args.frame + 1].expand_as(clip).contiguous()
         rows.append([psnr(network(x)[0, args.frame], hr) for x in (clip, still)])

@@ -62,6 +62,20 @@ def test_a_bank_of_degraded_images_says_so(options: dict[str, Any], tmp_path: Pa
     assert spread[1] > 2 * spread[0]
 
 
+def test_banks_of_other_candidates_are_not_the_same_and_are_added_to(options: dict[str, Any], tmp_path: Path) -> None:
+    line = ['synthesize', '-opt', 'options.yml', '-n']
+    for number, candidates in enumerate((1, 4, 8, 8)):
+        options['synthesis']['candidates'] = candidates
+        _write(tmp_path, options)
+        assert main([*line, '8', '-o', f'{number}.lmdb']) == 0
+        assert main([*line, str(8 + 8 * number), '-o', 'grown.lmdb']) == 0
+    one, four, eight, same = (read_meta(tmp_path / f'{number}.lmdb')['additions'] for number in range(4))
+    assert one != four != eight == same
+    grown = read_meta(tmp_path / 'grown.lmdb')
+    assert [made.get('candidates') for made in grown['made_of']] == [None, 4, 8]
+    assert sum(grown['counts'].values()) == 32 and len(grown['additions']) == 3
+
+
 def test_a_bank_that_another_process_fills_is_refused(
     options: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -303,6 +303,7 @@ def test_flaws_of_a_data_set_of_clips(where: str, value: Any, message: str) -> N
         ('train:optim_g:params', [], r"^train, optim_g: 'params' is not for options to set$"),
         ('train:scheduler:type', [], r'^train, scheduler, type: expected one of MultiStepLR, .* got \[\]$'),
         ('train:scheduler:periods', [0], r'^train, scheduler, periods: expected a list of whole numbers > 0, got'),
+        ('synthesis:candidates', 65, r'^synthesis, candidates: expected at most 64, got 65$'),
         ('synthesis:candidates', 0, r'^synthesis, candidates: expected a whole number > 0, got 0$'),
         ('synthesis:bank:path', 'a.lmdb', r'^synthesis: expected sources, or stored banks .* got both$'),
         ('network_t', None, r'^network_t: expected a mapping, got nothing$'),

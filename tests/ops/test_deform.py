@@ -38,6 +38,45 @@ def test_values_and_gradients_are_torchvisions(kind: str) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_without_a_gradient_it_works_in_bands(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels, made, shares, groups, kernel, stride, padding, dilation, masked = KINDS[kind]
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, channels, 9, 11), torch.randn(made, channels // shares, *kernel)
+    size = torch.nn.functional.conv2d(x, weight, None, stride, padding, dilation, shares).shape[-2:]
+    taps = kernel[0] * kernel[1]
+    offset = 2 * torch.randn(2, 2 * groups * taps, *size)
+    mask = torch.rand(2, groups * taps, *size) if masked else None
+    expected = stock(x, offset, weight, None, stride, padding, dilation, mask)
+    heights = []
+    rows = deform._rows
+    monkeypatch.setattr(deform, '_rows', lambda *given: heights.append(given[1].shape[2]) or rows(*given))
+    monkeypatch.setattr(deform, '_BAND', 2 * 2 * channels * taps * size[1])  # two rows
+    with torch.no_grad():
+        torch.testing.assert_close(
+            deform.deform_conv2d(x, offset, weight, None, stride, padding, dilation, mask),
+            expected,
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    assert heights[:-1] == [2] * (len(heights) - 1) and sum(heights) == size[0]
+
+
+@pytest.mark.parametrize(
+    ('x', 'offset', 'weight'),
+    [((1, 4, 8, 8), (1, 18, 6, 6), (4, 4, 3, 3)), ((1, 4, 8, 8), (1, 10, 8, 8), (4, 4, 3, 3)),
+     ((1, 4, 8, 8), (1, 18, 8, 8), (4, 8, 3, 3)), ((1, 4, 8, 8), (2, 18, 8, 8), (4, 4, 3, 3))],
+)  # fmt: skip
+def test_what_torchvision_refuses_is_refused(x: tuple, offset: tuple, weight: tuple) -> None:
+    with pytest.raises(RuntimeError):
+        deform.deform_conv2d(torch.rand(x), torch.rand(offset), torch.rand(weight), padding=1)
+
+
+def test_an_empty_batch() -> None:
+    result = deform.deform_conv2d(torch.rand(0, 4, 8, 8), torch.rand(0, 18, 8, 8), torch.rand(5, 4, 3, 3), padding=1)
+    assert result.shape == (0, 5, 8, 8)
+
+
 @pytest.mark.parametrize('masked', [False, True])
 def test_under_autocast_it_is_torchvisions_in_fp32(masked: bool) -> None:
     torch.manual_seed(0)

@@ -87,6 +87,24 @@ def test_it_goes_on_as_if_never_interrupted_and_a_preview_changes_nothing() -> N
     assert torch.equal(preview, expected)  # of this source
 
 
+def test_a_state_from_before_there_were_candidates_is_gone_on_with() -> None:
+    alone = noise()
+    alone.next(7, 2)
+    source = DetailedSource(noise(seed=9), 3, seed=1)
+    source.load_state_dict(alone.state_dict())
+    expected = DetailedSource(alone, 3, seed=1)
+    assert torch.equal(source.next(4, 2).lr, expected.next(4, 2).lr)
+
+
+def test_a_source_that_fails_leaves_the_choice_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = DetailedSource(noise(), 3, seed=1)
+    before = source.state_dict()['rng']
+    monkeypatch.setattr(source.source, 'rows', lambda share, scale: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        source.next(4, 2)
+    assert torch.equal(source.state_dict()['rng'], before)
+
+
 def test_more_candidates_have_more_detail() -> None:
     def mean(candidates: int) -> Tensor:
         source = ProceduralSource(channels=1, lr_sizes={2: 24}, seed=0, num_images=64)

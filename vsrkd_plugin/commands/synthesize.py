@@ -133,6 +133,7 @@ def _made_by(plan: DistillationPlan, kind: SampleSpec, teacher: str) -> str:
         str(kind),
         teacher,
         *([asdict(plan.degradation)] if plan.degradation else []),
+        *([{'candidates': plan.candidates}] if plan.candidates > 1 else []),
     ]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -140,6 +141,8 @@ def _made_by(plan: DistillationPlan, kind: SampleSpec, teacher: str) -> str:
 def _made_of(plan: DistillationPlan) -> dict[str, Any]:
     """The same for people, and for trainings that expect something else."""
     made_of: dict[str, Any] = {'sources': [dict(entry.options) for entry in plan.sources]}
+    if plan.candidates > 1:
+        made_of['candidates'] = plan.candidates
     if plan.degradation:
         made_of['degrade'] = asdict(plan.degradation)
     if plan.clips:

@@ -250,7 +250,7 @@ class ClipTrainOptions(TrainOptions):
     """A training with clips; other keys of a model are its own."""
 
     start: Literal['random', 'differences'] = option(
-        'differences: half of the 3D filters (DUF) see at first only what changes from frame to frame', 'random'
+        'differences: half of the 3D filters (DUF) see at first what changes from frame to frame alone', 'random'
     )
 
 

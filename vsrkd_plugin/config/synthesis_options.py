@@ -96,8 +96,7 @@ class SynthesisOptions(Section):
     hr_size: v.Whole = option('side of the HR patches, a multiple of every scale', 48)
     sources: Annotated[list[Source], Field(min_length=1)] | None = option('what makes inputs, each for its share', None)
     candidates: v.Whole = option(
-        'images made for each one that is taken, by chance, the more detail the likelier; of sources that do not learn',
-        1,
+        'images made for each one that is taken, by chance, the likelier the more detail it has; not of learned', 1
     )
     degrade: DegradeOptions | None = option('how images of sources are degraded, but those of lr_images', None)
     bank: BankOptions | None = option('inputs kept with the outputs of the teacher', None)

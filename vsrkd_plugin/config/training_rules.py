@@ -13,6 +13,7 @@ from vsrkd_plugin.config.values import as_tuple
 from vsrkd_plugin.errors import one_of
 from vsrkd_plugin.synthesis.degrading import PARTS
 
+_MOST_CANDIDATES = 64  # of synthesis.candidates: more are hardly better, and take time
 _FLOW = ('forward', 'flow')  # the argument of a loss that looks along the motion
 
 
@@ -92,6 +93,8 @@ def _rules_of_distillation(options: schema.DistillationOptions, model: Model) ->
             ('synthesis, bank, frames', bank.frames),
         ):
             yield given, f'{place}: is for model_type {VIDEO}, got {options.model_type}'
+    many = synthesis.candidates > _MOST_CANDIDATES
+    yield many, f'synthesis, candidates: expected at most {_MOST_CANDIDATES}, got {synthesis.candidates}'
     yield from _rules_of_degrade(synthesis, model)
     yield from _rules_of_discriminator(options)
     for index, source in enumerate(synthesis.sources or ()):

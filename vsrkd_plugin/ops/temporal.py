@@ -1,4 +1,4 @@
-"""How a network of 3D convolutions may begin: with filters that see only what changes from frame to frame."""
+"""How a network of 3D convolutions may begin: with filters that see what changes from frame to frame."""
 
 import torch
 from torch import nn
@@ -15,7 +15,8 @@ def start_as_differences(network: nn.Module) -> None:
 
     Neighbouring frames are nearly alike: what differs in them is a few hundredths of what filters started at random
     answer to, and a network learns single frames first. What sees differences alone is not drowned by the rest, and
-    the batch normalisation behind it makes it as large.
+    the batch normalisation behind it makes it as large. Where a layer pads with zeros in time (DUF's first three), the
+    ends of a clip count as a change.
     """
     for layer in over_time(network):
         filters = layer.weight[: layer.out_channels // 2]

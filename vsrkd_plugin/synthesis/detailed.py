@@ -50,8 +50,8 @@ class DetailedSource(SeededSource):
 
     def rows(self, share: Share, scale: int) -> Batch:
         """This process's rows of the next joint batch."""
-        draws = share.of(torch.rand(share.total, generator=self._rng))
-        return self._choose(self.source.rows(share.times(self.candidates), scale).lr, draws)
+        images = self.source.rows(share.times(self.candidates), scale).lr  # first: a failure leaves the state as it was
+        return self._choose(images, share.of(torch.rand(share.total, generator=self._rng)))
 
     def preview(self, scale: int, count: int = 4) -> Batch:
         """Of the source's preview those that would be chosen next; the random state stays."""
@@ -74,6 +74,9 @@ class DetailedSource(SeededSource):
         return {**super().state_dict(), 'source': self.source.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken; or where that of the source alone was, before there were candidates."""
+        if 'source' not in state:
+            self.source.load_state_dict(state)
+            return
         super().load_state_dict(state)
         self.source.load_state_dict(state['source'])
