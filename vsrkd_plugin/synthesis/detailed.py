@@ -3,7 +3,7 @@
 A teacher adds next to nothing to smooth areas, and a student that has learned the edges need not be told of them. So
 many of a training's inputs teach little. VDSR 64 → 64 channels of rank 24, 800 steps of 4 patches, agreement in dB: of
 patches drawn alike 42.13, drawn in proportion to the mean of what the teacher adds 42.44, to its square 42.52, to the
-mean Laplacian of the input, for which no teacher need be asked, 42.40.
+mean Laplacian of the input, for which no teacher need be asked, 42.40, to its square 42.55, and of 8 candidates 42.49.
 """
 
 from typing import Any
