@@ -54,9 +54,10 @@ def error(teacher: nn.Module, student: nn.Module, x: torch.Tensor) -> float:
 @pytest.mark.parametrize('name', NETWORKS)
 def test_it_starts_from_its_teacher(name: str) -> None:
     """Nearer than it is at random, and the more rank, the nearer."""
+    torch.manual_seed(0)
     shape = (16, 4, 3, 12, 12) if name == 'RLSP' else (48, 1 if name == 'VDSR' else 3, 12, 12)
     x, errors = torch.rand(shape), []
-    for rank in (2, 7):
+    for rank in (3, 8):
         teacher, student = networks(name, rank)
         before = error(teacher, student, x[:4])
         start_from_teacher(teacher, student, {2: x})
