@@ -157,8 +157,8 @@ def test_two_iterations_on_clips(name: str, tmp_path: Path) -> None:
     assert (tmp_path / 'experiments' / name / 'report.mp4').is_file()
 
 
-# TOFlow, BasicVSR++ and DUF have no size to make small, and take one to two minutes; IconVSR is BasicVSR and an EDVR, which
-# have their own.
+# TOFlow, BasicVSR++ and DUF have no size to make small, and take one to two minutes; IconVSR is BasicVSR and EDVR,
+# which have their own.
 MINUTES = ('dfkd_vsr_tof', 'dfkd_vsr_basicvsrpp', 'dfkd_vsr_duf', 'dfkd_vsr_iconvsr')
 TEACHERS = [
     pytest.param(file, id=file.stem, marks=[pytest.mark.slow] if file.stem in MINUTES else [])
